@@ -1,0 +1,41 @@
+# make train: the main job.   make test: what CI runs.   Both build .venv when it is missing or old.
+PYTHON ?= python3
+PY := .venv/bin/python
+
+.PHONY: help train test test-all lint clean
+
+help:
+	@echo "make train      train LeNet on the embedded MNIST, evaluate, export (about 2 minutes)"
+	@echo "make test       lint and the quick tests (minutes)"
+	@echo "make test-all   the slow tests too"
+	@echo "make lint       ruff and mypy"
+	@echo "make clean      remove .venv and caches (output/ stays)"
+
+train: .venv/.ready
+	$(PY) tools/train.py $(ARGS)
+
+test: lint
+	$(PY) -m pytest -m "not slow" $(ARGS)
+
+test-all: lint
+	$(PY) -m pytest $(ARGS)
+
+lint: .venv/.ready-test
+	$(PY) -m ruff check .
+	$(PY) -m mypy
+
+# The stamp is written last, so that an installation broken off starts anew.
+.venv/.ready: requirements.txt
+	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v < (3, 14) else f"Python {v[0]}.{v[1]} came, 3.10 to 3.13 was expected: make PYTHON=python3.12 ...")'
+	rm -rf .venv
+	$(PYTHON) -m venv .venv
+	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	touch $@
+
+.venv/.ready-test: .venv/.ready pyproject.toml
+	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	touch $@
+
+clean:
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

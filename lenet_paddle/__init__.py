@@ -1,0 +1,43 @@
+"""Train, watch and ship a small image classifier with PaddlePaddle's high-level API.
+
+>>> from lenet_paddle import TrainConfig, train_and_evaluate
+>>> result = train_and_evaluate(TrainConfig(epochs=1, limit=2000))
+
+Importing this package does not import Paddle: names are fetched when they are first used, so
+that `--help` answers at once and `runtime.prepare_environment` can act before Paddle starts.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from lenet_paddle import runtime
+
+__version__ = "0.1.0"
+
+runtime.prepare_environment()
+
+_PUBLIC = {
+    "TrainConfig": "config",
+    "InputError": "config",
+    "ImageSet": "data",
+    "load_dataset": "data",
+    "BatchLoader": "data.loader",
+    "normalise": "data.preprocess",
+    "MODELS": "models",
+    "build_model": "models",
+    "evaluate": "evaluation.evaluate",
+    "fit": "training.fit",
+    "load_weights": "training.checkpoint",
+    "export_inference": "deploy.export",
+    "train_and_evaluate": "run",
+}
+
+__all__ = sorted(_PUBLIC)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"lenet_paddle has no {name!r}; it has {', '.join(__all__)}")
+    return getattr(importlib.import_module(f"{__name__}.{_PUBLIC[name]}"), name)

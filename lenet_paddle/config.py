@@ -1,0 +1,224 @@
+"""The settings of a training run: one flat frozen dataclass, from which the flags are made."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from dataclasses import dataclass
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal
+
+ModelName = Literal["lenet5", "lenet_sequential", "lenet_subclass", "lenet_builtin", "mlp"]
+DatasetName = Literal["mnist", "fashion_mnist", "folder", "npz"]
+Preprocess = Literal["digit", "resize"]
+Device = Literal["auto", "cpu", "gpu"]
+
+# What tells one invocation from another, but is no property of the run that it makes.
+_INVOCATION = ("config", "output_dir", "name", "overwrite", "resume")
+
+
+class InputError(ValueError):
+    """Bad input from outside: its one-line text says what came, what was expected, how to mend."""
+
+
+class RunStopped(RuntimeError):
+    """A run ended early for a reason; `status` is the exit status that a tool ends with."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Settings of `tools/train.py`. Raises `InputError` when a value has a wrong type or range."""
+
+    model: ModelName = "lenet_builtin"
+    """The network (see "The models" in the README)."""
+    dataset: DatasetName = "mnist"
+    """The data: mnist is embedded; folder and npz are your own, named by --data-dir."""
+    data_dir: str | None = None
+    """Where the data lies: a folder of IDX files or of pictures, or a .npz file."""
+    val_size: int = 5000
+    """Training images held out to choose the model by; 0: none, curves come from the test set."""
+    test_size: int | None = None
+    """dataset folder in one tree: images held out as test set (default: a tenth)."""
+    limit: int | None = None
+    """Train on the first N images only, for a quick look."""
+    preprocess: Literal["auto", "digit", "resize"] = "auto"
+    """How a foreign picture is brought to 28x28: digit (as MNIST was made) or resize."""
+
+    epochs: int = 5
+    """Passes over the training images."""
+    batch_size: int = 64
+    """Images in a step; the last, partial batch of an epoch counts too."""
+    optimizer: Literal["sgd", "momentum", "adam", "adamw"] = "adam"
+    """The optimizer."""
+    learning_rate: float = 0.001
+    """The (highest) learning rate."""
+    momentum: float = 0.9
+    """Used by --optimizer momentum."""
+    weight_decay: float = 0.0
+    """c: adds c/2 * sum(w^2) to the loss; with adamw it is decoupled from the gradient."""
+    schedule: Literal["constant", "step", "cosine", "one_cycle", "plateau"] = "constant"
+    """How the learning rate changes during the run."""
+    decay_epochs: int = 2
+    """step: lower the rate every N epochs; plateau: after N epochs without improvement."""
+    decay_factor: float = 0.1
+    """step and plateau multiply the rate by this."""
+    label_smoothing: float = 0.0
+    """Share of the target spread evenly over all classes, 0 <= s < 1 (train loss only)."""
+    accumulate: int = 1
+    """Average the gradients of N batches before each update."""
+    amp: Literal["O0", "O1", "O2"] = "O0"
+    """Automatic mixed precision, for GPUs: O1 mixed, O2 nearly all in half precision."""
+
+    monitor: Literal["val_accuracy", "val_loss"] = "val_accuracy"
+    """What the best checkpoint is chosen by."""
+    patience: int | None = None
+    """Stop when --monitor has not improved for N epochs (default: never)."""
+    keep_last: int = 2
+    """Checkpoints kept: the newest N (and always the best)."""
+    keep_every: int = 0
+    """Keep the checkpoint of every K-th epoch too; 0: none."""
+    log_every: int = 20
+    """Write a point of VisualDL's training curves every N steps."""
+
+    seed: int = 0
+    """Seeds the weights, the order of the images and every draw."""
+    device: Device = "auto"
+    """auto takes a GPU when Paddle sees one."""
+    init_from: str | None = None
+    """Start from these weights: a run, a checkpoint folder, a Paddle prefix or .pdparams file."""
+    with_optimizer: bool = False
+    """With --init-from: take the optimizer's state along (Adam's moments)."""
+    output_dir: str = "output"
+    """Folder that holds the runs."""
+    name: str | None = None
+    """Name of the run (default: a free one such as lenet_builtin-mnist-001)."""
+    overwrite: bool = False
+    """Replace the run of that name."""
+    resume: str | None = None
+    """Go on with this run, e.g. output/RUN, from its last whole epoch, with its own settings."""
+    config: str | None = None
+    """A YAML file of settings, keys named as here; flags override it."""
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        for field, (holds, expected) in _RANGES.items():
+            value = getattr(self, field)
+            if value is not None and not holds(value):
+                raise InputError(f"{field} is {value!r}; expected {expected}")
+        self._check_combinations()
+
+    def _check_combinations(self) -> None:
+        if self.dataset in ("folder", "npz") and self.data_dir is None:
+            kind = "a folder of pictures" if self.dataset == "folder" else "a .npz file"
+            raise InputError(f"dataset {self.dataset} needs data_dir: the path of {kind}")
+        if self.val_size == 0 and (self.patience or self.schedule == "plateau"):
+            raise InputError(
+                "val_size 0 leaves nothing to judge by; patience and schedule plateau need "
+                "validation images (--val-size 5000)"
+            )
+        if self.with_optimizer and not self.init_from:
+            raise InputError("with_optimizer needs init_from: the run whose optimizer it takes")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings that `config.yaml` keeps: all but those of one invocation."""
+        return {k: v for k, v in dataclasses.asdict(self).items() if k not in _INVOCATION}
+
+    @property
+    def picture_mode(self) -> Preprocess:
+        """`preprocess` with `auto` decided: `digit` for MNIST's digits, else `resize`."""
+        if self.preprocess != "auto":
+            return self.preprocess
+        return "digit" if self.dataset == "mnist" else "resize"
+
+
+_COUNT = (lambda v: v >= 1, "a whole number of 1 or more")
+_NATURAL = (lambda v: v >= 0, "a whole number of 0 or more")
+_RANGES: dict[str, tuple[Any, str]] = {
+    "val_size": _NATURAL,
+    "test_size": _COUNT,
+    "limit": _COUNT,
+    "epochs": _COUNT,
+    "batch_size": _COUNT,
+    "learning_rate": (lambda v: 0 < v < float("inf"), "a number above 0"),
+    "momentum": (lambda v: 0 <= v < 1, "a number from 0 to below 1"),
+    "weight_decay": (lambda v: 0 <= v < float("inf"), "a number of 0 or more"),
+    "decay_epochs": _COUNT,
+    "decay_factor": (lambda v: 0 < v < 1, "a number between 0 and 1"),
+    "label_smoothing": (lambda v: 0 <= v < 1, "a number from 0 to below 1"),
+    "accumulate": _COUNT,
+    "patience": _COUNT,
+    "keep_last": _COUNT,
+    "keep_every": _NATURAL,
+    "log_every": _COUNT,
+    "seed": (lambda v: 0 <= v < 2**32, "a whole number from 0 to 4294967295"),
+    "name": (
+        lambda v: v.replace("-", "").replace("_", "").isalnum() and v.isascii(),
+        "letters, digits, - and _",  # no dots: Model.load would read what follows as a suffix
+    ),
+}
+
+
+def check_types(settings: Any) -> None:
+    """Raise `InputError` for the first field of a dataclass whose value does not fit its type."""
+    for name, hint in typing.get_type_hints(type(settings)).items():
+        value = getattr(settings, name)
+        if not _fits(value, hint):
+            raise InputError(f"{name} is {value!r}; expected {describe(hint)}")
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    origin = typing.get_origin(hint)
+    if origin is Literal:
+        return value in typing.get_args(hint)
+    if origin in (typing.Union, UnionType):
+        return any(_fits(value, part) for part in typing.get_args(hint))
+    if hint is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, hint)
+
+
+def describe(hint: Any) -> str:
+    """A type as a reader of an error message wants it: `one of a, b`, `a whole number` ..."""
+    origin = typing.get_origin(hint)
+    if origin is Literal:
+        return "one of " + ", ".join(map(str, typing.get_args(hint)))
+    if origin in (typing.Union, UnionType):
+        return " or ".join(describe(part) for part in typing.get_args(hint))
+    names = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+    return names.get(hint, "null")
+
+
+def load_yaml(path: str | Path, cls: type[Any] = TrainConfig) -> dict[str, Any]:
+    """Read settings for `cls` from a YAML file of `key: value` lines.
+
+    Raises `InputError` for a file that is missing or no such YAML, and for unknown keys.
+    """
+    import yaml
+
+    try:
+        settings = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}; expected a YAML file of settings") from None
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: not YAML ({reason}); expected `key: value` lines") from None
+    if not isinstance(settings, dict):
+        raise InputError(f"{path}: holds a {type(settings).__name__}; expected `key: value` lines")
+    hints = typing.get_type_hints(cls)
+    unknown = [str(key) for key in settings if key not in hints]
+    if unknown:
+        raise InputError(f"{path}: unknown key {', '.join(unknown)}; valid are {', '.join(hints)}")
+    for key, value in settings.items():
+        if hints[key] is float and isinstance(value, str):  # YAML 1.1 reads 1e-3 as text
+            try:
+                settings[key] = float(value)
+            except ValueError:
+                raise InputError(f"{path}: {key} is {value!r}; expected a number") from None
+    return settings

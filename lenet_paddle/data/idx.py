@@ -1,0 +1,95 @@
+"""IDX files, the format of MNIST, read strictly.
+
+The format (http://yann.lecun.com/exdb/mnist/): a big-endian magic number 0x0000TTDD (type 0x08
+is unsigned byte, DD the number of dimensions), DD sizes of 4 bytes each, then the data in C
+order. `paddle.vision.datasets.MNIST` fails with struct.error for counts that are no multiple of
+100 and checks nothing; this reader checks everything and says what it found.
+"""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from lenet_paddle.config import InputError
+
+_IMAGES, _LABELS = 0x00000803, 0x00000801
+_KINDS = {_IMAGES: "an IDX file of images", _LABELS: "an IDX file of labels"}
+_MAX_BYTES = 1 << 40
+
+
+def read_images(path: Path) -> np.ndarray:
+    """Read an image file, gzipped or not, as uint8 (N, H, W). Raises `InputError`."""
+    return _read(path, _IMAGES)
+
+
+def read_labels(path: Path, num_classes: int = 10) -> np.ndarray:
+    """Read a label file, gzipped or not, as int64 (N,) in [0, num_classes).
+
+    Raises `InputError`.
+    """
+    labels = _read(path, _LABELS).astype(np.int64)
+    if len(labels) and labels.max() >= num_classes:
+        at = int(np.argmax(labels >= num_classes))
+        raise InputError(
+            f"{path}: label {labels[at]} at position {at}; expected 0 to {num_classes - 1}"
+        )
+    return labels
+
+
+def _read(path: Path, magic: int) -> np.ndarray:
+    """Read at most one byte more than the header announces, so that no bomb fills the memory."""
+    num_dims = magic & 0xFF
+    try:
+        with _open(path) as file:
+            header = file.read(4 + 4 * num_dims)
+            shape = _parse_header(path, header, magic)
+            expected = int(np.prod(shape, dtype=object))
+            data = _read_exactly(file, expected)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise InputError(
+            f"{path}: truncated or damaged gzip ({error}); copy or download the file again"
+        ) from None
+    if len(data) != expected:
+        found = f"only {len(data):,} follow" if len(data) < expected else "more follow"
+        raise InputError(
+            f"{path}: the header announces {' x '.join(map(str, shape))} = {expected:,} bytes, "
+            f"{found}; the file is {'truncated' if len(data) < expected else 'too long'}"
+        )
+    return np.frombuffer(data, np.uint8).reshape(shape)
+
+
+def _open(path: Path) -> gzip.GzipFile:
+    """Open by content, not by name: gzip starts with the bytes 1f 8b."""
+    file = path.open("rb")
+    is_gzip = file.read(2) == b"\x1f\x8b"
+    file.seek(0)
+    return gzip.GzipFile(fileobj=file) if is_gzip else file  # type: ignore[return-value]
+
+
+def _read_exactly(file: gzip.GzipFile, size: int) -> bytes:
+    """Read up to `size + 1` bytes in pieces: a false size must not allocate before data comes."""
+    pieces, left = [], size + 1
+    while left and (piece := file.read(min(left, 1 << 26))):
+        pieces.append(piece)
+        left -= len(piece)
+    return b"".join(pieces)
+
+
+def _parse_header(path: Path, header: bytes, magic: int) -> tuple[int, ...]:
+    found = int.from_bytes(header[:4], "big")
+    if len(header) < 4 or found != magic:
+        what = _KINDS.get(found, f"a file with magic number {found:#010x}")
+        hint = "; are images and labels swapped?" if found in _KINDS else ""
+        came = f"an empty or tiny file of {len(header)} bytes" if len(header) < 4 else what
+        raise InputError(f"{path}: {came}; expected {_KINDS[magic]} ({magic:#010x}){hint}")
+    num_dims = magic & 0xFF
+    if len(header) < 4 + 4 * num_dims:
+        raise InputError(f"{path}: ends inside its header; expected {num_dims} sizes")
+    shape = tuple(int.from_bytes(header[4 + 4 * i : 8 + 4 * i], "big") for i in range(num_dims))
+    if int(np.prod(shape, dtype=object)) > _MAX_BYTES:
+        raise InputError(f"{path}: the header announces {shape}; that is more than a terabyte")
+    return shape

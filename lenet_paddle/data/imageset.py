@@ -1,0 +1,96 @@
+"""Images with their labels and class names, and how a set is divided."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lenet_paddle.config import InputError
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Grey images with labels.
+
+    images: uint8 (N, H, W), 0..255 with 0 the background of MNIST-like data.
+    labels: int64 (N,), each in [0, len(classes)).
+    classes: the class names; `classes[label]` names an image.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    classes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if self.images.ndim != 3 or self.images.dtype != np.uint8:
+            raise InputError(
+                f"images are {self.images.dtype} {self.images.shape}; expected uint8 (N, H, W)"
+            )
+        if self.labels.shape != self.images.shape[:1]:
+            raise InputError(
+                f"{len(self.images)} images but labels of shape {self.labels.shape}; "
+                f"expected one label an image"
+            )
+        if len(self.labels) and not 0 <= self.labels.min() <= self.labels.max() < self.num_classes:
+            raise InputError(
+                f"labels run from {self.labels.min()} to {self.labels.max()}; "
+                f"expected 0 to {self.num_classes - 1}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.classes)
+
+    def take(self, indices: Any) -> ImageSet:
+        """The images at `indices`: an index array, or a slice (a view, nothing is copied)."""
+        return ImageSet(self.images[indices], self.labels[indices], self.classes)
+
+    def as_paddle_dataset(self, input_size: int = 28) -> Any:
+        """This set as a `paddle.io.Dataset` of (float32 (1, S, S) in [-1, 1], int64 (1,)).
+
+        For `paddle.Model.fit` and `paddle.io.DataLoader` as a tutorial uses them; our own way,
+        `BatchLoader`, normalises whole batches at once and is faster.
+        """
+        import paddle
+
+        from lenet_paddle.data.preprocess import normalise
+
+        image_set = self
+
+        class _Dataset(paddle.io.Dataset):
+            def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+                image = normalise(image_set.images[index : index + 1], input_size)[0]
+                return image, image_set.labels[index : index + 1]
+
+            def __len__(self) -> int:
+                return len(image_set)
+
+        return _Dataset()
+
+
+def stratified_draw(labels: np.ndarray, size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Divide indices 0..N-1 into (kept, drawn), both sorted, `drawn` of length `size`.
+
+    Each class gives its share of `size`, rounded by largest remainder; who is drawn within a
+    class is chosen by `seed`.
+    """
+    rng = np.random.default_rng(seed)
+    classes, counts = np.unique(labels, return_counts=True)
+    shares = counts * (size / len(labels))
+    quotas = np.floor(shares).astype(np.int64)
+    largest = np.argsort(-(shares - quotas), kind="stable")[: size - quotas.sum()]
+    quotas[largest] += 1
+    drawn = np.concatenate(
+        [
+            rng.permutation(np.flatnonzero(labels == cls))[:quota]
+            for cls, quota in zip(classes, quotas, strict=True)
+        ]
+    )
+    drawn.sort()
+    kept = np.setdiff1d(np.arange(len(labels)), drawn, assume_unique=True)
+    return kept, drawn

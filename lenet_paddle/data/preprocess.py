@@ -1,0 +1,119 @@
+"""The only way from uint8 pixels to the network's float32 input, and from a picture to 28x28.
+
+Training, evaluation, prediction and the export's check all pass here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lenet_paddle.config import InputError, Preprocess
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+SIZE = 28  # pixels a side, of MNIST and of every picture that is brought to its form
+MAX_PIXELS = 50_000_000  # a picture with more is refused before it is decoded
+NORMALISATION = "(x - 127.5) / 127.5"
+
+
+def normalise(images: np.ndarray, input_size: int = SIZE) -> np.ndarray:
+    """uint8 (B, H, W), 0..255 -> float32 (B, 1, S, S), (x - 127.5) / 127.5, so -1..1.
+
+    Where S is larger than the images, the background (-1) is put around them, evenly.
+    Raises `InputError` for images larger than S.
+    """
+    batch, height, width = images.shape
+    if height > input_size or width > input_size:
+        raise InputError(
+            f"images are {height}x{width}; this network takes at most {input_size}x{input_size}"
+        )
+    top, left = (input_size - height) // 2, (input_size - width) // 2
+    result = np.full((batch, 1, input_size, input_size), -1.0, np.float32)
+    inside = result[:, 0, top : top + height, left : left + width]
+    np.subtract(images, np.float32(127.5), out=inside)
+    inside /= np.float32(127.5)
+    return result
+
+
+def load_picture(path: Path) -> np.ndarray:
+    """Read a picture of any kind that Pillow knows as grey uint8 (H, W).
+
+    Turned as its EXIF says; transparent parts become white paper. Raises `InputError` for a
+    file that is no picture, is damaged, or has more than 50 million pixels.
+    """
+    with path.open("rb") as file:
+        return decode_picture(file, str(path))
+
+
+def decode_picture(file: object, name: str) -> np.ndarray:
+    """Like `load_picture`, for an open binary file; `name` stands in the error messages."""
+    import warnings
+
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            picture = Image.open(file)  # type: ignore[arg-type]  # reads the header only
+            if picture.width * picture.height > MAX_PIXELS:
+                raise InputError(
+                    f"{name}: {picture.width} x {picture.height} pixels; "
+                    f"expected at most {MAX_PIXELS // 1_000_000} million, scale it down first"
+                )
+            return np.array(_to_grey(ImageOps.exif_transpose(picture)))
+    except UnidentifiedImageError:
+        raise InputError(f"{name}: no picture that can be read; expected PNG, JPEG ...") from None
+    except Image.DecompressionBombError as error:
+        raise InputError(f"{name}: {error}; scale it down first") from None
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{name}: damaged picture ({error}); copy or save it again") from None
+
+
+def _to_grey(picture: Image.Image) -> Image.Image:
+    from PIL import Image
+
+    if picture.mode.startswith("I;16") or picture.mode in ("I", "F"):
+        values = np.asarray(picture, np.float64)
+        scale = 255 / 65535 if values.max(initial=0) > 255 else 1.0
+        return Image.fromarray(np.clip(values * scale, 0, 255).astype(np.uint8))
+    if "A" in picture.getbands() or "transparency" in picture.info:
+        rgba = picture.convert("RGBA")
+        paper = Image.new("RGBA", rgba.size, "white")
+        picture = Image.alpha_composite(paper, rgba)
+    return picture.convert("L")
+
+
+def prepare_picture(picture: np.ndarray, mode: Preprocess) -> np.ndarray:
+    """Bring a grey picture, uint8 (H, W) of any size, to uint8 (28, 28).
+
+    `digit` makes of it a digit as MNIST's are (`digit.prepare_digit`); `resize` scales it to fit
+    with its aspect kept and fills the rest with the median of its border. A picture that is
+    28x28 already passes unchanged.
+    """
+    if picture.shape == (SIZE, SIZE):
+        return picture
+    if mode == "digit":
+        from lenet_paddle.data.digit import prepare_digit
+
+        return prepare_digit(picture)
+    return _resize(picture)
+
+
+def _resize(picture: np.ndarray) -> np.ndarray:
+    from PIL import Image
+
+    height, width = picture.shape
+    scale = SIZE / max(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    small = np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS))
+    border = np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
+    result = np.full((SIZE, SIZE), np.median(border), np.uint8)
+    top, left = (SIZE - small.shape[0]) // 2, (SIZE - small.shape[1]) // 2
+    result[top : top + small.shape[0], left : left + small.shape[1]] = small
+    return result

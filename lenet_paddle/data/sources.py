@@ -1,0 +1,196 @@
+"""Where image sets come from: the embedded MNIST, Fashion-MNIST, a folder of pictures, a .npz.
+
+Each function reads one part, "train" or "test", as an `ImageSet`; dividing off `val` is done in
+one place, `load_dataset`.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from lenet_paddle.config import InputError, Preprocess
+from lenet_paddle.data import idx
+from lenet_paddle.data.imageset import ImageSet, stratified_draw
+from lenet_paddle.data.preprocess import load_picture, prepare_picture
+from lenet_paddle.progress import Progress
+
+DIGITS = tuple("0123456789")
+FASHION = (
+    *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+    *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+)
+EMBEDDED = Path(__file__).parent / "mnist"
+_PREFIX = {"train": "train", "test": "t10k"}
+
+
+def load_mnist(part: str, data_dir: Path | None) -> ImageSet:
+    """MNIST (LeCun, Cortes; CC BY-SA 3.0), embedded: uint8 (60000 or 10000, 28, 28), 0..255.
+
+    `data_dir` names a folder with other IDX files under the same names, gzipped or not. The
+    checksums of the embedded files stand in `data/mnist/README.md`.
+    """
+    return _load_idx(EMBEDDED if data_dir is None else data_dir, part, DIGITS)
+
+
+def load_fashion_mnist(part: str, data_dir: Path | None) -> ImageSet:
+    """Fashion-MNIST (Xiao et al. 2017, arXiv 1708.07747; MIT): uint8, shapes as MNIST's.
+
+    Looked for in `data_dir`; else in Paddle's cache and in Debian's package; else downloaded by
+    Paddle. Raises `InputError` that names all the ways when none works.
+    """
+    if data_dir is not None:
+        return _load_idx(data_dir, part, FASHION)
+    cache = Path("~/.cache/paddle/dataset/fashion-mnist").expanduser()
+    debian = Path("/usr/share/datasets/fashion-mnist")
+    for folder in (cache, debian):
+        if _find_idx(folder, part, "images", 3) and _find_idx(folder, part, "labels", 1):
+            return _load_idx(folder, part, FASHION)
+    _download_fashion_mnist(part, cache, debian)
+    return _load_idx(cache, part, FASHION)
+
+
+def _download_fashion_mnist(part: str, cache: Path, debian: Path) -> None:
+    import contextlib
+    import io
+
+    import paddle
+
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            paddle.vision.datasets.FashionMNIST(mode=part, download=True)
+    except Exception as error:  # Paddle raises RuntimeError, requests' own errors and others
+        raise InputError(
+            f"Fashion-MNIST was not found in {cache} or {debian} and Paddle's download failed "
+            f"({type(error).__name__}); put its four IDX files into a folder and give it as "
+            "--data-dir, or install Debian's package dataset-fashion-mnist"
+        ) from None
+
+
+def _load_idx(folder: Path, part: str, classes: tuple[str, ...]) -> ImageSet:
+    paths = []
+    for kind, dims in (("images", 3), ("labels", 1)):
+        path = _find_idx(folder, part, kind, dims)
+        if path is None:
+            came = "is no folder" if not folder.is_dir() else f"has no {part} {kind}"
+            name = f"{_PREFIX[part]}-{kind}-idx{dims}-ubyte"
+            raise InputError(f"{folder}: {came}; expected the IDX file {name} or {name}.gz in it")
+        paths.append(path)
+    images, labels = idx.read_images(paths[0]), idx.read_labels(paths[1], len(classes))
+    if len(images) != len(labels):
+        raise InputError(
+            f"{paths[0]} holds {len(images):,} images but {paths[1]} {len(labels):,} labels; "
+            "expected as many: do the files belong together?"
+        )
+    if len(images) == 0:
+        raise InputError(f"{paths[0]}: holds no image; expected at least one")
+    return ImageSet(images, labels, classes)
+
+
+def _find_idx(folder: Path, part: str, kind: str, dims: int) -> Path | None:
+    stem = f"{_PREFIX[part]}-{kind}"
+    names = [f"{stem}-idx{dims}-ubyte", f"{stem}.idx{dims}-ubyte"]  # both are in circulation
+    candidates = (folder / (name + end) for name in names for end in ("", ".gz"))
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def load_folder(
+    part: str, data_dir: Path, preprocess: Preprocess, test_size: int | None, seed: int
+) -> ImageSet:
+    """A folder of pictures, `train/<class>/*` and `test/<class>/*`, or `<class>/*` in one tree.
+
+    Classes are the folders' names in sorted order. Any colour or size becomes grey
+    uint8 (N, 28, 28) by `prepare_picture`. From one tree `test_size` images (default a tenth)
+    are drawn as test set, stratified, by `seed`. Hidden files are passed over; any other file
+    that is no picture is an `InputError`.
+    """
+    if not data_dir.is_dir():
+        raise InputError(f"{data_dir}: is no folder; expected one folder of pictures a class")
+    roots = [data_dir / "train", data_dir / "test"]
+    if all(root.is_dir() for root in roots):
+        classes = _class_names(roots[0])
+        if _class_names(roots[1]) != classes:
+            raise InputError(
+                f"{roots[1]}: classes {', '.join(_class_names(roots[1]))}; "
+                f"expected those of {roots[0]}: {', '.join(classes)}"
+            )
+        return _read_pictures(data_dir / part, classes, preprocess)
+    if any(root.is_dir() for root in roots):
+        raise InputError(f"{data_dir}: has only one of train/ and test/; expected both or neither")
+    return _part_of_tree(
+        _read_pictures(data_dir, _class_names(data_dir), preprocess), part, test_size, seed
+    )
+
+
+def _part_of_tree(tree: ImageSet, part: str, test_size: int | None, seed: int) -> ImageSet:
+    size = max(1, len(tree) // 10) if test_size is None else test_size
+    if size >= len(tree):
+        raise InputError(f"test_size {size} leaves no training image of {len(tree)}; lower it")
+    train, test = stratified_draw(tree.labels, size, seed)
+    return tree.take(train if part == "train" else test)
+
+
+def _class_names(root: Path) -> tuple[str, ...]:
+    names = sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+    if len(names) < 2:
+        raise InputError(
+            f"{root}: has {len(names)} class folders; expected two or more, each with pictures"
+        )
+    return tuple(names)
+
+
+def _read_pictures(root: Path, classes: tuple[str, ...], preprocess: Preprocess) -> ImageSet:
+    files: list[Path] = []
+    labels: list[int] = []
+    for label, name in enumerate(classes):
+        of_class = sorted(p for p in (root / name).iterdir() if not p.name.startswith("."))
+        if not of_class:
+            raise InputError(f"{root / name}: no picture in it; expected at least one a class")
+        files += of_class
+        labels += [label] * len(of_class)
+    images = np.empty((len(files), 28, 28), np.uint8)
+    progress = Progress(len(files), "pictures")
+    for i, file in enumerate(files):
+        if file.is_dir():
+            raise InputError(f"{file}: a folder inside a class; expected pictures only")
+        images[i] = prepare_picture(load_picture(file), preprocess)
+        progress.show(i + 1, f"reading {root}: {i + 1:,}/{len(files):,}")
+    progress.clear()
+    return ImageSet(images, np.array(labels, np.int64), classes)
+
+
+def load_npz(part: str, data_dir: Path) -> ImageSet:
+    """A .npz file with x_train, y_train, x_test, y_test, as Keras ships MNIST.
+
+    x: uint8 (N, H, W) or (N, H, W, 1); y: integers (N,) from 0. The classes are named by their
+    numbers. Pickled objects in the file are refused. Raises `InputError`.
+    """
+    x_name, y_name = f"x_{part}", f"y_{part}"
+    try:
+        with np.load(data_dir, allow_pickle=False) as arrays:
+            missing = [n for n in (x_name, y_name, "y_train") if n not in arrays.files]
+            if missing:
+                raise InputError(
+                    f"{data_dir}: has {', '.join(arrays.files) or 'no arrays'}; "
+                    "expected x_train, y_train, x_test, y_test"
+                )
+            images, labels, train_labels = arrays[x_name], arrays[y_name], arrays["y_train"]
+    except (ValueError, zipfile.BadZipFile, EOFError, TypeError, AttributeError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{data_dir}: not a readable .npz file ({error})") from None
+    if images.ndim == 4 and images.shape[-1] == 1:
+        images = images[..., 0]
+    for name, array in ((y_name, labels), ("y_train", train_labels)):
+        if array.dtype.kind not in "iu" or array.ndim != 1 or len(array) == 0 or array.min() < 0:
+            raise InputError(
+                f"{data_dir}: {name} is {array.dtype} {array.shape}; "
+                "expected whole numbers from 0, of shape (N,)"
+            )
+    classes = tuple(str(i) for i in range(int(train_labels.max()) + 1))
+    try:
+        return ImageSet(images, labels.astype(np.int64), classes)
+    except InputError as error:
+        raise InputError(f"{data_dir}: {x_name}, {y_name}: {error}") from None

@@ -1,0 +1,1 @@
+"""Room 6: checkpoint -> files and answers."""

@@ -1,0 +1,1 @@
+"""Room 3: model + batches -> one result dict."""

@@ -1,0 +1,1 @@
+"""Room 4: arrays -> Figures and tables; loads no run."""

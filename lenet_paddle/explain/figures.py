@@ -1,0 +1,114 @@
+"""Pictures of a training and of an evaluation: arrays in, matplotlib Figures out.
+
+Figures are made without pyplot, so nothing depends on a display or on global state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from lenet_paddle.files import replacing
+
+BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#777777"  # Okabe and Ito 2008: colour-blind-safe
+
+
+def plot_history(rows: Sequence[Mapping[str, Any]], title: str = "") -> Figure:
+    """Loss and accuracy per epoch from the rows of `history.csv`, train beside val (or test)."""
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    epochs = [row["epoch"] for row in rows]
+    held_out = "val" if not rows or "val_loss" in rows[0] else "test"
+    for axes, quantity in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+        for split, colour, marker in (("train", BLUE, "o"), (held_out, ORANGE, "s")):
+            values = [row[f"{split}_{quantity}"] for row in rows]
+            axes.plot(epochs, values, color=colour, marker=marker, markersize=4, label=split)
+        axes.set(xlabel="epoch", ylabel=quantity)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.3)
+        axes.legend()
+    figure.suptitle(title)
+    return figure
+
+
+def plot_confusion(confusion: np.ndarray, classes: Sequence[str], title: str = "") -> Figure:
+    """A confusion matrix, int (C, C), rows true and columns predicted.
+
+    Colour shows the share of the true class on a square-root scale, so that rare mistakes are
+    seen beside a diagonal near 1.
+    """
+    num_classes = len(classes)
+    side = max(5.0, 0.62 * num_classes + 2)
+    figure = Figure(figsize=(side + 0.8, side), layout="constrained")
+    axes = figure.subplots()
+    share = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
+    image = axes.imshow(np.sqrt(share), cmap="Blues", vmin=0, vmax=1)
+    for row, col in np.argwhere(confusion > 0) if num_classes <= 30 else ():
+        colour = "white" if share[row, col] > 0.3 else "black"
+        axes.text(col, row, f"{confusion[row, col]}", ha="center", va="center", color=colour)
+    axes.set(xlabel="predicted", ylabel="true", title=title)
+    long_names = max(map(len, classes)) > 2
+    axes.set_xticks(range(num_classes), classes, rotation=45 if long_names else 0, ha="center")
+    axes.set_yticks(range(num_classes), classes)
+    bar = figure.colorbar(image, ax=axes, shrink=0.8, label="share of the true class")
+    bar.set_ticks([0, 0.1**0.5, 0.5, 1], labels=["0", "0.1", "0.25", "1"])
+    return figure
+
+
+def plot_mistakes(
+    images: np.ndarray,
+    labels: np.ndarray,
+    probs: np.ndarray,
+    classes: Sequence[str],
+    num_most: int = 24,
+    title: str = "",
+) -> Figure:
+    """The mistakes with the highest loss, worst first.
+
+    images: uint8 (N, H, W); labels: int (N,); probs: float (N, C).
+    """
+    preds = probs.argmax(axis=1)
+    wrong = np.flatnonzero(preds != labels)
+    worst = wrong[np.argsort(probs[wrong, labels[wrong]], kind="stable")][:num_most]
+    captions = [
+        f"{classes[labels[i]]} read as {classes[preds[i]]}\np = {probs[i, preds[i]]:.2f}, #{i}"
+        for i in worst
+    ]
+    shown = f"{len(worst)} worst of {len(wrong)} mistakes in {len(labels):,} images"
+    return plot_images(images[worst], captions, f"{title}{': ' if title else ''}{shown}")
+
+
+def plot_images(
+    images: np.ndarray, captions: Sequence[str], title: str = "", num_cols: int = 8
+) -> Figure:
+    """A grid of grey images, uint8 (N, H, W), each with its caption below; N may be 0."""
+    num_rows = max(1, -(-len(images) // num_cols))
+    figure = Figure(figsize=(1.45 * num_cols, 1.75 * num_rows + 0.5), layout="constrained")
+    grid = figure.subplots(num_rows, num_cols, squeeze=False).ravel()
+    for axes in grid:
+        axes.axis("off")
+    for axes, image, caption in zip(grid, images, captions, strict=False):
+        axes.imshow(image, cmap="gray", vmin=0, vmax=255)
+        axes.set_title(caption, fontsize=8, y=-0.02, va="top")
+    figure.suptitle(title)
+    return figure
+
+
+def render(figure: Figure, dpi: int = 80) -> np.ndarray:
+    """A figure as pixels, uint8 (H, W, 3)."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    figure.set_dpi(dpi)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure; the suffix chooses PNG, SVG or PDF."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=120)

@@ -1,0 +1,95 @@
+"""Files are written beside their place and renamed into it: whole, or not there at all."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a path beside `path` to write to; when the block ends well it takes `path`'s place.
+
+    The suffix is kept, for writers that go by it. When the block raises, nothing is left behind
+    and an older `path` stays as it was.
+    """
+    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
+    try:
+        yield temporary
+        sync_path(temporary)
+        temporary.replace(path)
+        sync_path(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Like `replacing`, for a folder; an older folder at `path` is removed after the swap."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".tmp-{path.name}-", dir=path.parent))
+    try:
+        temporary.chmod(0o777 & ~_umask())
+        yield temporary
+        for file in temporary.rglob("*"):
+            sync_path(file)
+        sync_path(temporary)
+        if path.exists():
+            old = Path(tempfile.mkdtemp(prefix=f".tmp-old-{path.name}-", dir=path.parent))
+            path.replace(old / path.name)
+            temporary.replace(path)
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            temporary.replace(path)
+        sync_path(path.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def sync_path(path: Path) -> None:
+    """Flush a file or folder to the disk, so that a rename after it is never seen before it."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def swap_link(link: Path, target: str) -> None:
+    """Point the symbolic link `link` at `target` (relative to it) in one atomic step."""
+    temporary = link.with_name(f".tmp-{os.getpid()}-{link.name}")
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(target)
+    temporary.replace(link)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what writes that were killed have left behind in `folder` and below."""
+    for path in sorted(folder.rglob(".tmp-*")):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace `path` by `text` (UTF-8) in one atomic step."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace `path` by `value` as indented JSON in one atomic step."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")

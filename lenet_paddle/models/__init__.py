@@ -1,0 +1,30 @@
+"""Room 2: batch -> logits. `MODELS` maps a name to its builder and the input's side in pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from paddle import nn
+
+from lenet_paddle.config import InputError
+from lenet_paddle.models.lenet import LeNet, lenet5, lenet_builtin, lenet_sequential, mlp
+
+MODELS: dict[str, tuple[Callable[[int], nn.Layer], int]] = {
+    "lenet5": (lenet5, 32),
+    "lenet_sequential": (lenet_sequential, 28),
+    "lenet_subclass": (LeNet, 28),
+    "lenet_builtin": (lenet_builtin, 28),
+    "mlp": (mlp, 28),
+}
+
+
+def build_model(name: str, num_classes: int = 10) -> nn.Layer:
+    """Build the network `name`, freshly initialised. Raises `InputError` for an unknown name."""
+    if name not in MODELS:
+        raise InputError(f"model {name!r} is unknown; expected one of {', '.join(MODELS)}")
+    return MODELS[name][0](num_classes)
+
+
+def input_size(name: str) -> int:
+    """The side in pixels of the square pictures that the network `name` takes."""
+    return MODELS[name][1]

@@ -1,0 +1,65 @@
+"""Progress of long work with a rate and the time left: a line in place, or plain lines."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TextIO
+
+
+class Progress:
+    """Counts `total` items; `show` may be called at every step, it prints seldom.
+
+    On a terminal one line is redrawn ten times a second. Elsewhere a plain line is printed
+    every `plain_seconds`, so that a log of hours stays readable.
+    """
+
+    def __init__(
+        self,
+        total: int,
+        unit: str,
+        done: int = 0,
+        stream: TextIO | None = None,
+        plain_seconds: float = 10.0,
+    ) -> None:
+        self.stream = stream or sys.stderr
+        self.total, self.unit, self.done = total, unit, done
+        self.is_terminal = self.stream.isatty()
+        self.interval = 0.1 if self.is_terminal else plain_seconds
+        self.started = self.shown = time.monotonic()
+        self.first = done
+
+    @property
+    def rate(self) -> float:
+        """Items a second since the start; 0.0 before any time has passed."""
+        elapsed = time.monotonic() - self.started
+        return (self.done - self.first) / elapsed if elapsed > 0 else 0.0
+
+    def show(self, done: int, text: str = "") -> None:
+        """Note that `done` items are through, and print when it is time."""
+        self.done = done
+        now = time.monotonic()
+        if now - self.shown < self.interval:
+            return
+        self.shown = now
+        left = (self.total - done) / self.rate if self.rate else 0.0
+        line = f"{text}  {self.rate:,.0f} {self.unit}/s  {format_seconds(left)} left".strip()
+        if self.is_terminal:
+            print(f"\r\x1b[2K{line}", end="", file=self.stream, flush=True)
+        else:
+            print(line, file=self.stream, flush=True)
+
+    def clear(self) -> None:
+        """Remove the line in place, so that other output can follow."""
+        if self.is_terminal:
+            print("\r\x1b[2K", end="", file=self.stream, flush=True)
+
+
+def format_seconds(seconds: float) -> str:
+    """Seconds as `42s`, `3m05s` or `2h07m`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    return f"{whole // 3600}h{whole % 3600 // 60:02d}m"

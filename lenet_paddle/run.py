@@ -1,0 +1,289 @@
+"""A whole run, and the only place that knows all rooms: train, evaluate, draw, export."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paddle
+import yaml
+
+from lenet_paddle import runtime
+from lenet_paddle.config import InputError, TrainConfig, load_yaml
+from lenet_paddle.data import load_dataset
+from lenet_paddle.data.imageset import ImageSet
+from lenet_paddle.data.preprocess import normalise
+from lenet_paddle.deploy.export import export_inference
+from lenet_paddle.evaluation.evaluate import predict_logits
+from lenet_paddle.evaluation.metrics import compute_probs, summarise
+from lenet_paddle.explain.figures import plot_confusion, plot_history, plot_mistakes, save_figure
+from lenet_paddle.files import remove_leftovers, write_json, write_text
+from lenet_paddle.models import build_model, input_size
+from lenet_paddle.training.checkpoint import (
+    TrainState,
+    find_weights,
+    load_optimizer_state,
+    load_weights,
+    newest_checkpoint,
+    point_links,
+    set_weights,
+    take_optimizer_state,
+)
+from lenet_paddle.training.fit import fit
+
+_log = logging.getLogger(__name__)
+
+
+def train_and_evaluate(config: TrainConfig) -> dict[str, Any]:
+    """Train as `config` says and return the test set's figures (`metrics.summarise`) with
+    `run_dir`.
+
+    Everything is written under `output_dir/<run>/`, see the README. Raises `InputError` before
+    anything is written, `RunStopped` when the training ends early.
+    """
+    runtime.select_device(config.device, config.amp)
+    if config.resume is not None:
+        config = resumed_config(config)
+    train_set, eval_set, test_set = load_splits(config)
+    # Paddle keys an optimizer's state by generated names; the guard counts them from 0.
+    with paddle.utils.unique_name.guard():
+        runtime.seed_everything(config.seed)
+        network = build_model(config.model, train_set.num_classes)
+        state, optimizer_state = TrainState(), None
+        if config.resume is not None:
+            run_dir = Path(config.resume)
+            state, optimizer_state = restore(run_dir, network)
+        else:
+            if config.init_from is not None:
+                optimizer_state = initialise(config, network)
+            run_dir = create_run_dir(config)
+        with _log_file(run_dir / "train.log"):
+            _announce(config, network, state, (train_set, eval_set, test_set), run_dir)
+            state = fit(
+                config,
+                network,
+                train_set,
+                eval_set,
+                run_dir,
+                input_size=input_size(config.model),
+                state=state,
+                optimizer_state=optimizer_state,
+            )
+            return finish(config, network, state, test_set, run_dir)
+
+
+def _announce(
+    config: TrainConfig,
+    network: paddle.nn.Layer,
+    state: TrainState,
+    splits: tuple[ImageSet, ImageSet, ImageSet],
+    run_dir: Path,
+) -> None:
+    num_train, num_val, num_test = (f"{len(image_set):,}" for image_set in splits)
+    num_parameters = sum(p.size for p in network.parameters())
+    _log.info(
+        f"{config.model} ({num_parameters:,} parameters) on {config.dataset}: {num_train} train, "
+        f"{num_val if config.val_size else 0} val, {num_test} test images; run {run_dir}"
+    )
+    if config.resume is not None:
+        _log.info(f"resumed after epoch {state.epoch} of {config.epochs}")
+    elif config.init_from is not None:
+        moments = " and its optimizer's state" if config.with_optimizer else ""
+        _log.info(f"started from the weights of {config.init_from}{moments}")
+
+
+def resumed_config(config: TrainConfig) -> TrainConfig:
+    """The settings of the run `config.resume`; of the flags only device and data_dir may differ.
+
+    Raises `InputError` for a folder that is no run and for other settings beside --resume.
+    """
+    run_dir = Path(str(config.resume))
+    if not (run_dir / "config.yaml").is_file():
+        raise InputError(f"{run_dir}: no run (it has no config.yaml); expected output/<run>")
+    allowed = {f: getattr(config, f) for f in ("resume", "device", "data_dir")}
+    changed = [
+        "--" + field.name.replace("_", "-")
+        for field in dataclasses.fields(config)
+        if field.name not in allowed and getattr(config, field.name) != field.default
+    ]
+    if changed:
+        raise InputError(
+            f"--resume goes on with the run's own settings; leave out {', '.join(changed)}, or "
+            "start a new run from its weights with --init-from"
+        )
+    if config.data_dir is None:
+        del allowed["data_dir"]
+    return TrainConfig(**{**load_yaml(run_dir / "config.yaml"), **allowed})
+
+
+def restore(run_dir: Path, network: paddle.nn.Layer) -> tuple[TrainState, dict[str, Any] | None]:
+    """Put the newest whole checkpoint of a run into `network`; its state and optimizer state.
+
+    A damaged checkpoint is named and the one before it taken. Without any the run starts anew.
+    Links and left-overs of a write that was broken off are mended.
+    """
+    folder = run_dir / "checkpoints"
+    remove_leftovers(run_dir)
+    found = newest_checkpoint(folder)
+    if found is None:
+        return TrainState(), None
+    path, state = found
+    point_links(folder, state)
+    set_weights(network, load_weights(path / "model.pdparams"), str(path))
+    pdopt = path / "model.pdopt"
+    return state, load_optimizer_state(pdopt) if pdopt.exists() else None
+
+
+def initialise(config: TrainConfig, network: paddle.nn.Layer) -> dict[str, Any] | None:
+    """Put the weights of `config.init_from` into `network`; the optimizer's state if wanted."""
+    pdparams = find_weights(Path(str(config.init_from)))
+    set_weights(network, load_weights(pdparams), str(pdparams))
+    if not config.with_optimizer:
+        return None
+    return take_optimizer_state(config.optimizer, network, pdparams)
+
+
+def load_splits(config: TrainConfig) -> tuple[ImageSet, ImageSet, ImageSet]:
+    """The images to train on, to evaluate each epoch on, and to test on."""
+    common = {
+        "data_dir": config.data_dir,
+        "val_size": config.val_size,
+        "seed": config.seed,
+        "test_size": config.test_size,
+        "preprocess": config.picture_mode,
+    }
+    train_set = load_dataset(config.dataset, "train", **common)  # type: ignore[arg-type]
+    test_set = load_dataset(config.dataset, "test", **common)  # type: ignore[arg-type]
+    eval_set = test_set
+    if config.val_size:
+        eval_set = load_dataset(config.dataset, "val", **common)  # type: ignore[arg-type]
+    if config.limit is not None:
+        train_set = train_set.take(slice(0, config.limit))
+    normalise(train_set.images[:1], input_size(config.model))  # refuses what does not fit
+    return train_set, eval_set, test_set
+
+
+def create_run_dir(config: TrainConfig) -> Path:
+    """Make the run's folder with its config and versions; a free name is found without one."""
+    root = Path(config.output_dir)
+    root.mkdir(parents=True, exist_ok=True)
+    if config.name is not None:
+        run_dir = root / config.name
+        if run_dir.exists():
+            _make_room(run_dir, config.overwrite)
+        run_dir.mkdir()
+    else:
+        run_dir = _free_dir(root, f"{config.model}-{config.dataset}")
+    write_text(run_dir / "config.yaml", dump_config(config))
+    write_json(run_dir / "versions.json", runtime.versions())
+    return run_dir
+
+
+def _make_room(run_dir: Path, overwrite: bool) -> None:
+    if not overwrite:
+        raise InputError(
+            f"{run_dir} exists; choose another --name, --overwrite it, or --resume {run_dir}"
+        )
+    if not (run_dir / "config.yaml").is_file():
+        raise InputError(f"{run_dir} is no run (it has no config.yaml); it is not overwritten")
+    shutil.rmtree(run_dir)
+
+
+def _free_dir(root: Path, stem: str) -> Path:
+    for number in range(1, 10_000):
+        run_dir = root / f"{stem}-{number:03d}"
+        with contextlib.suppress(FileExistsError):
+            run_dir.mkdir()
+            return run_dir
+    raise InputError(f"{root}: has 9,999 runs named {stem}; give a --name")
+
+
+def dump_config(config: TrainConfig) -> str:
+    """`config.yaml`: what `--config` and `--resume` read back."""
+    settings = {**config.to_dict(), "preprocess": config.picture_mode}
+    for key in ("data_dir", "init_from"):  # the run may be resumed from elsewhere
+        if settings[key] is not None:
+            settings[key] = str(Path(settings[key]).resolve())
+    return yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
+
+
+def finish(
+    config: TrainConfig,
+    network: paddle.nn.Layer,
+    state: TrainState,
+    test_set: ImageSet,
+    run_dir: Path,
+) -> dict[str, Any]:
+    """Take the best epoch's weights, evaluate them on the test set, draw, export."""
+    best = run_dir / "checkpoints" / "best"
+    set_weights(network, load_weights(best / "model.pdparams"), str(best))
+    size = input_size(config.model)
+    logits = predict_logits(network, test_set, size)
+    result = {
+        "dataset": config.dataset,
+        "split": "test",
+        "model": config.model,
+        "checkpoint": best.resolve().name,
+        "train_seconds": round(state.seconds, 1),
+        **summarise(logits, test_set.labels, test_set.classes),
+    }
+    write_json(run_dir / "metrics.json", result)
+    _log.info(
+        "test loss %.4f accuracy %.4f (%s images, epoch %d, the best by %s)",
+        result["loss"],
+        result["accuracy"],
+        f"{result['num_images']:,}",
+        state.best_epoch,
+        config.monitor if config.val_size else "being the last",
+    )
+    draw_run(run_dir, state, logits, test_set, result)
+    info = {
+        "model": config.model,
+        "dataset": config.dataset,
+        "run": run_dir.name,
+        "checkpoint": result["checkpoint"],
+        "test_accuracy": result["accuracy"],
+        "preprocess": config.picture_mode,
+        "versions": runtime.versions(),
+    }
+    export_inference(network, run_dir / "inference", test_set, size, info)
+    return {**result, "run_dir": str(run_dir)}
+
+
+def draw_run(
+    run_dir: Path,
+    state: TrainState,
+    logits: np.ndarray,
+    test_set: ImageSet,
+    result: dict[str, Any],
+) -> None:
+    """The run's figures: curves, confusion matrix, worst mistakes."""
+    figures, classes = run_dir / "figures", test_set.classes
+    title = f"{run_dir.name}, test accuracy {result['accuracy']:.4f}"
+    save_figure(plot_history(state.history, run_dir.name), figures / "curves.png")
+    confusion = np.array(result["confusion_matrix"])
+    save_figure(plot_confusion(confusion, classes, title), figures / "confusion.png")
+    mistakes = plot_mistakes(
+        test_set.images, test_set.labels, compute_probs(logits), classes, title=title
+    )
+    save_figure(mistakes, figures / "mistakes.png")
+
+
+@contextlib.contextmanager
+def _log_file(path: Path) -> Iterator[None]:
+    """What the package logs goes to `path` too, with the time."""
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    logger = logging.getLogger("lenet_paddle")
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        handler.close()

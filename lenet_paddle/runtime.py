@@ -1,0 +1,110 @@
+"""What must be set before Paddle starts, the device, the seed, and the versions of a run."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import warnings
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from lenet_paddle.config import Device, InputError
+
+BLAS_SWITCH = "LENET_PADDLE_BLAS_DISPATCH"  # set to "off" to leave MKL as it comes
+
+
+def prepare_environment(cpuinfo: Path = Path("/proc/cpuinfo")) -> None:
+    """Set what Paddle reads once, when it starts. Does nothing when Paddle is already imported.
+
+    Paddle's CPU wheel carries an old MKL that takes a slow path on AMD processors unless
+    MKL_DEBUG_CPU_TYPE names an instruction set; see `mkl_cpu_type`. The environment variable
+    LENET_PADDLE_BLAS_DISPATCH=off leaves it alone, and a value set by the user wins.
+    """
+    warnings.filterwarnings("ignore", message="No ccache found")  # no C++ is compiled here
+    if "paddle" in sys.modules or os.environ.get(BLAS_SWITCH, "").lower() == "off":
+        return
+    cpu_type = mkl_cpu_type(_read_cpuinfo(cpuinfo))
+    if cpu_type is not None:
+        os.environ.setdefault("MKL_DEBUG_CPU_TYPE", cpu_type)
+
+
+def mkl_cpu_type(cpu: dict[str, str]) -> str | None:
+    """The value for MKL_DEBUG_CPU_TYPE: "7" (AVX-512), "5" (AVX2), or None to leave it unset.
+
+    `cpu` maps /proc/cpuinfo's keys to their text. Only AMD processors need it, and none gets an
+    instruction set that its flags do not list (it would die with SIGILL).
+    """
+    if cpu.get("vendor_id") != "AuthenticAMD":
+        return None
+    flags = set(cpu.get("flags", "").split())
+    if {"avx512f", "avx512dq", "avx512bw", "avx512vl", "avx512cd"} <= flags:
+        return "7"
+    if {"avx2", "fma"} <= flags:
+        return "5"
+    return None
+
+
+def _read_cpuinfo(path: Path) -> dict[str, str]:
+    """The first processor's entries of /proc/cpuinfo; empty where there is no such file."""
+    try:
+        first = path.read_text(encoding="utf-8", errors="replace").split("\n\n")[0]
+    except OSError:
+        return {}
+    pairs = (line.partition(":") for line in first.splitlines())
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def select_device(device: Device, amp: str = "O0") -> str:
+    """Make Paddle use `device` and return its name ("cpu", "gpu:0").
+
+    Raises `InputError` for "gpu" where Paddle has no GPU support or sees no GPU, and for an AMP
+    level other than O0 without one.
+    """
+    import paddle
+
+    has_cuda = paddle.device.is_compiled_with_cuda()
+    num_gpus = paddle.device.cuda.device_count() if has_cuda else 0
+    if device == "gpu" and num_gpus == 0:
+        reason = "sees no GPU" if has_cuda else "is the CPU build (install paddlepaddle-gpu)"
+        raise InputError(f"device gpu: Paddle {paddle.__version__} {reason}; --device cpu works")
+    name = "cpu" if device == "cpu" or num_gpus == 0 else "gpu"
+    if amp != "O0" and name == "cpu":
+        raise InputError(f"amp {amp} needs a GPU, this run is on the CPU; leave --amp at O0")
+    paddle.device.set_device(name)
+    return paddle.device.get_device()
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python's, NumPy's and Paddle's global generators."""
+    import random
+
+    import numpy as np
+    import paddle
+
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002  Paddle's own code draws from it
+    paddle.seed(seed)
+
+
+def versions() -> dict[str, Any]:
+    """What a run was made with, for `versions.json`."""
+    from lenet_paddle import __version__
+
+    packages = ["paddlepaddle", "paddlepaddle-gpu", "visualdl", "numpy", "matplotlib", "Pillow"]
+    found = {}
+    for package in packages:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return {
+        "lenet_paddle": __version__,
+        "python": platform.python_version(),
+        **found,
+        "platform": platform.platform(),
+        "cpu": _read_cpuinfo(Path("/proc/cpuinfo")).get("model name", platform.processor()),
+        "num_cpus": os.cpu_count(),
+        "mkl_debug_cpu_type": os.environ.get("MKL_DEBUG_CPU_TYPE"),
+    }

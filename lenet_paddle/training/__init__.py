@@ -1,0 +1,1 @@
+"""Room 5: model + batches -> checkpoints + history."""

@@ -1,0 +1,406 @@
+"""What hapi's own callbacks fall short of, one small class a concern.
+
+All share one `TrainState`. hapi calls them in the order of the list that `fit` makes, and what
+each relies on is this order: the recorder counts first, the checkpoint is saved when the row of
+the epoch and VisualDL's log are complete.
+
+hapi's traps that shape them: its logged loss is the last batch's; `on_epoch_end` comes before
+the epoch's evaluation; `fit` has no first epoch; one `logs` dict is shared by all.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paddle
+from paddle.callbacks import Callback
+
+from lenet_paddle.config import RunStopped, TrainConfig
+from lenet_paddle.data.imageset import ImageSet
+from lenet_paddle.data.loader import BatchLoader
+from lenet_paddle.evaluation.metrics import compute_losses, compute_probs
+from lenet_paddle.files import write_text
+from lenet_paddle.progress import Progress, format_seconds
+from lenet_paddle.training.checkpoint import TrainState, prune_checkpoints, save_checkpoint
+from lenet_paddle.training.optimizers import is_better, learning_rate_at
+
+_log = logging.getLogger(__name__)
+
+
+class KeepLogits(paddle.metric.Metric):
+    """Keeps logits and labels of an evaluation, so that its figures are exact means."""
+
+    def __init__(self, network: paddle.nn.Layer) -> None:
+        super().__init__()
+        self.network = network
+        self.parts: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def name(self) -> list[str]:
+        """No column of its own in hapi's logs."""
+        return []
+
+    def compute(self, pred: Any, label: Any, *args: Any) -> list[Any]:
+        """Nothing while training; logits (B, C) and labels (B, 1) in evaluation."""
+        return [] if self.network.training else [pred, label]
+
+    def update(self, *arrays: np.ndarray) -> None:
+        """Keep what `compute` gave."""
+        if arrays:
+            self.parts.append((arrays[0], arrays[1][:, 0]))
+
+    def accumulate(self) -> list[float]:
+        """Nothing: the recorder takes the logits."""
+        return []
+
+    def reset(self) -> None:
+        """hapi resets before `on_eval_end`; the recorder takes the logits there, see `take`."""
+
+    def take(self) -> tuple[np.ndarray, np.ndarray]:
+        """All logits (N, C) and labels (N,) since the last call."""
+        logits, labels = zip(*self.parts, strict=True)
+        self.parts = []
+        return np.concatenate(logits), np.concatenate(labels)
+
+
+class LearningRate(Callback):
+    """Sets the rate of each update, and seeds loader and Paddle for each epoch."""
+
+    def __init__(self, config: TrainConfig, state: TrainState, loader: BatchLoader) -> None:
+        super().__init__()
+        self.config, self.state, self.loader = config, state, loader
+        self.updates_per_epoch = -(-len(loader) // config.accumulate)
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """All that is random in an epoch follows from (seed, epoch), so resuming is exact."""
+        self.loader.set_epoch(self.state.epoch)
+        words = np.random.SeedSequence((self.config.seed, self.state.epoch)).generate_state(1)
+        paddle.seed(int(words[0]))
+
+    def on_train_batch_begin(self, step: int, logs: Any = None) -> None:
+        """Only the first batch of an update can change the rate."""
+        if step % self.config.accumulate == 0:
+            update = self.state.epoch * self.updates_per_epoch + step // self.config.accumulate
+            rate = learning_rate_at(self.config, update, self.updates_per_epoch, self.state.history)
+            if rate != self.model._optimizer.get_lr():
+                self.model._optimizer.set_lr(rate)
+
+
+class WeightedLoss(paddle.nn.Layer):
+    """A loss times `weight`, which `AverageGradients` sets."""
+
+    def __init__(self, loss: paddle.nn.Layer) -> None:
+        super().__init__()
+        self.loss = loss
+        self.weight = 1.0
+
+    def forward(self, logits: paddle.Tensor, labels: paddle.Tensor) -> paddle.Tensor:
+        """logits (B, C), labels (B, 1) -> a scalar."""
+        loss = self.loss(logits, labels)
+        return loss if self.weight == 1.0 else loss * self.weight
+
+
+class AverageGradients(Callback):
+    """Makes accumulated gradients the mean over the update's images; hapi would sum them."""
+
+    def __init__(self, loss: WeightedLoss, loader: BatchLoader, accumulate: int) -> None:
+        super().__init__()
+        self.loss, self.accumulate = loss, accumulate
+        self.loader = loader
+
+    def on_train_batch_begin(self, step: int, logs: Any = None) -> None:
+        """A batch weighs its share of the images of its update."""
+        size, num_images = self.loader.batch_size, self.loader.num_images
+        first = (step - step % self.accumulate) * size
+        in_update = min(num_images - first, self.accumulate * size)
+        self.loss.weight = min(num_images - step * size, size) / in_update
+
+    def on_train_batch_end(self, step: int, logs: Any = None) -> None:
+        """What is logged is the batch's own mean."""
+        logs["loss"] = [value / self.loss.weight for value in logs["loss"]]
+        self.loss.weight = 1.0
+
+
+class Recorder(Callback):
+    """Counts steps, takes exact means, stops on NaN, and makes the epoch's row of history."""
+
+    def __init__(self, config: TrainConfig, state: TrainState, kept: KeepLogits) -> None:
+        super().__init__()
+        self.config, self.state, self.kept = config, state, kept
+        self.split = "val" if config.val_size else "test"
+        self.eval_logits = self.eval_labels = np.empty(0)
+        self.loss_sum, self.seen, self.train_accuracy = 0.0, 0, 0.0
+        self.started = time.monotonic()
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Start the epoch's sums."""
+        self.loss_sum, self.seen = 0.0, 0
+        self.started = time.monotonic()
+
+    def on_train_batch_end(self, step: int, logs: Any = None) -> None:
+        """Add the batch's loss, weighed by its images."""
+        loss = logs["loss"][0]
+        if not math.isfinite(loss):
+            raise RunStopped(
+                f"the loss is {loss} at epoch {self.state.epoch + 1}, step {step + 1} (learning "
+                f"rate {self.model._optimizer.get_lr():g}); a lower --learning-rate mends most "
+                "such runs. Checkpoints of whole epochs are kept",
+                status=1,
+            )
+        self.state.step += 1
+        self.loss_sum += loss * logs["batch_size"]
+        self.seen += logs["batch_size"]
+        self.train_accuracy = float(logs["acc"])
+
+    @property
+    def train_loss(self) -> float:
+        """Mean loss over the images of this epoch so far."""
+        return self.loss_sum / self.seen
+
+    def on_eval_end(self, logs: Any = None) -> None:
+        """The epoch is whole: its row, and whether it is the best."""
+        self.eval_logits, self.eval_labels = self.kept.take()
+        losses = compute_losses(self.eval_logits, self.eval_labels)
+        right = self.eval_logits.argmax(axis=1) == self.eval_labels
+        state = self.state
+        state.epoch += 1
+        state.seconds += time.monotonic() - self.started
+        row = {
+            "epoch": state.epoch,
+            "step": state.step,
+            "learning_rate": self.model._optimizer.get_lr(),
+            "train_loss": self.train_loss,
+            "train_accuracy": self.train_accuracy,
+            f"{self.split}_loss": float(losses.mean()),
+            f"{self.split}_accuracy": float(right.mean()),
+        }
+        state.history.append(row)
+        monitor = self.config.monitor
+        value = row.get(monitor)  # None without val: then the last epoch is the result
+        if value is None or state.best_value is None or is_better(monitor, value, state.best_value):
+            state.best_value, state.best_epoch = value, state.epoch
+
+
+class ProgressBar(Callback):
+    """Epoch, step, loss, accuracy, learning rate, images/s and time left; a line an epoch."""
+
+    def __init__(self, config: TrainConfig, recorder: Recorder, loader: BatchLoader) -> None:
+        super().__init__()
+        self.config, self.recorder, self.loader = config, recorder, loader
+        self.state = recorder.state
+        per_epoch = loader.num_images
+        done = self.state.epoch * per_epoch
+        self.progress = Progress(config.epochs * per_epoch, "images", done)
+
+    def on_train_batch_end(self, step: int, logs: Any = None) -> None:
+        """Redraw, when it is time."""
+        recorder, epoch = self.recorder, self.state.epoch
+        text = (
+            f"epoch {epoch + 1}/{self.config.epochs}  step {step + 1}/{len(self.loader)}  "
+            f"loss {recorder.train_loss:.4f}  acc {recorder.train_accuracy:.4f}  "
+            f"lr {self.model._optimizer.get_lr():.3g}"
+        )
+        self.progress.show(epoch * self.loader.num_images + recorder.seen, text)
+
+    def on_eval_end(self, logs: Any = None) -> None:
+        """The epoch in one line, for the screen and for train.log."""
+        self.progress.clear()
+        row, split = self.state.history[-1], self.recorder.split
+        seconds = time.monotonic() - self.recorder.started
+        _log.info(
+            "epoch %d/%d  train loss %.4f acc %.4f  %s loss %.4f acc %.4f  lr %.3g  %s  %s img/s",
+            row["epoch"],
+            self.config.epochs,
+            row["train_loss"],
+            row["train_accuracy"],
+            split,
+            row[f"{split}_loss"],
+            row[f"{split}_accuracy"],
+            row["learning_rate"],
+            format_seconds(seconds),
+            f"{self.progress.rate:,.0f}",
+        )
+
+
+class HistoryFile(Callback):
+    """Keeps history.csv: one row a whole epoch."""
+
+    def __init__(self, path: Path, state: TrainState) -> None:
+        super().__init__()
+        self.path, self.state = path, state
+
+    def on_eval_end(self, logs: Any = None) -> None:
+        """Write all rows anew: the file is small, and whole at every moment."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(self.state.history[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.state.history)
+        write_text(self.path, text.getvalue())
+
+
+class VisualDLLogger(Callback):
+    """VisualDL's log with a global step: train curves every N steps, the rest every epoch.
+
+    One file, appended to. When a run is resumed it is cut back to its length at the checkpoint,
+    so that no point stands twice.
+    """
+
+    FILE_NAME = "vdlrecords.log"  # VisualDL wants "vdlrecords" in it
+
+    def __init__(
+        self, folder: Path, recorder: Recorder, eval_set: ImageSet, log_every: int
+    ) -> None:
+        super().__init__()
+        self.recorder, self.state, self.eval_set = recorder, recorder.state, eval_set
+        self.log_every = log_every
+        self.path = folder / self.FILE_NAME
+        self.writer: Any = None
+        self.last = (0.0, 0, 0.0)
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Cut the log back to the state, and open it."""
+        from visualdl import LogWriter
+
+        if self.path.exists():
+            os.truncate(self.path, min(self.state.vdl_bytes, self.path.stat().st_size))
+        with redirect_stdout(io.StringIO()):  # it announces that the file exists
+            self.writer = LogWriter(str(self.path.parent), file_name=self.FILE_NAME)
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """The recorder's sums start at 0 again."""
+        self.last = (0.0, 0, 0.0)
+
+    def on_train_batch_end(self, step: int, logs: Any = None) -> None:
+        """Every N steps, the mean of loss and accuracy since the point before."""
+        if self.state.step % self.log_every:
+            return
+        recorder = self.recorder
+        right = recorder.train_accuracy * recorder.seen
+        now = (recorder.loss_sum, recorder.seen, right)
+        loss, seen, right = (b - a for a, b in zip(self.last, now, strict=True))
+        self.last = now
+        for tag, value in (
+            ("train/loss", loss / seen),
+            ("train/accuracy", right / seen),
+            ("train/learning_rate", self.model._optimizer.get_lr()),
+        ):
+            self.writer.add_scalar(tag, float(value), self.state.step)
+
+    def on_eval_end(self, logs: Any = None) -> None:
+        """The epoch's held-out figures, its worst mistakes, and the weights' histograms."""
+        from lenet_paddle.explain.figures import plot_mistakes, render
+
+        recorder, split, step = self.recorder, self.recorder.split, self.state.step
+        row = self.state.history[-1]
+        for quantity in ("loss", "accuracy"):
+            self.writer.add_scalar(f"{split}/{quantity}", row[f"{split}_{quantity}"], step)
+        probs = compute_probs(recorder.eval_logits)
+        figure = plot_mistakes(
+            self.eval_set.images, recorder.eval_labels, probs, self.eval_set.classes
+        )
+        self.writer.add_image(f"{split}/worst_mistakes", render(figure), step)
+        for name, weight in self.model.network.state_dict().items():
+            self.writer.add_histogram(f"weights/{name}", weight.numpy(), step)
+        self.writer._get_file_writer().flush()
+        self.state.vdl_bytes = self.path.stat().st_size
+
+    def close(self) -> None:
+        """Close the log; also after an error, where hapi calls no `on_train_end`."""
+        if self.writer is not None:
+            self.writer.close()
+
+
+class Checkpoints(Callback):
+    """Saves every epoch, moves `latest` and `best`, and removes what need not be kept."""
+
+    def __init__(self, folder: Path, config: TrainConfig, state: TrainState) -> None:
+        super().__init__()
+        self.folder, self.config, self.state = folder, config, state
+
+    def on_eval_end(self, logs: Any = None) -> None:
+        """The epoch is whole, and so are its row and VisualDL's log."""
+        save_checkpoint(self.folder, self.model, self.state, self.config)
+        prune_checkpoints(self.folder, self.state, self.config.keep_last, self.config.keep_every)
+
+
+class EarlyStopping(Callback):
+    """Ends the training when it is finished early by `patience`."""
+
+    def __init__(self, config: TrainConfig, state: TrainState) -> None:
+        super().__init__()
+        self.config, self.state = config, state
+
+    def on_eval_end(self, logs: Any = None) -> None:
+        """hapi looks at `stop_training` after each epoch."""
+        self.model.stop_training = is_finished(self.config, self.state)
+        if self.model.stop_training and self.state.epoch < self.config.epochs:
+            _log.info(
+                "no better %s for %d epochs: stopped early, the best epoch is %d",
+                self.config.monitor,
+                self.config.patience,
+                self.state.best_epoch,
+            )
+
+
+def is_finished(config: TrainConfig, state: TrainState) -> bool:
+    """Whether all epochs are trained, or `patience` has run out."""
+    waited = state.epoch - state.best_epoch
+    return state.epoch >= config.epochs or (
+        config.patience is not None and state.epoch > 0 and waited >= config.patience
+    )
+
+
+class StopOnSignal(Callback):
+    """On Ctrl-C and SIGTERM the current step ends, then the training stops with RunStopped.
+
+    Used as a context manager around `fit`; a second signal acts at once, as ever.
+    """
+
+    def __init__(self, state: TrainState, resume_hint: str) -> None:
+        super().__init__()
+        self.state, self.resume_hint = state, resume_hint
+        self.received: int | None = None
+        self.previous: dict[int, Callable[..., Any] | int | None] = {}
+
+    def __enter__(self) -> StopOnSignal:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self.previous[number] = signal.signal(number, self._receive)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._restore()
+
+    def _receive(self, number: int, frame: Any) -> None:
+        self.received = number
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self.previous.items():
+            signal.signal(number, handler)
+        self.previous = {}
+
+    def on_train_batch_end(self, step: int, logs: Any = None) -> None:
+        """Stop here, between two steps, where nothing is half-done."""
+        if self.received is None:
+            return
+        name = "Ctrl-C" if self.received == signal.SIGINT else "SIGTERM"
+        where = f"epoch {self.state.epoch + 1}, step {step + 1}"
+        if self.state.epoch:
+            way = f"{self.resume_hint} goes on from epoch {self.state.epoch + 1}"
+        else:
+            way = f"no epoch was whole yet, so {self.resume_hint} starts at epoch 1"
+        raise RunStopped(f"stopped by {name} at {where}; {way}", status=128 + self.received)
+
+    on_eval_batch_end = on_train_batch_end

@@ -1,0 +1,286 @@
+"""Checkpoints: folders, published by one atomic rename, and read without trust.
+
+    checkpoints/epoch_0005/model.pdparams  model.pdopt  state.json
+    checkpoints/latest -> epoch_0005       checkpoints/best -> epoch_0004
+
+The two `model.` files are Paddle's own formats: `paddle.Model.load("…/best/model")` reads them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import json
+import logging
+import pickle
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paddle
+
+from lenet_paddle.config import InputError, TrainConfig
+from lenet_paddle.files import replacing_folder, swap_link, write_json
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class TrainState:
+    """Where a training stands. All that is random follows from the seed and `epoch`."""
+
+    epoch: int = 0
+    """Whole epochs trained."""
+    step: int = 0
+    """Batches trained, over all epochs."""
+    history: list[dict[str, Any]] = field(default_factory=list)
+    """One row a whole epoch, as in history.csv."""
+    best_value: float | None = None
+    """The best value of `monitor` so far."""
+    best_epoch: int = 0
+    """The epoch (from 1) that the `best` link names."""
+    vdl_bytes: int = 0
+    """Length of VisualDL's log at the end of that epoch."""
+    seconds: float = 0.0
+    """Time spent in training so far."""
+
+
+def epoch_name(epoch: int) -> str:
+    """The folder of the checkpoint after `epoch` (from 1): `epoch_0005`."""
+    return f"epoch_{epoch:04d}"
+
+
+def save_checkpoint(
+    folder: Path, model: paddle.Model, state: TrainState, config: TrainConfig
+) -> Path:
+    """Write the checkpoint of `state.epoch` into `folder` and move the links; return its path."""
+    path = folder / epoch_name(state.epoch)
+    with replacing_folder(path) as temporary:
+        model.save(str(temporary / "model"))
+        checksums = {p.name: _sha256(p) for p in sorted(temporary.glob("model.*"))}
+        record = {
+            **dataclasses.asdict(state),
+            "rng": {"seed": config.seed, "next_epoch": state.epoch},
+            "config": config.to_dict(),
+            "sha256": checksums,
+        }
+        write_json(temporary / "state.json", record)
+    point_links(folder, state)
+    return path
+
+
+def point_links(folder: Path, state: TrainState) -> None:
+    """Point `latest` and `best` where `state` says."""
+    swap_link(folder / "latest", epoch_name(state.epoch))
+    swap_link(folder / "best", epoch_name(state.best_epoch))
+
+
+def newest_checkpoint(folder: Path) -> tuple[Path, TrainState] | None:
+    """The newest whole checkpoint in `folder` and its state; damaged ones are named."""
+    for path in sorted(folder.glob("epoch_[0-9]*"), reverse=True):
+        try:
+            return path, read_state(path)
+        except InputError as error:
+            _log.warning("%s; the checkpoint before it is used", error)
+    return None
+
+
+def find_checkpoint(run_dir: Path, name: str) -> Path:
+    """The folder of a run's checkpoint `best`, `latest` or `epoch_0005`. Raises `InputError`."""
+    folder = run_dir / "checkpoints"
+    path = folder / name
+    if Path(name).name != name or not (path / "model.pdparams").is_file():
+        present = sorted(p.name for p in folder.glob("[a-z]*")) if folder.is_dir() else []
+        raise InputError(
+            f"{run_dir}: no checkpoint {name!r}; it has {', '.join(present) or 'none'}"
+        )
+    return path
+
+
+def find_weights(source: Path) -> Path:
+    """The `.pdparams` file that `source` means: a run (its best), a checkpoint folder, a Paddle
+    prefix, or the file itself. Raises `InputError`."""
+    candidates = [
+        source / "checkpoints" / "best" / "model.pdparams",
+        source / "model.pdparams",
+        source.with_name(source.name + ".pdparams"),
+    ]
+    if source.suffix == ".pdparams":
+        candidates.append(source)
+    for path in candidates:
+        if path.is_file():
+            return path
+    raise InputError(
+        f"{source}: no weights there; expected a run, a checkpoint folder, a prefix or a file "
+        ".pdparams"
+    )
+
+
+def prune_checkpoints(folder: Path, state: TrainState, keep_last: int, keep_every: int) -> None:
+    """Remove all checkpoints but the newest `keep_last`, the best, and every `keep_every`-th."""
+    for path in folder.glob("epoch_[0-9]*"):
+        epoch = int(path.name.removeprefix("epoch_"))
+        kept = (
+            epoch > state.epoch - keep_last
+            or epoch == state.best_epoch
+            or (keep_every > 0 and epoch % keep_every == 0)
+        )
+        if not kept:
+            shutil.rmtree(path)
+
+
+def read_state(path: Path) -> TrainState:
+    """Read a checkpoint folder's state. Raises `InputError` unless the checkpoint is whole."""
+    try:
+        record = json.loads((path / "state.json").read_text(encoding="utf-8"))
+        for name, checksum in record["sha256"].items():
+            if _sha256(path / name) != checksum:
+                raise InputError(f"{path / name}: damaged (its checksum differs from state.json)")
+        known = {f.name for f in dataclasses.fields(TrainState)}
+        return TrainState(**{k: v for k, v in record.items() if k in known})
+    except FileNotFoundError as error:
+        raise InputError(f"{error.filename}: missing; {path} is no whole checkpoint") from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path / 'state.json'}: not the state of a run ({error!r})") from None
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def load_weights(path: Path) -> dict[str, np.ndarray]:
+    """Read a `.pdparams` file as name -> array; nothing in it is executed.
+
+    `paddle.load` would unpickle it, and a pickle can run any code. Raises `InputError`.
+    """
+    content = _restricted_load(path)
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: holds a {type(content).__name__}; expected named arrays")
+    weights = {k: v for k, v in content.items() if isinstance(v, np.ndarray)}
+    if not weights:
+        raise InputError(f"{path}: holds no arrays; expected a network's weights")
+    return weights
+
+
+def load_optimizer_state(path: Path) -> dict[str, Any]:
+    """Read a `.pdopt` file: the accumulators by name. A scheduler's state is left out, since it
+    would bring back the old learning rate. Raises `InputError`."""
+    content = _restricted_load(path)
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: holds a {type(content).__name__}; expected named arrays")
+    return {
+        k: paddle.to_tensor(v) if isinstance(v, np.ndarray) else v
+        for k, v in content.items()
+        if k != "LR_Scheduler"
+    }
+
+
+def set_weights(network: paddle.nn.Layer, weights: dict[str, np.ndarray], source: str) -> None:
+    """Put `weights` into `network`. Raises `InputError` that names what does not fit."""
+    own = network.state_dict()
+    missing = [name for name in own if name not in weights]
+    unknown = [name for name in weights if name not in own]
+    if missing or unknown:
+        raise InputError(
+            f"{source}: weights of another network (missing: {', '.join(missing) or 'none'}; "
+            f"unknown: {', '.join(unknown) or 'none'})"
+        )
+    for name, tensor in own.items():
+        if list(tensor.shape) != list(weights[name].shape):
+            raise InputError(
+                f"{source}: {name}: expected {list(tensor.shape)}, "
+                f"file has {list(weights[name].shape)}"
+            )
+    network.set_state_dict(weights)
+
+
+# What each optimizer keeps for every parameter, by the suffix of its name.
+_OPTIMIZER_STATE = {"adam": "_moment1_0", "adamw": "_moment1_0", "momentum": "_velocity_0"}
+
+
+def take_optimizer_state(
+    optimizer: str, network: paddle.nn.Layer, pdparams: Path
+) -> dict[str, Any]:
+    """The optimizer state that was saved beside `pdparams`, for an optimizer of `network`.
+
+    The names in the file belong to the network that saved it; the `.pdparams` file says which
+    parameter each meant. Raises `InputError` when there is none or it is another optimizer's.
+    """
+    pdopt = pdparams.with_suffix(".pdopt")
+    if optimizer not in _OPTIMIZER_STATE:
+        raise InputError(f"--with-optimizer: {optimizer} has no state to take along")
+    if not pdopt.is_file():
+        raise InputError(f"{pdopt}: missing; without --with-optimizer the weights alone are taken")
+    saved_names = _restricted_load(pdparams).get("StructuredToParameterName@@", {})
+    own_names = {name: tensor.name for name, tensor in network.state_dict().items()}
+    renamed = {saved: own_names[name] for name, saved in saved_names.items() if name in own_names}
+    state = {}
+    for key, value in load_optimizer_state(pdopt).items():
+        owner = next((name for name in renamed if key.startswith(name + "_")), None)
+        state[key if owner is None else renamed[owner] + key[len(owner) :]] = value
+    suffix = _OPTIMIZER_STATE[optimizer]
+    if any(p.name + suffix not in state for p in network.parameters()):
+        raise InputError(f"{pdopt}: not the state of {optimizer} for this network")
+    return state
+
+
+_SAFE_GLOBALS = {
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "dtype"): np.dtype,
+    ("collections", "OrderedDict"): dict,
+    ("builtins", "tuple"): tuple,  # paddle.save writes a tensor as tuple((name, array))
+}
+
+
+class _RestrictedUnpickler(pickle.Unpickler):
+    """Knows arrays and plain containers; every other name in the file is refused."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if name == "_reconstruct" and module in ("numpy.core.multiarray", "numpy._core.multiarray"):
+            return _empty_array
+        if (module, name) == ("_codecs", "encode"):  # how protocol 2 writes bytes
+            return _encode_latin1
+        if (module, name) in _SAFE_GLOBALS:
+            return _SAFE_GLOBALS[module, name]
+        raise InputError(f"it refers to {module}.{name}; only arrays and plain containers are read")
+
+
+def _empty_array(subtype: type, shape: Any, dtype: Any) -> np.ndarray:
+    """What pickle fills in a second step; the file's shape is not used, it could be huge."""
+    return np.ndarray((0,), np.uint8)
+
+
+def _encode_latin1(text: str, encoding: str) -> bytes:
+    if encoding != "latin1":
+        raise InputError(f"it encodes text as {encoding!r}; expected latin1")
+    return text.encode("latin1")
+
+
+def _restricted_load(path: Path) -> Any:
+    data = path.read_bytes()
+    try:
+        return _plain(_RestrictedUnpickler(io.BytesIO(data), encoding="latin1").load())
+    except InputError as error:
+        raise InputError(f"{path}: refused, {error}") from None
+    except Exception as error:  # a broken pickle raises nearly anything
+        reason = f"{type(error).__name__}: {error}"
+        raise InputError(f"{path}: not a file of Paddle weights ({reason})") from None
+
+
+def _plain(content: Any) -> Any:
+    """(name, array) pairs, as paddle.save writes tensors, become arrays; object arrays go."""
+    if not isinstance(content, dict):
+        return content
+    plain = {}
+    for key, value in content.items():
+        if isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], np.ndarray):
+            value = value[1]
+        if isinstance(value, np.ndarray) and value.dtype.hasobject:
+            raise InputError(f"{key} is an array of objects; expected numbers")
+        plain[key] = _plain(value) if isinstance(value, dict) else value
+    return plain

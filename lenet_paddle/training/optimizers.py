@@ -1,0 +1,91 @@
+"""Optimizers, and the learning rate as a pure function of where the training stands.
+
+A schedule is no object with a state: Paddle's schedulers, restored from a checkpoint, keep the
+old base rate when a new one is wanted, and hapi's ReduceLROnPlateau changes nothing at all. A
+function of (settings, update, history) needs no restoring, so a resumed run is exact by itself.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import paddle
+
+from lenet_paddle.config import TrainConfig
+
+ONE_CYCLE_WARMUP = 0.3  # share of all updates; Smith 2018 and Paddle's OneCycleLR
+ONE_CYCLE_START = 1 / 25  # the first rate, as a share of the highest
+ONE_CYCLE_END = 1 / 25 * 1e-4  # the last one
+
+
+def build_optimizer(config: TrainConfig, parameters: list[Any]) -> paddle.optimizer.Optimizer:
+    """The optimizer of `config`, at its first learning rate."""
+    common = {
+        "learning_rate": learning_rate_at(config, 0, 1, []),
+        "parameters": parameters,
+        "weight_decay": config.weight_decay or None,
+    }
+    optimizers = paddle.optimizer
+    if config.optimizer == "sgd":
+        return optimizers.SGD(**common)
+    if config.optimizer == "momentum":
+        return optimizers.Momentum(momentum=config.momentum, **common)
+    if config.optimizer == "adam":
+        return optimizers.Adam(**common)
+    return optimizers.AdamW(**{**common, "weight_decay": config.weight_decay})
+
+
+def learning_rate_at(
+    config: TrainConfig,
+    update: int,
+    updates_per_epoch: int,
+    history: Sequence[Mapping[str, Any]],
+) -> float:
+    """The rate that update number `update` (from 0, over the whole run) applies.
+
+    `history` holds the rows of the finished epochs; only `plateau` looks at it.
+    """
+    epoch = update // updates_per_epoch
+    progress = min(1.0, update / (config.epochs * updates_per_epoch))
+    rate = config.learning_rate
+    if config.schedule == "step":
+        return rate * config.decay_factor ** (epoch // config.decay_epochs)
+    if config.schedule == "cosine":
+        return rate * 0.5 * (1 + math.cos(math.pi * progress))
+    if config.schedule == "one_cycle":
+        return rate * _one_cycle(update, config.epochs * updates_per_epoch)
+    if config.schedule == "plateau":
+        return rate * config.decay_factor ** count_plateaus(config, history[:epoch])
+    return rate
+
+
+def _one_cycle(update: int, total: int) -> float:
+    """Share of the highest rate: up along a cosine for 30 % of the updates, then down."""
+    peak = max(1.0, ONE_CYCLE_WARMUP * total - 1)
+    if update <= peak:
+        return _cosine(ONE_CYCLE_START, 1.0, update / peak)
+    return _cosine(1.0, ONE_CYCLE_END, min(1.0, (update - peak) / max(1.0, total - 1 - peak)))
+
+
+def _cosine(start: float, end: float, progress: float) -> float:
+    return end + (start - end) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def count_plateaus(config: TrainConfig, history: Sequence[Mapping[str, Any]]) -> int:
+    """How often `config.monitor` went `decay_epochs` epochs without a new best."""
+    best, waited, plateaus = None, 0, 0
+    for row in history:
+        if best is None or is_better(config.monitor, row[config.monitor], best):
+            best, waited = row[config.monitor], 0
+        else:
+            waited += 1
+        if waited == config.decay_epochs:
+            plateaus, waited = plateaus + 1, 0
+    return plateaus
+
+
+def is_better(monitor: str, value: float, best: float) -> bool:
+    """Whether `value` beats `best`: higher for an accuracy, lower for a loss."""
+    return value > best if monitor.endswith("accuracy") else value < best
