@@ -84,15 +84,15 @@ def plot_mistakes(
 def plot_images(
     images: np.ndarray, captions: Sequence[str], title: str = "", num_cols: int = 8
 ) -> Figure:
-    """A grid of grey images, uint8 (N, H, W), each with its caption below; N may be 0."""
+    """A grid of grey images, uint8 (N, H, W), each under its caption; N may be 0."""
     num_rows = max(1, -(-len(images) // num_cols))
-    figure = Figure(figsize=(1.45 * num_cols, 1.75 * num_rows + 0.5), layout="constrained")
+    figure = Figure(figsize=(1.5 * num_cols, 1.9 * num_rows + 0.5), layout="constrained")
     grid = figure.subplots(num_rows, num_cols, squeeze=False).ravel()
     for axes in grid:
         axes.axis("off")
     for axes, image, caption in zip(grid, images, captions, strict=False):
         axes.imshow(image, cmap="gray", vmin=0, vmax=255)
-        axes.set_title(caption, fontsize=8, y=-0.02, va="top")
+        axes.set_title(caption, fontsize=8)
     figure.suptitle(title)
     return figure
 

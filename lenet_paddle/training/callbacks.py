@@ -107,7 +107,8 @@ class WeightedLoss(paddle.nn.Layer):
 
     def forward(self, logits: paddle.Tensor, labels: paddle.Tensor) -> paddle.Tensor:
         """logits (B, C), labels (B, 1) -> a scalar."""
-        loss = self.loss(logits, labels)
+        # With (B, 1) Paddle takes the labels for soft ones when they are smoothed, and fails.
+        loss = self.loss(logits, labels.squeeze(1))
         return loss if self.weight == 1.0 else loss * self.weight
 
 

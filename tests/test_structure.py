@@ -1,0 +1,61 @@
+"""The rooms: an import points only to an earlier one, and the README's tree is the real one."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "lenet_paddle"
+ROOMS = [  # in the order in which the data walks
+    *("config", "files", "progress", "runtime", "cli"),
+    *("data", "models", "evaluation", "explain", "training", "deploy", "run"),
+]
+
+
+def imported_rooms(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        modules = []
+        if isinstance(node, ast.ImportFrom) and node.module:
+            modules = [node.module]
+            if node.module == "lenet_paddle":
+                modules = [f"lenet_paddle.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            modules = [alias.name for alias in node.names]
+        for module in modules:
+            if module.startswith("lenet_paddle."):
+                yield module.split(".")[1]
+
+
+@pytest.mark.parametrize(
+    "path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: str(p.relative_to(PACKAGE))
+)
+def test_imports_point_to_earlier_rooms_only(path):
+    room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    if room == "__init__":
+        return  # the public API names all rooms
+    for other in imported_rooms(path):
+        if other != "__version__":
+            assert ROOMS.index(other) <= ROOMS.index(room), f"{path} imports {other}"
+
+
+def test_every_module_and_public_function_explains_itself():
+    for path in [*PACKAGE.rglob("*.py"), *(ROOT / "tools").glob("*.py")]:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        assert ast.get_docstring(tree), path
+        if path.parent.name == "tools":
+            continue
+        classes = [n for n in tree.body if isinstance(n, ast.ClassDef) and n.name[0] != "_"]
+        for node in [*tree.body, *(member for cls in classes for member in cls.body)]:
+            if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
+                assert ast.get_docstring(node), f"{path}: {node.name}"
+
+
+@pytest.mark.parametrize("readme", ["README.md", "README.zh-CN.md"])
+def test_the_readmes_tree_names_every_file_and_no_other(readme):
+    text = (ROOT / readme).read_text(encoding="utf-8")
+    tree = re.search(r"```text\nlenet_paddle/\n(.*?)```", text, re.DOTALL).group(1)
+    named = set(re.findall(r"[\w.]+\.py", tree))
+    real = {p.name for p in [*PACKAGE.rglob("*.py"), *(ROOT / "tools").glob("*.py")]}
+    assert named == real
