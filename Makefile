@@ -29,10 +29,12 @@ lint: .venv/.ready-test
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v < (3, 14) else f"Python {v[0]}.{v[1]} came, 3.10 to 3.13 was expected: make PYTHON=python3.12 ...")'
 	rm -rf .venv
 	$(PYTHON) -m venv .venv
+	@echo "installing requirements.txt into .venv (Paddle is 200 MB; a minute or two)"
 	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	touch $@
 
 .venv/.ready-test: .venv/.ready pyproject.toml
+	@echo "installing the test tools into .venv"
 	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[test]'
 	touch $@
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import io
 import logging
 import re
@@ -17,7 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-from lenet_paddle.config import InputError, RunStopped, load_yaml
+from lenet_paddle.config import InputError, RunStopped, check_types, load_yaml
 
 Settings = TypeVar("Settings")
 
@@ -32,10 +33,10 @@ def parse_args(
     import tyro
 
     args = list(sys.argv[1:] if argv is None else argv)
-    path = _config_path(args)
+    path = _config_path(args) if "config" in cls.__annotations__ else None
     default: Any = tyro.MISSING_NONPROP
     if path is not None:
-        default = cls(**load_yaml(path, cls))
+        default = _unchecked(cls, load_yaml(path, cls))
     errors = io.StringIO()
     try:
         with contextlib.redirect_stderr(errors):
@@ -44,6 +45,15 @@ def parse_args(
         if stop.code in (0, None):
             raise
         raise InputError(_one_line(errors.getvalue())) from None
+
+
+def _unchecked(cls: type[Any], settings: dict[str, Any]) -> Any:
+    """A `cls` with these settings, its ranges not yet checked: tyro does so with the flags in."""
+    default = object.__new__(cls)
+    for field in dataclasses.fields(cls):
+        object.__setattr__(default, field.name, settings.get(field.name, field.default))
+    check_types(default)
+    return default
 
 
 def _config_path(args: Sequence[str]) -> str | None:
@@ -60,7 +70,7 @@ def _one_line(boxed: str) -> str:
     text = re.sub(r"╭─.*─╮|[╭╮╰╯│]|─{3,}", " ", re.sub(r"\x1b\[[0-9;]*m", "", boxed))
     text = " ".join(text.split())
     text = re.sub(r"( Argument helptext:.*)? ?For full helptext,.*", " (see --help)", text)
-    return re.sub(r"^Error parsing \S+ ", "", text)
+    return re.sub(r"^Error parsing (?!-)\S+ ", "", text)  # a class's name; a flag's stays
 
 
 def run_tool(main: Callable[[], int | None]) -> NoReturn:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 import typing
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,9 +145,9 @@ _RANGES: dict[str, tuple[Any, str]] = {
     "limit": _COUNT,
     "epochs": _COUNT,
     "batch_size": _COUNT,
-    "learning_rate": (lambda v: 0 < v < float("inf"), "a number above 0"),
+    "learning_rate": (lambda v: 0 < v <= sys.float_info.max, "a number above 0"),
     "momentum": (lambda v: 0 <= v < 1, "a number from 0 to below 1"),
-    "weight_decay": (lambda v: 0 <= v < float("inf"), "a number of 0 or more"),
+    "weight_decay": (lambda v: 0 <= v <= sys.float_info.max, "a number of 0 or more"),
     "decay_epochs": _COUNT,
     "decay_factor": (lambda v: 0 < v < 1, "a number between 0 and 1"),
     "label_smoothing": (lambda v: 0 <= v < 1, "a number from 0 to below 1"),
@@ -203,12 +204,15 @@ def load_yaml(path: str | Path, cls: type[Any] = TrainConfig) -> dict[str, Any]:
     import yaml
 
     try:
-        settings = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+        settings = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; expected a YAML file of settings") from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, AttributeError, RecursionError) as error:
+        # PyYAML lets ValueError and AttributeError out: `2020-13-45`, `!!timestamp soon`
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: not YAML ({reason}); expected `key: value` lines") from None
+    if settings is None:
+        return {}
     if not isinstance(settings, dict):
         raise InputError(f"{path}: holds a {type(settings).__name__}; expected `key: value` lines")
     hints = typing.get_type_hints(cls)

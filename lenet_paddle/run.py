@@ -16,7 +16,7 @@ import yaml
 
 from lenet_paddle import runtime
 from lenet_paddle.config import InputError, TrainConfig, load_yaml
-from lenet_paddle.data import load_dataset
+from lenet_paddle.data import load_splits
 from lenet_paddle.data.imageset import ImageSet
 from lenet_paddle.data.preprocess import normalise
 from lenet_paddle.deploy.export import export_inference
@@ -50,7 +50,11 @@ def train_and_evaluate(config: TrainConfig) -> dict[str, Any]:
     runtime.select_device(config.device, config.amp)
     if config.resume is not None:
         config = resumed_config(config)
-    train_set, eval_set, test_set = load_splits(config)
+    if config.val_size:
+        train_set, eval_set, test_set = load_data(config, "train", "val", "test")
+    else:
+        train_set, test_set = load_data(config, "train", "test")
+        eval_set = test_set  # for the curves only
     # Paddle keys an optimizer's state by generated names; the guard counts them from 0.
     with paddle.utils.unique_name.guard():
         runtime.seed_everything(config.seed)
@@ -149,24 +153,24 @@ def initialise(config: TrainConfig, network: paddle.nn.Layer) -> dict[str, Any] 
     return take_optimizer_state(config.optimizer, network, pdparams)
 
 
-def load_splits(config: TrainConfig) -> tuple[ImageSet, ImageSet, ImageSet]:
-    """The images to train on, to evaluate each epoch on, and to test on."""
-    common = {
-        "data_dir": config.data_dir,
-        "val_size": config.val_size,
-        "seed": config.seed,
-        "test_size": config.test_size,
-        "preprocess": config.picture_mode,
-    }
-    train_set = load_dataset(config.dataset, "train", **common)  # type: ignore[arg-type]
-    test_set = load_dataset(config.dataset, "test", **common)  # type: ignore[arg-type]
-    eval_set = test_set
-    if config.val_size:
-        eval_set = load_dataset(config.dataset, "val", **common)  # type: ignore[arg-type]
-    if config.limit is not None:
-        train_set = train_set.take(slice(0, config.limit))
-    normalise(train_set.images[:1], input_size(config.model))  # refuses what does not fit
-    return train_set, eval_set, test_set
+def load_data(config: TrainConfig, *splits: str) -> list[ImageSet]:
+    """The splits of the run's data set; of `train` the first `limit` images."""
+    loaded = load_splits(
+        config.dataset,
+        splits,
+        config.data_dir,
+        config.val_size,
+        config.seed,
+        test_size=config.test_size,
+        preprocess=config.picture_mode,
+    )
+    for image_set in loaded:
+        normalise(image_set.images[:1], input_size(config.model))  # refuses what does not fit
+    limit = slice(0, config.limit)
+    return [
+        image_set.take(limit) if split == "train" else image_set
+        for split, image_set in zip(splits, loaded, strict=True)
+    ]
 
 
 def create_run_dir(config: TrainConfig) -> Path:

@@ -24,7 +24,9 @@ def test_plain_paddle_loads_our_checkpoint(run):
     run_dir, network, _ = run
     other = build_model("mlp", 3)
     model = paddle.Model(other)
-    model.prepare(paddle.optimizer.Adam(parameters=other.parameters()), paddle.nn.CrossEntropyLoss())
+    model.prepare(
+        paddle.optimizer.Adam(parameters=other.parameters()), paddle.nn.CrossEntropyLoss()
+    )
     model.load(str(run_dir / "checkpoints" / "latest" / "model"), reset_optimizer=True)
     for name, weight in weights_of(network).items():
         np.testing.assert_array_equal(other.state_dict()[name].numpy(), weight)
@@ -140,7 +142,7 @@ def test_a_broken_state_is_one_error(tmp_path, text):
 
 
 def test_a_failed_write_leaves_the_checkpoints_as_they_were(tmp_path, monkeypatch):
-    network, state = train(tmp_path, epochs=1)
+    _, state = train(tmp_path, epochs=1)
     before = sorted(p.name for p in (tmp_path / "checkpoints").iterdir())
 
     def full(*args, **kwargs):

@@ -208,12 +208,10 @@ def test_same_seed_same_weights_bit_for_bit_and_another_seed_others(tmp_path):
     third, _ = train(tmp_path / "c", seed=1)
     for name, weight in weights_of(first).items():
         np.testing.assert_array_equal(weight, weights_of(second)[name])
-    assert any(
-        not np.array_equal(w, weights_of(third)[n]) for n, w in weights_of(first).items()
-    )
+    assert any(not np.array_equal(w, weights_of(third)[n]) for n, w in weights_of(first).items())
 
 
 def test_a_finished_state_is_not_trained_further(tmp_path):
     _, state = train(tmp_path, epochs=1)
-    network, again = train(tmp_path, epochs=1, state=state)
+    _, again = train(tmp_path, epochs=1, state=state)
     assert again is state and math.isclose(state.history[0]["epoch"], 1)

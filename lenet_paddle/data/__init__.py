@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import typing
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -34,46 +34,56 @@ def load_dataset(
     or npz becomes a tenth of it, and says so. `test_size` and `preprocess` matter for `folder`
     only (see `sources.load_folder`). Raises `InputError` for unknown names and bad files.
     """
+    [image_set] = load_splits(
+        name, (split,), data_dir, val_size, seed, test_size=test_size, preprocess=preprocess
+    )
+    return image_set
+
+
+def load_splits(
+    name: str,
+    splits: Sequence[str],
+    data_dir: str | Path | None = None,
+    val_size: int = 5000,
+    seed: int = 0,
+    *,
+    test_size: int | None = None,
+    preprocess: Preprocess = "resize",
+) -> list[ImageSet]:
+    """Several splits of one data set (see `load_dataset`), each file read once."""
     if name not in DATASETS:
         raise InputError(f"dataset {name!r} is unknown; expected one of {', '.join(DATASETS)}")
-    if split not in ("train", "val", "test"):
-        raise InputError(f"split {split!r} is unknown; expected one of train, val, test")
+    for split in splits:
+        if split not in ("train", "val", "test"):
+            raise InputError(f"split {split!r} is unknown; expected one of train, val, test")
     if name in ("folder", "npz") and data_dir is None:
         raise InputError(f"dataset {name} needs data_dir")
     path = None if data_dir is None else Path(data_dir)
-    if split == "test":
-        return _load_part(name, "test", path, test_size, seed, preprocess)
-    full = _load_part(name, "train", path, test_size, seed, preprocess)
-    train, val = _divide(full, name, val_size, seed)
-    return full.take(train if split == "train" else val)
-
-
-@functools.lru_cache(maxsize=2)  # `train` and `val` come from one reading of the files
-def _load_part(
-    name: str,
-    part: str,
-    data_dir: Path | None,
-    test_size: int | None,
-    seed: int,
-    preprocess: Preprocess,
-) -> ImageSet:
-    if name == "mnist":
-        image_set = sources.load_mnist(part, data_dir)
-    elif name == "fashion_mnist":
-        image_set = sources.load_fashion_mnist(part, data_dir)
-    elif name == "npz":
-        image_set = sources.load_npz(part, data_dir or Path())
+    loaded: dict[str, ImageSet] = {}
+    if name == "folder":
+        full, loaded["test"] = sources.load_folder(path or Path(), preprocess, test_size, seed)
     else:
-        image_set = sources.load_folder(part, data_dir or Path(), preprocess, test_size, seed)
-    image_set.images.setflags(write=False)  # shared by all who ask
-    image_set.labels.setflags(write=False)
-    return image_set
+        load = {
+            "mnist": sources.load_mnist,
+            "fashion_mnist": sources.load_fashion_mnist,
+            "npz": sources.load_npz,
+        }[name]
+        if "test" in splits:
+            loaded["test"] = load("test", path)
+        if set(splits) != {"test"}:
+            full = load("train", path)
+    if set(splits) != {"test"}:
+        train, val = _divide(full, name, val_size, seed)
+        loaded["train"], loaded["val"] = full.take(train), full.take(val)
+    return [loaded[split] for split in splits]
 
 
 def _divide(
     full: ImageSet, name: str, val_size: int, seed: int
 ) -> tuple[slice | np.ndarray, slice | np.ndarray]:
     """Indices of the training and the validation images."""
+    if val_size < 0:
+        raise InputError(f"val_size is {val_size}; expected a whole number of 0 or more")
     if name in ("mnist", "fashion_mnist") or val_size == 0:
         if val_size >= len(full):
             raise InputError(
@@ -81,6 +91,8 @@ def _divide(
             )
         cut = len(full) - val_size
         return slice(0, cut), slice(cut, None)
+    if len(full) < 2:
+        raise InputError(f"val_size {val_size} leaves no training image of {len(full)}; add images")
     if val_size > len(full) // 2:
         tenth = max(1, len(full) // 10)
         _log.info("val_size %d is over half of %d images: %d are taken", val_size, len(full), tenth)

@@ -9,6 +9,7 @@ order. `paddle.vision.datasets.MNIST` fails with struct.error for counts that ar
 from __future__ import annotations
 
 import gzip
+import io
 import zlib
 from pathlib import Path
 
@@ -44,7 +45,7 @@ def _read(path: Path, magic: int) -> np.ndarray:
     """Read at most one byte more than the header announces, so that no bomb fills the memory."""
     num_dims = magic & 0xFF
     try:
-        with _open(path) as file:
+        with path.open("rb") as raw, _unpacked(raw) as file:
             header = file.read(4 + 4 * num_dims)
             shape = _parse_header(path, header, magic)
             expected = int(np.prod(shape, dtype=object))
@@ -62,15 +63,14 @@ def _read(path: Path, magic: int) -> np.ndarray:
     return np.frombuffer(data, np.uint8).reshape(shape)
 
 
-def _open(path: Path) -> gzip.GzipFile:
-    """Open by content, not by name: gzip starts with the bytes 1f 8b."""
-    file = path.open("rb")
-    is_gzip = file.read(2) == b"\x1f\x8b"
-    file.seek(0)
-    return gzip.GzipFile(fileobj=file) if is_gzip else file  # type: ignore[return-value]
+def _unpacked(raw: io.BufferedReader) -> io.BufferedIOBase:
+    """Go by content, not by name: gzip starts with the bytes 1f 8b."""
+    is_gzip = raw.read(2) == b"\x1f\x8b"
+    raw.seek(0)
+    return gzip.GzipFile(fileobj=raw) if is_gzip else raw
 
 
-def _read_exactly(file: gzip.GzipFile, size: int) -> bytes:
+def _read_exactly(file: io.BufferedIOBase, size: int) -> bytes:
     """Read up to `size + 1` bytes in pieces: a false size must not allocate before data comes."""
     pieces, left = [], size + 1
     while left and (piece := file.read(min(left, 1 << 26))):
@@ -90,6 +90,6 @@ def _parse_header(path: Path, header: bytes, magic: int) -> tuple[int, ...]:
     if len(header) < 4 + 4 * num_dims:
         raise InputError(f"{path}: ends inside its header; expected {num_dims} sizes")
     shape = tuple(int.from_bytes(header[4 + 4 * i : 8 + 4 * i], "big") for i in range(num_dims))
-    if int(np.prod(shape, dtype=object)) > _MAX_BYTES:
+    if int(np.prod([max(1, size) for size in shape], dtype=object)) > _MAX_BYTES:
         raise InputError(f"{path}: the header announces {shape}; that is more than a terabyte")
     return shape

@@ -44,6 +44,7 @@ class ImageSet:
 
     @property
     def num_classes(self) -> int:
+        """How many classes there are, whether or not each has an image."""
         return len(self.classes)
 
     def take(self, indices: Any) -> ImageSet:

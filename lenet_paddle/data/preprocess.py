@@ -69,7 +69,7 @@ def decode_picture(file: object, name: str) -> np.ndarray:
         raise InputError(f"{name}: no picture that can be read; expected PNG, JPEG ...") from None
     except Image.DecompressionBombError as error:
         raise InputError(f"{name}: {error}; scale it down first") from None
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+    except (OSError, SyntaxError, ValueError, EOFError, NotImplementedError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{name}: damaged picture ({error}); copy or save it again") from None

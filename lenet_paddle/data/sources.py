@@ -1,12 +1,13 @@
 """Where image sets come from: the embedded MNIST, Fashion-MNIST, a folder of pictures, a .npz.
 
-Each function reads one part, "train" or "test", as an `ImageSet`; dividing off `val` is done in
-one place, `load_dataset`.
+Each reads the parts "train" and "test" as an `ImageSet`; dividing off `val` is done in one place,
+`load_splits`.
 """
 
 from __future__ import annotations
 
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ FASHION = (
     *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
 )
 EMBEDDED = Path(__file__).parent / "mnist"
+_MAX_CLASSES = 100_000  # a stray label must not make a network of gigabytes
 _PREFIX = {"train": "train", "test": "t10k"}
 
 
@@ -97,14 +99,14 @@ def _find_idx(folder: Path, part: str, kind: str, dims: int) -> Path | None:
 
 
 def load_folder(
-    part: str, data_dir: Path, preprocess: Preprocess, test_size: int | None, seed: int
-) -> ImageSet:
+    data_dir: Path, preprocess: Preprocess, test_size: int | None, seed: int
+) -> tuple[ImageSet, ImageSet]:
     """A folder of pictures, `train/<class>/*` and `test/<class>/*`, or `<class>/*` in one tree.
 
-    Classes are the folders' names in sorted order. Any colour or size becomes grey
-    uint8 (N, 28, 28) by `prepare_picture`. From one tree `test_size` images (default a tenth)
-    are drawn as test set, stratified, by `seed`. Hidden files are passed over; any other file
-    that is no picture is an `InputError`.
+    Returns (train, test). Classes are the folders' names in sorted order. Any colour or size
+    becomes grey uint8 (N, 28, 28) by `prepare_picture`. From one tree `test_size` images
+    (default a tenth) are drawn as test set, stratified, by `seed`. Hidden files are passed over;
+    any other file that is no picture is an `InputError`.
     """
     if not data_dir.is_dir():
         raise InputError(f"{data_dir}: is no folder; expected one folder of pictures a class")
@@ -116,20 +118,16 @@ def load_folder(
                 f"{roots[1]}: classes {', '.join(_class_names(roots[1]))}; "
                 f"expected those of {roots[0]}: {', '.join(classes)}"
             )
-        return _read_pictures(data_dir / part, classes, preprocess)
+        train, test = (_read_pictures(root, classes, preprocess) for root in roots)
+        return train, test
     if any(root.is_dir() for root in roots):
         raise InputError(f"{data_dir}: has only one of train/ and test/; expected both or neither")
-    return _part_of_tree(
-        _read_pictures(data_dir, _class_names(data_dir), preprocess), part, test_size, seed
-    )
-
-
-def _part_of_tree(tree: ImageSet, part: str, test_size: int | None, seed: int) -> ImageSet:
+    tree = _read_pictures(data_dir, _class_names(data_dir), preprocess)
     size = max(1, len(tree) // 10) if test_size is None else test_size
     if size >= len(tree):
         raise InputError(f"test_size {size} leaves no training image of {len(tree)}; lower it")
-    train, test = stratified_draw(tree.labels, size, seed)
-    return tree.take(train if part == "train" else test)
+    kept, drawn = stratified_draw(tree.labels, size, seed)
+    return tree.take(kept), tree.take(drawn)
 
 
 def _class_names(root: Path) -> tuple[str, ...]:
@@ -161,13 +159,14 @@ def _read_pictures(root: Path, classes: tuple[str, ...], preprocess: Preprocess)
     return ImageSet(images, np.array(labels, np.int64), classes)
 
 
-def load_npz(part: str, data_dir: Path) -> ImageSet:
+def load_npz(part: str, data_dir: Path | None) -> ImageSet:
     """A .npz file with x_train, y_train, x_test, y_test, as Keras ships MNIST.
 
     x: uint8 (N, H, W) or (N, H, W, 1); y: integers (N,) from 0. The classes are named by their
     numbers. Pickled objects in the file are refused. Raises `InputError`.
     """
     x_name, y_name = f"x_{part}", f"y_{part}"
+    assert data_dir is not None  # load_splits asks for it
     try:
         with np.load(data_dir, allow_pickle=False) as arrays:
             missing = [n for n in (x_name, y_name, "y_train") if n not in arrays.files]
@@ -177,7 +176,10 @@ def load_npz(part: str, data_dir: Path) -> ImageSet:
                     "expected x_train, y_train, x_test, y_test"
                 )
             images, labels, train_labels = arrays[x_name], arrays[y_name], arrays["y_train"]
-    except (ValueError, zipfile.BadZipFile, EOFError, TypeError, AttributeError) as error:
+    except (
+        *(ValueError, EOFError, TypeError, AttributeError),
+        *(zipfile.BadZipFile, zlib.error),
+    ) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{data_dir}: not a readable .npz file ({error})") from None
@@ -189,6 +191,11 @@ def load_npz(part: str, data_dir: Path) -> ImageSet:
                 f"{data_dir}: {name} is {array.dtype} {array.shape}; "
                 "expected whole numbers from 0, of shape (N,)"
             )
+    if train_labels.max() >= _MAX_CLASSES:
+        raise InputError(
+            f"{data_dir}: y_train goes up to {train_labels.max()}; "
+            f"expected class numbers below {_MAX_CLASSES:,}"
+        )
     classes = tuple(str(i) for i in range(int(train_labels.max()) + 1))
     try:
         return ImageSet(images, labels.astype(np.int64), classes)

@@ -1,0 +1,260 @@
+"""Flags, the one line for bad input, exit statuses, and that --help answers at once."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn, get_args
+
+import pytest
+
+from lenet_paddle.cli import parse_args, run_tool
+from lenet_paddle.config import InputError, ModelName, RunStopped, TrainConfig
+
+TOOLS = sorted((Path(__file__).resolve().parents[1] / "tools").glob("*.py"))
+each_tool = pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.stem)
+
+
+@dataclass(frozen=True)
+class _NoConfig:
+    count: int = 1
+
+
+def _parse(*argv: str) -> TrainConfig:
+    return parse_args(TrainConfig, "a tool", argv)
+
+
+def _refusal(*argv: str) -> str:
+    with pytest.raises(InputError) as caught:
+        _parse(*argv)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert not set(message) & set("╭╮╰╯│─\x1b")
+    return message
+
+
+def test_flags_carry_hyphens_and_fill_the_fields() -> None:
+    config = _parse(
+        *("--learning-rate", "0.01", "--batch-size=32", "--val-size", "100", "--overwrite"),
+        *("--label-smoothing", "0.1", "--patience", "3", "--data-dir", "x", "--limit", "None"),
+    )
+    expected = TrainConfig(
+        learning_rate=0.01,
+        batch_size=32,
+        val_size=100,
+        overwrite=True,
+        label_smoothing=0.1,
+        patience=3,
+        data_dir="x",
+        limit=None,
+    )
+    assert config == expected
+
+
+def test_no_flags_give_the_defaults() -> None:
+    assert _parse() == TrainConfig()
+
+
+def test_flags_override_the_yaml_file(tmp_path: Path) -> None:
+    path = tmp_path / "settings.yaml"
+    path.write_text("model: mlp\nepochs: 9\nlearning_rate: 1e-3\noverwrite: true\npatience: 4\n")
+    config = _parse("--epochs", "2", "--config", str(path), "--no-overwrite", "--patience", "None")
+    expected = TrainConfig(
+        model="mlp",
+        epochs=2,
+        learning_rate=0.001,
+        overwrite=False,
+        patience=None,
+        config=str(path),
+    )
+    assert config == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "argv"),
+    [
+        ("dataset: folder\n", ["--data-dir", "pictures"]),
+        ("patience: 3\nval_size: 0\n", ["--val-size", "10"]),
+        ("with_optimizer: true\n", ["--init-from", "run"]),
+    ],
+)
+def test_settings_are_judged_together_only_after_the_flags(
+    tmp_path: Path, text: str, argv: list[str]
+) -> None:
+    path = tmp_path / "settings.yaml"
+    path.write_text(text)
+    config = _parse(f"--config={path}", *argv)
+    assert str(getattr(config, argv[0][2:].replace("-", "_"))) == argv[1]
+
+
+def test_bad_values_in_the_yaml_file_are_input_errors(tmp_path: Path) -> None:
+    path = tmp_path / "settings.yaml"
+    path.write_text("epochs: 0\n")
+    assert "epochs is 0; expected a whole number of 1 or more" in _refusal("--config", str(path))
+    path.write_text("model: resnet\n")
+    assert "model is 'resnet'; expected one of lenet5" in _refusal("--config", str(path))
+    path.write_text("epoch: 1\n")
+    assert "unknown key epoch; valid are" in _refusal("--config", str(path))
+
+
+def test_config_without_a_path_is_refused() -> None:
+    assert "--config" in _refusal("--config")
+
+
+def test_a_tool_without_a_config_field_refuses_the_flag() -> None:
+    with pytest.raises(InputError, match=r"Unrecognized options: --config"):
+        parse_args(_NoConfig, None, ["--config", "settings.yaml"])
+
+
+@pytest.mark.parametrize(
+    ("flag", "meant"),
+    [("--learnin-rate", "--learning-rate"), ("--batchsize", "--batch-size"), ("--conf", "--conf")],
+)
+def test_a_mistyped_flag_is_named_and_the_right_one_proposed(flag: str, meant: str) -> None:
+    message = _refusal(flag, "1")
+    assert flag in message.split("Perhaps you meant:")[0]
+    assert meant in message.split("Perhaps you meant:")[1]
+
+
+def test_a_flag_like_no_other_points_to_the_help() -> None:
+    message = _refusal("--zzz", "1")
+    assert "--zzz" in message
+    assert "--help" in message
+
+
+@pytest.mark.parametrize("argv", [["--learning-rate", "-1"], ["--learning-rate=-1"]])
+def test_a_negative_learning_rate_is_refused_with_the_range(argv: list[str]) -> None:
+    assert "learning_rate is -1.0; expected a number above 0" in _refusal(*argv)
+
+
+def test_an_unknown_model_lists_all_models() -> None:
+    message = _refusal("--model", "resnet")
+    assert "resnet" in message
+    assert [name for name in get_args(ModelName) if name not in message] == []
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [("--learning-rate", "fast"), ("--epochs", "1.5"), ("--limit", "all"), ("--epochs", "")],
+)
+def test_a_value_of_the_wrong_type_is_refused_with_its_flag(flag: str, value: str) -> None:
+    message = _refusal(flag, value)
+    assert flag in message
+    assert repr(value) in message
+
+
+def test_a_flag_without_its_value_is_named() -> None:
+    assert "--epochs" in _refusal("--epochs")
+
+
+def _raise(error: BaseException) -> Callable[[], NoReturn]:
+    def main() -> NoReturn:
+        raise error
+
+    return main
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "line"),
+    [
+        (InputError("epochs is 0;\n  expected 1"), 2, "epochs is 0; expected 1"),
+        (
+            FileNotFoundError(errno.ENOENT, "No such file or directory", "a.npz"),
+            2,
+            "a.npz: No such file or directory",
+        ),
+        (OSError(errno.ENOSPC, "No space left on device"), 2, "No space left on device"),
+        (OSError("cannot identify"), 2, "cannot identify"),
+        (RunStopped("stopped after epoch 3", 143), 143, "stopped after epoch 3"),
+        (RunStopped("loss is nan", 3), 3, "loss is nan"),
+        (KeyboardInterrupt(), 130, "stopped by Ctrl-C"),
+    ],
+    ids=lambda case: type(case).__name__ if isinstance(case, BaseException) else None,
+)
+def test_an_expected_end_is_one_line_with_its_exit_status(
+    error: BaseException,
+    status: int,
+    line: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["tools/some_tool.py"])
+    with pytest.raises(SystemExit) as stop:
+        run_tool(_raise(error))
+    assert stop.value.code == status
+    assert capsys.readouterr() == ("", f"some_tool.py: error: {line}\n")
+
+
+@pytest.mark.parametrize(("returned", "status"), [(None, 0), (0, 0), (1, 1)])
+def test_a_tool_ends_with_the_status_that_its_main_returns(
+    returned: int | None, status: int
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        run_tool(lambda: returned)
+    assert stop.value.code == status
+
+
+def test_a_programming_error_keeps_its_traceback() -> None:
+    with pytest.raises(ZeroDivisionError):
+        run_tool(_raise(ZeroDivisionError()))
+
+
+def _run(*command: str | Path, stdout: int = subprocess.PIPE) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *map(str, command)], stdout=stdout, stderr=subprocess.PIPE, text=True
+    )
+
+
+def test_a_reader_that_goes_away_is_no_error() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    code = "from lenet_paddle.cli import run_tool; run_tool(lambda: print('text'))"
+    done = _run("-c", code, stdout=writer)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_there_are_tools() -> None:
+    assert "train" in [tool.stem for tool in TOOLS]
+
+
+@each_tool
+def test_help_answers_within_half_a_second(tool: Path) -> None:
+    best = float("inf")
+    for _ in range(3):
+        start = time.perf_counter()
+        done = _run(tool, "--help")
+        best = min(best, time.perf_counter() - start)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "--help" in done.stdout
+        if best < 0.5:
+            break
+    assert best < 0.5
+
+
+@each_tool
+def test_help_does_not_import_paddle(tool: Path) -> None:
+    code = (
+        "import runpy, sys\n"
+        f"sys.argv = [{str(tool)!r}, '--help']\n"
+        "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
+        "except SystemExit as stop: assert not stop.code, stop.code\n"
+        "assert 'lenet_paddle' in sys.modules\n"
+        "print('paddle' in sys.modules)\n"
+    )
+    assert _run("-c", code).stdout.splitlines()[-1:] == ["False"]
+
+
+@each_tool
+def test_a_tool_refuses_an_unknown_flag_in_one_line(tool: Path) -> None:
+    done = _run(tool, "--no-such-flag")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"{tool.name}: error: ")
+    assert "--no-such-flag" in done.stderr
+    assert done.stderr.count("\n") == 1

@@ -1,0 +1,241 @@
+"""The settings: what is refused, in which words, and what a YAML file may hold."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+import typing
+from pathlib import Path
+
+import pytest
+
+from lenet_paddle.config import (
+    DatasetName,
+    InputError,
+    ModelName,
+    TrainConfig,
+    check_types,
+    load_yaml,
+)
+
+NAN, INF = math.nan, math.inf
+
+# field -> (values out of range, what the message must say was expected)
+OUT_OF_RANGE = {
+    "val_size": ([-1], "0 or more"),
+    "test_size": ([0, -1], "1 or more"),
+    "limit": ([0, -1], "1 or more"),
+    "epochs": ([0, -1], "1 or more"),
+    "batch_size": ([0, -1], "1 or more"),
+    "learning_rate": ([0, 0.0, -1, -1e-9, NAN, INF, -INF], "above 0"),
+    "momentum": ([-0.1, 1, 1.0, NAN, INF], "from 0 to below 1"),
+    "weight_decay": ([-1e-9, NAN, INF], "0 or more"),
+    "decay_epochs": ([0, -1], "1 or more"),
+    "decay_factor": ([0, 1, -0.5, 1.5, NAN], "between 0 and 1"),
+    "label_smoothing": ([-0.1, 1, 1.0, NAN], "from 0 to below 1"),
+    "accumulate": ([0, -1], "1 or more"),
+    "patience": ([0, -1], "1 or more"),
+    "keep_last": ([0, -1], "1 or more"),
+    "keep_every": ([-1], "0 or more"),
+    "log_every": ([0, -1], "1 or more"),
+    "seed": ([-1, 2**32], "from 0 to 4294967295"),
+    "name": (["", "a.b", "a/b", "..", "a b", "数字", "-"], "letters, digits, - and _"),
+}
+WRONG_TYPE = {
+    "model": (["resnet", 3, None], "one of lenet5, lenet_sequential, lenet_subclass"),
+    "dataset": (["cifar"], "one of mnist, fashion_mnist, folder, npz"),
+    "preprocess": (["crop"], "one of auto, digit, resize"),
+    "optimizer": (["rmsprop"], "one of sgd, momentum, adam, adamw"),
+    "schedule": (["linear"], "one of constant, step, cosine, one_cycle, plateau"),
+    "amp": (["O3", 1], "one of O0, O1, O2"),
+    "monitor": (["accuracy"], "one of val_accuracy, val_loss"),
+    "device": (["tpu"], "one of auto, cpu, gpu"),
+    "epochs": ([1.5, "3", True, None, [1]], "a whole number"),
+    "learning_rate": (["fast", True, None, [0.1]], "a number"),
+    "limit": (["10", 1.0, False], "a whole number or null"),
+    "overwrite": (["yes", 1, None], "true or false"),
+    "data_dir": ([3, ["a"]], "text or null"),
+    "output_dir": ([None], "text"),
+}
+
+
+def _cases(table: dict[str, tuple[list[typing.Any], str]]) -> list[typing.Any]:
+    return [
+        pytest.param(field, value, expected, id=f"{field}={value!r}")
+        for field, (values, expected) in table.items()
+        for value in values
+    ]
+
+
+@pytest.mark.parametrize(("field", "value", "expected"), _cases(OUT_OF_RANGE) + _cases(WRONG_TYPE))
+def test_a_bad_value_is_refused_with_its_field_and_what_was_expected(
+    field: str, value: object, expected: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        TrainConfig(**{field: value})  # type: ignore[arg-type]
+    assert str(caught.value).startswith(f"{field} is {value!r}; expected ")
+    assert expected in str(caught.value)
+
+
+def test_every_number_has_a_range_and_every_range_is_tried() -> None:
+    hints = typing.get_type_hints(TrainConfig)
+    numbers = {name for name, hint in hints.items() if hint in (int, float, int | None)}
+    assert numbers | {"name"} == set(OUT_OF_RANGE)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"val_size": 0, "keep_every": 0, "weight_decay": 0, "label_smoothing": 0.0, "momentum": 0},
+        {"seed": 2**32 - 1, "epochs": 1, "batch_size": 1, "keep_last": 1, "learning_rate": 1},
+        {"name": "a-B_3", "limit": 1, "patience": 1, "test_size": 1, "decay_factor": 0.999},
+        {"dataset": "folder", "data_dir": "pictures", "with_optimizer": True, "init_from": "run"},
+    ],
+)
+def test_values_at_the_edge_of_their_range_are_taken(settings: dict[str, typing.Any]) -> None:
+    config = TrainConfig(**settings)
+    assert {name: getattr(config, name) for name in settings} == settings
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"val_size": 0, "patience": 3}, ["val_size 0", "patience"]),
+        ({"val_size": 0, "schedule": "plateau"}, ["val_size 0", "plateau"]),
+        ({"dataset": "folder"}, ["dataset folder", "data_dir"]),
+        ({"dataset": "npz"}, ["dataset npz", "data_dir", ".npz"]),
+        ({"with_optimizer": True}, ["with_optimizer", "init_from"]),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused_by_name(
+    settings: dict[str, typing.Any], words: list[str]
+) -> None:
+    with pytest.raises(InputError) as caught:
+        TrainConfig(**settings)
+    assert [word for word in words if word not in str(caught.value)] == []
+
+
+@pytest.mark.parametrize(
+    ("dataset", "preprocess", "mode"),
+    [
+        ("mnist", "auto", "digit"),
+        ("fashion_mnist", "auto", "resize"),
+        ("folder", "auto", "resize"),
+        ("npz", "auto", "resize"),
+        ("mnist", "resize", "resize"),
+        ("folder", "digit", "digit"),
+    ],
+)
+def test_picture_mode_auto_is_digit_for_mnist_only(
+    dataset: str, preprocess: str, mode: str
+) -> None:
+    config = TrainConfig(dataset=dataset, preprocess=preprocess, data_dir="x")  # type: ignore[arg-type]
+    assert config.picture_mode == mode
+
+
+def test_the_names_in_the_types_are_those_of_the_registries() -> None:
+    from lenet_paddle.data import DATASETS
+    from lenet_paddle.models import MODELS
+
+    assert typing.get_args(ModelName) == tuple(MODELS)
+    assert typing.get_args(DatasetName) == DATASETS
+
+
+def test_to_dict_leaves_out_what_belongs_to_one_invocation_and_makes_the_same_run() -> None:
+    config = TrainConfig(
+        model="mlp", learning_rate=0.5, output_dir="o", name="n", overwrite=True, config="c.yaml"
+    )
+    kept = config.to_dict()
+    fields = {field.name for field in dataclasses.fields(TrainConfig)}
+    assert fields - set(kept) == {"config", "output_dir", "name", "overwrite", "resume"}
+    assert TrainConfig(**kept) == dataclasses.replace(
+        config, output_dir="output", name=None, overwrite=False, config=None
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Args:
+    count: int = 1
+    ratio: float | None = None
+
+
+def test_check_types_serves_any_dataclass() -> None:
+    check_types(_Args(3, 1))
+    with pytest.raises(InputError, match="ratio is 'x'; expected a number or null"):
+        check_types(_Args(3, "x"))  # type: ignore[arg-type]
+
+
+def _yaml(tmp_path: Path, text: str | bytes) -> Path:
+    path = tmp_path / "settings.yaml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+@pytest.mark.parametrize("written", ["1e-3", "1E-3", "0.001", "1.0e-3"])
+def test_yaml_reads_a_number_however_it_is_written(tmp_path: Path, written: str) -> None:
+    settings = load_yaml(_yaml(tmp_path, f"learning_rate: {written}\nepochs: 2\n"))
+    assert settings == {"learning_rate": 0.001, "epochs": 2}
+    assert TrainConfig(**settings).learning_rate == 0.001
+
+
+@pytest.mark.parametrize("text", ["", "# nothing set\n", "---\n", "null\n"])
+def test_a_yaml_file_without_settings_leaves_the_defaults(tmp_path: Path, text: str) -> None:
+    assert load_yaml(_yaml(tmp_path, text)) == {}
+
+
+def test_an_unknown_yaml_key_lists_the_valid_ones(tmp_path: Path) -> None:
+    path = _yaml(tmp_path, "learning-rate: 0.1\nepochs: 1\n7: 8\n")
+    with pytest.raises(InputError) as caught:
+        load_yaml(path)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: unknown key learning-rate, 7; valid are ")
+    valid = [field.name for field in dataclasses.fields(TrainConfig)]
+    assert message.split("valid are ")[1].split(", ") == valid
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "epochs: [1",
+        "epochs: 1\n\tmodel: mlp",
+        "{" * 1500,
+        b"\xff\xfe\x00bin\x80",
+        "name: 2020-13-45",  # looks like a date and is none
+        "learning_rate: !!float fast",
+        "epochs: !!timestamp soon",
+        "a: !!python/object:os.system {}",
+        "? [a]\n: 1",
+        "epochs: " + "9" * 5000,
+    ],
+    ids=lambda text: repr(text[:20]),
+)
+def test_what_is_no_yaml_is_refused_in_one_message_with_the_path(
+    tmp_path: Path, text: str | bytes
+) -> None:
+    path = _yaml(tmp_path, text)
+    with pytest.raises(InputError, match=f"^{re.escape(str(path))}: not YAML"):
+        load_yaml(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [("- epochs", "list"), ("epochs", "str"), ("3", "int"), ("[]", "list"), ("false", "bool")],
+)
+def test_yaml_that_is_no_mapping_is_refused(tmp_path: Path, text: str, kind: str) -> None:
+    path = _yaml(tmp_path, text)
+    with pytest.raises(InputError, match=f"{re.escape(str(path))}: holds a {kind}; expected `key"):
+        load_yaml(path)
+
+
+def test_a_yaml_file_that_cannot_be_read_is_refused_by_path(tmp_path: Path) -> None:
+    for path in (tmp_path / "missing.yaml", tmp_path):
+        with pytest.raises(InputError, match=f"^{re.escape(str(path))}: .*expected a YAML file"):
+            load_yaml(path)
+
+
+def test_a_yaml_number_that_is_none_is_refused_with_path_and_key(tmp_path: Path) -> None:
+    path = _yaml(tmp_path, "learning_rate: fast")
+    with pytest.raises(InputError, match=r"settings.yaml: learning_rate is 'fast'; expected a num"):
+        load_yaml(path)

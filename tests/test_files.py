@@ -1,0 +1,138 @@
+"""Files are whole or not there; a failed write leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lenet_paddle.files import (
+    remove_leftovers,
+    replacing,
+    replacing_folder,
+    swap_link,
+    write_json,
+    write_text,
+)
+
+
+def _tree(folder: Path) -> dict[str, str]:
+    """Every file below `folder`, hidden ones too, with its text."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_text() for path in files}
+
+
+@pytest.mark.parametrize("before", [{}, {"a.csv": "old"}])
+def test_a_file_appears_whole_when_the_block_ends(tmp_path: Path, before: dict[str, str]) -> None:
+    for name, text in before.items():
+        (tmp_path / name).write_text(text)
+    with replacing(tmp_path / "a.csv") as temporary:
+        temporary.write_text("new")
+        assert temporary.suffix == ".csv"
+        assert temporary.parent == tmp_path
+        assert {k: v for k, v in _tree(tmp_path).items() if k == "a.csv"} == before
+    assert _tree(tmp_path) == {"a.csv": "new"}
+
+
+@pytest.mark.parametrize("before", [{}, {"a.csv": "old"}])
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_a_block_that_raises_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, before: dict[str, str], error: type[BaseException]
+) -> None:
+    for name, text in before.items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises(error), replacing(tmp_path / "a.csv") as temporary:
+        temporary.write_text("half")
+        raise error
+    assert _tree(tmp_path) == before
+
+
+def test_a_block_that_writes_nothing_is_an_error_and_keeps_the_old_file(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("old")
+    with pytest.raises(FileNotFoundError), replacing(tmp_path / "a"):
+        pass
+    assert _tree(tmp_path) == {"a": "old"}
+
+
+def test_a_folder_takes_the_place_of_the_old_one_as_a_whole(tmp_path: Path) -> None:
+    target = tmp_path / "runs" / "best"
+    for version in ("one", "two"):
+        with replacing_folder(target) as temporary:
+            (temporary / "sub").mkdir()
+            (temporary / "sub" / f"{version}.txt").write_text(version)
+    assert _tree(tmp_path) == {"runs/best/sub/two.txt": "two"}
+    assert [path.name for path in target.parent.iterdir()] == ["best"]
+
+
+def test_a_folder_is_as_open_as_one_made_by_mkdir(tmp_path: Path) -> None:
+    (tmp_path / "plain").mkdir()
+    with replacing_folder(tmp_path / "ours"):
+        pass
+    assert (tmp_path / "ours").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+@pytest.mark.parametrize("exists", [False, True])
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_a_folder_block_that_raises_leaves_the_old_folder_and_nothing_else(
+    tmp_path: Path, exists: bool, error: type[BaseException]
+) -> None:
+    target = tmp_path / "best"
+    if exists:
+        target.mkdir()
+        (target / "old").write_text("old")
+    with pytest.raises(error), replacing_folder(target) as temporary:
+        (temporary / "half").write_text("half")
+        raise error
+    assert _tree(tmp_path) == ({"best/old": "old"} if exists else {})
+    assert [path.name for path in tmp_path.iterdir()] == (["best"] if exists else [])
+
+
+def test_a_link_is_swapped_without_ever_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("epoch-1", "epoch-2"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "epoch").write_text(name)
+    link = tmp_path / "last"
+    swap_link(link, "epoch-1")
+    monkeypatch.setattr(Path, "unlink", lambda path, missing_ok=False: _refuse(path, link))
+    swap_link(link, "epoch-2")
+    assert link.readlink() == Path("epoch-2")
+    assert (link / "epoch").read_text() == "epoch-2"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["epoch-1", "epoch-2", "last"]
+
+
+def _refuse(path: Path, link: Path) -> None:
+    assert path != link
+
+
+def test_json_is_read_back_as_it_was_and_is_readable(tmp_path: Path) -> None:
+    value = {"名": ["é", 1, 0.1, None, True], "empty": {}}
+    write_json(tmp_path / "a.json", value)
+    text = (tmp_path / "a.json").read_bytes().decode("utf-8")
+    assert json.loads(text) == value
+    assert '"名": [\n' in text
+    assert text.endswith("}\n")
+
+
+def test_what_is_no_json_leaves_the_old_file(tmp_path: Path) -> None:
+    write_text(tmp_path / "a.json", "{}\n")
+    with pytest.raises(TypeError):
+        write_json(tmp_path / "a.json", {"a": object()})
+    assert _tree(tmp_path) == {"a.json": "{}\n"}
+
+
+def test_leftovers_of_killed_writes_go_and_all_else_stays(tmp_path: Path) -> None:
+    kept = {"run/a.csv": "a", "run/tmp-b": "b", "run/.hidden": "c", "elsewhere": "d"}
+    gone = {"run/.tmp-7-a.csv": "x", "run/.tmp-best-q/deep/.tmp-9-y": "y", "run/sub/.tmp-1": "z"}
+    for name, text in (kept | gone).items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    (tmp_path / "run" / ".tmp-link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "file").write_text("e")
+    (tmp_path / "run" / ".tmp-folder-link").symlink_to(tmp_path / "outside")
+    remove_leftovers(tmp_path / "run")
+    assert _tree(tmp_path) == kept | {"outside/file": "e"}
+    assert list((tmp_path / "run").rglob(".tmp-*")) == []

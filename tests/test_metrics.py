@@ -1,0 +1,183 @@
+"""The figures of a classifier: worked by hand where small, against scikit-learn where large."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from sklearn import metrics as reference
+
+from lenet_paddle.evaluation import metrics
+
+
+@pytest.fixture
+def logits(rng: np.random.Generator) -> np.ndarray:
+    return rng.normal(0, 3, (500, 6)).astype(np.float32)
+
+
+@pytest.fixture
+def labels(rng: np.random.Generator) -> np.ndarray:
+    return rng.integers(0, 6, 500)
+
+
+# Six samples of three classes. true: 0 0 0 1 1 2, predicted: 0 1 0 1 1 1.
+#            predicted 0  1  2
+#   true 0            2  1  0
+#   true 1            0  2  0
+#   true 2            0  1  0
+LABELS = np.array([0, 0, 0, 1, 1, 2])
+PREDS = np.array([0, 1, 0, 1, 1, 1])
+CONFUSION = [[2, 1, 0], [0, 2, 0], [0, 1, 0]]
+
+
+def test_the_confusion_matrix_has_the_true_class_in_rows() -> None:
+    assert metrics.count_confusion(PREDS, LABELS, 3).tolist() == CONFUSION
+    assert metrics.compute_accuracy(PREDS, LABELS) == pytest.approx(4 / 6)
+
+
+def test_per_class_figures_are_those_worked_by_hand() -> None:
+    found = metrics.compute_per_class(np.array(CONFUSION))
+    # precision: 2 of 2 said to be 0 are right; 2 of 4 said to be 1; nothing said to be 2
+    assert found["precision"].tolist() == [1.0, 0.5, 0.0]
+    # recall: 2 of 3, 2 of 2, 0 of 1
+    assert found["recall"].tolist() == [2 / 3, 1.0, 0.0]
+    # f1 = 2 * right / (true + predicted): 4 / 5, 4 / 6, 0 / 1
+    assert found["f1"].tolist() == [4 / 5, 4 / 6, 0.0]
+    assert found["support"].tolist() == [3, 2, 1]
+
+
+def test_a_class_without_samples_and_predictions_has_only_zeros() -> None:
+    found = metrics.compute_per_class(np.array([[3, 0], [0, 0]]))
+    assert {name: column[1] for name, column in found.items()} == {
+        "precision": 0,
+        "recall": 0,
+        "f1": 0,
+        "support": 0,
+    }
+    assert np.isfinite(np.array(list(found.values()))).all()
+
+
+def test_probabilities_and_losses_are_those_worked_by_hand() -> None:
+    # exp(0) : exp(ln 3) = 1 : 3, so p = 1/4, 3/4; the losses are -ln 3/4 and -ln 1/4
+    logits = np.array([[0.0, np.log(3)], [0.0, np.log(3)]])
+    np.testing.assert_allclose(metrics.compute_probs(logits), [[0.25, 0.75]] * 2)
+    losses = metrics.compute_losses(logits, np.array([1, 0]))
+    np.testing.assert_allclose(losses, [-np.log(0.75), -np.log(0.25)])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_large_logits_do_not_overflow(dtype: type) -> None:
+    logits = np.array([[1e30, 0, -1e30], [-1e5, -1e5, -1e5], [1e4, 0, 0]], dtype)
+    with np.errstate(all="raise", under="ignore"):
+        probs = metrics.compute_probs(logits)
+        losses = metrics.compute_losses(logits, np.array([0, 0, 1]))
+    np.testing.assert_allclose(probs, [[1, 0, 0], [1 / 3] * 3, [1, 0, 0]])
+    np.testing.assert_allclose(losses, [0, np.log(3), 1e4])  # the last: ln(e^10000 + 2) - 0
+
+
+def test_probabilities_do_not_change_with_a_shift(logits: np.ndarray) -> None:
+    probs = metrics.compute_probs(logits.astype(np.float64))
+    np.testing.assert_allclose(metrics.compute_probs(logits.astype(np.float64) + 700), probs)
+    np.testing.assert_allclose(probs.sum(axis=1), 1)
+
+
+@pytest.mark.parametrize(("k", "expected"), [(1, 1 / 3), (2, 2 / 3), (3, 1.0)])
+def test_top_k_counts_the_labels_among_the_k_highest(k: int, expected: float) -> None:
+    scores = np.array([[3, 2, 1], [3, 2, 1], [3, 2, 1]])
+    assert metrics.compute_top_k_accuracy(scores, np.array([0, 1, 2]), k) == expected
+
+
+def test_of_equal_scores_the_lower_class_ranks_first_as_with_argmax() -> None:
+    scores = np.array([[1.0, 1.0, 0.0]] * 3)
+    hits = [
+        [metrics.compute_top_k_accuracy(scores[:1], np.array([label]), k) for k in (1, 2, 3)]
+        for label in range(3)
+    ]
+    assert hits == [[1, 1, 1], [0, 1, 1], [0, 0, 1]]
+
+
+def test_top_1_is_accuracy_even_where_scores_tie(rng: np.random.Generator) -> None:
+    scores = rng.integers(0, 3, (300, 5)).astype(np.float32)
+    labels = rng.integers(0, 5, 300)
+    accuracy = metrics.compute_accuracy(scores.argmax(axis=1), labels)
+    assert metrics.compute_top_k_accuracy(scores, labels, 1) == accuracy
+
+
+# Four samples of two classes with confidence and rightness
+#   0.9 right, 0.8 wrong, 0.6 right, 0.6 right.
+PROBS = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.4, 0.6]])
+TRUE = np.array([0, 0, 0, 1])
+
+
+def test_calibration_is_that_worked_by_hand() -> None:
+    # Bins of a fifth: (0.4, 0.6] holds 2 with accuracy 1, confidence 0.6; (0.6, 0.8] one, 0, 0.8;
+    # (0.8, 1] one, 1, 0.9. The error: 2/4 * 0.4 + 1/4 * 0.8 + 1/4 * 0.1 = 0.425.
+    error, bins = metrics.compute_calibration(PROBS, TRUE, num_bins=5)
+    assert error == pytest.approx(0.425)
+    assert bins["count"].tolist() == [0, 0, 2, 1, 1]
+    np.testing.assert_allclose(bins["accuracy"], [0, 0, 1, 0, 1])
+    np.testing.assert_allclose(bins["confidence"], [0, 0, 0.6, 0.8, 0.9])
+
+
+def test_calibration_averages_within_a_bin() -> None:
+    # One bin holds all: accuracy 3/4, confidence (0.9 + 0.8 + 0.6 + 0.6) / 4 = 0.725.
+    assert metrics.compute_calibration(PROBS, TRUE, num_bins=1)[0] == pytest.approx(0.025)
+
+
+def test_certain_and_right_is_perfectly_calibrated() -> None:
+    error, bins = metrics.compute_calibration(np.eye(3), np.arange(3))
+    assert error == 0
+    assert bins["count"][-1] == 3
+
+
+def test_the_figures_agree_with_scikit_learn(logits: np.ndarray, labels: np.ndarray) -> None:
+    preds = logits.argmax(axis=1)
+    confusion = metrics.count_confusion(preds, labels, 6)
+    np.testing.assert_array_equal(confusion, reference.confusion_matrix(labels, preds))
+    columns = metrics.compute_per_class(confusion)
+    expected = reference.precision_recall_fscore_support(labels, preds, zero_division=0)
+    for name, column in zip(["precision", "recall", "f1", "support"], expected, strict=True):
+        np.testing.assert_allclose(columns[name], column, rtol=1e-12, err_msg=name)
+    assert metrics.compute_accuracy(preds, labels) == reference.accuracy_score(labels, preds)
+    probs = metrics.compute_probs(logits)
+    loss = reference.log_loss(labels, probs)
+    assert metrics.compute_losses(logits, labels).mean() == pytest.approx(loss, rel=1e-12)
+    for k in (1, 2, 3, 5):
+        assert metrics.compute_top_k_accuracy(logits, labels, k) == pytest.approx(
+            reference.top_k_accuracy_score(labels, logits, k=k)
+        )
+
+
+def test_a_class_that_no_one_has_or_predicts_agrees_with_scikit_learn() -> None:
+    labels, preds = np.array([0, 0, 1, 3]), np.array([0, 1, 1, 1])
+    columns = metrics.compute_per_class(metrics.count_confusion(preds, labels, 5))
+    expected = reference.precision_recall_fscore_support(
+        labels, preds, labels=range(5), zero_division=0
+    )
+    for name, column in zip(["precision", "recall", "f1", "support"], expected, strict=True):
+        np.testing.assert_allclose(columns[name], column, err_msg=name)
+
+
+def test_the_summary_holds_every_figure_and_survives_json(
+    logits: np.ndarray, labels: np.ndarray
+) -> None:
+    classes = tuple("abcdef")
+    summary = metrics.summarise(logits, labels, classes)
+    assert json.loads(json.dumps(summary)) == summary
+    preds = logits.argmax(axis=1)
+    assert summary["num_images"] == 500
+    assert summary["accuracy"] == summary["top_k"]["1"] == np.mean(preds == labels)
+    assert list(summary["top_k"]) == ["1", "2", "3", "5"]
+    assert summary["loss"] == pytest.approx(metrics.compute_losses(logits, labels).mean())
+    assert summary["confusion_matrix"] == reference.confusion_matrix(labels, preds).tolist()
+    assert list(summary["per_class"]) == list(classes)
+    assert summary["per_class"]["c"]["recall"] == np.mean(preds[labels == 2] == 2)
+    assert summary["per_class"]["c"]["support"] == (labels == 2).sum()
+    error = metrics.compute_calibration(metrics.compute_probs(logits), labels)[0]
+    assert summary["calibration_error"] == error
+
+
+def test_the_summary_of_two_classes_has_no_empty_top_k() -> None:
+    summary = metrics.summarise(np.array([[1.0, 0.0]]), np.array([0]), ("no", "yes"))
+    assert summary["top_k"] == {"1": 1.0}

@@ -1,0 +1,86 @@
+"""Progress: when it prints, the rate and the time left, with a clock of our own."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from lenet_paddle import progress
+from lenet_paddle.progress import Progress, format_seconds
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+class _Clock:
+    now = 100.0
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> _Clock:
+    clock = _Clock()
+    monkeypatch.setattr(progress.time, "monotonic", lambda: clock.now)
+    return clock
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0s"),
+        (0.4, "0s"),
+        (59.4, "59s"),
+        (59.6, "1m00s"),
+        (185, "3m05s"),
+        (3599.4, "59m59s"),
+        (3599.6, "1h00m"),
+        (7620, "2h07m"),
+        (100 * 3600, "100h00m"),
+    ],
+)
+def test_seconds_are_written_in_the_largest_two_units(seconds: float, text: str) -> None:
+    assert format_seconds(seconds) == text
+
+
+def test_a_log_gets_a_plain_line_seldom(clock: _Clock) -> None:
+    stream = io.StringIO()
+    shown = Progress(1000, "images", stream=stream, plain_seconds=10)
+    for second in range(1, 26):
+        clock.now = 100.0 + second
+        shown.show(second * 20, "epoch 1")
+    shown.clear()
+    # 20 a second: after 10 s 800 are left, 40 s; after 20 s 600 are left, 30 s.
+    assert stream.getvalue() == ("epoch 1  20 images/s  40s left\nepoch 1  20 images/s  30s left\n")
+
+
+def test_a_terminal_gets_one_line_redrawn_ten_times_a_second(clock: _Clock) -> None:
+    stream = _Terminal()
+    shown = Progress(200, "images", stream=stream)
+    for step in range(1, 17):
+        clock.now = 100.0 + step / 16
+        shown.show(5 * step)
+    lines = stream.getvalue().split("\r\x1b[2K")
+    assert lines[0] == ""
+    assert len(lines[1:]) == 8  # every second step: 1/8 s is the first time over 1/10 s
+    assert lines[-1] == "80 images/s  2s left"  # 120 left at 80 a second: 1.5 s, rounded
+    assert "\n" not in stream.getvalue()
+    shown.clear()
+    assert stream.getvalue().endswith("\r\x1b[2K")
+
+
+def test_what_was_done_before_does_not_count_in_the_rate(clock: _Clock) -> None:
+    stream = io.StringIO()
+    shown = Progress(1000, "images", done=500, stream=stream)
+    clock.now += 10
+    shown.show(600)
+    assert shown.rate == 10.0  # 100 in 10 s
+    assert stream.getvalue() == "10 images/s  40s left\n"
+
+
+def test_no_time_passed_is_no_division_by_zero(clock: _Clock) -> None:
+    shown = Progress(10, "images", stream=io.StringIO(), plain_seconds=0)
+    shown.show(0)
+    assert shown.rate == 0.0
+    assert "0s left" in shown.stream.getvalue()  # type: ignore[attr-defined]

@@ -1,0 +1,164 @@
+"""What happens before Paddle starts, which device is taken, and the seeds."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lenet_paddle import runtime
+from lenet_paddle.config import InputError
+from lenet_paddle.runtime import BLAS_SWITCH, mkl_cpu_type, prepare_environment
+
+AVX2 = "fpu sse4_2 avx fma avx2"
+AVX512 = f"{AVX2} avx512f avx512dq avx512cd avx512bw avx512vl"
+
+
+def _python(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def test_importing_the_package_does_not_import_paddle() -> None:
+    assert _python("import sys, lenet_paddle; print('paddle' in sys.modules)") == "False"
+
+
+def test_every_public_name_resolves_to_what_bears_it() -> None:
+    import lenet_paddle
+
+    for name in lenet_paddle.__all__:
+        found = getattr(lenet_paddle, name)
+        assert getattr(found, "__name__", name) == name
+    assert {"TrainConfig", "load_dataset", "build_model", "evaluate"} <= set(lenet_paddle.__all__)
+
+
+def test_an_unknown_public_name_lists_those_there_are() -> None:
+    import lenet_paddle
+
+    with pytest.raises(AttributeError, match=r"no 'nothing'; it has .*TrainConfig"):
+        _ = lenet_paddle.nothing
+
+
+@pytest.mark.parametrize(
+    ("vendor", "flags", "expected"),
+    [
+        ("GenuineIntel", AVX512, None),
+        ("GenuineIntel", AVX2, None),
+        ("AuthenticAMD", AVX512, "7"),
+        ("AuthenticAMD", AVX2, "5"),
+        ("AuthenticAMD", AVX512.replace(" avx512vl", ""), "5"),  # not all that MKL uses
+        ("AuthenticAMD", AVX2.replace(" fma", ""), None),
+        ("AuthenticAMD", "", None),
+    ],
+)
+def test_mkl_is_told_no_more_than_an_amd_processor_lists(
+    vendor: str, flags: str, expected: str | None
+) -> None:
+    assert mkl_cpu_type({"vendor_id": vendor, "flags": flags}) == expected
+
+
+@pytest.mark.parametrize("cpu", [{}, {"vendor_id": "AuthenticAMD"}, {"flags": AVX512}])
+def test_mkl_is_left_alone_where_the_processor_is_not_known(cpu: dict[str, str]) -> None:
+    assert mkl_cpu_type(cpu) is None
+
+
+@pytest.fixture
+def environ(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """An empty environment, before Paddle was imported."""
+    environ: dict[str, str] = {}
+    monkeypatch.setattr(os, "environ", environ)
+    monkeypatch.delitem(sys.modules, "paddle", raising=False)
+    return environ
+
+
+@pytest.fixture
+def amd(tmp_path: Path) -> Path:
+    """/proc/cpuinfo of an AMD machine with AVX2; a second processor must not matter."""
+    path = tmp_path / "cpuinfo"
+    first = f"processor\t: 0\nvendor_id\t: AuthenticAMD\nmodel name\t: EPYC: a\nflags\t\t: {AVX2}\n"
+    path.write_text(f"{first}\nprocessor\t: 1\nvendor_id\t: GenuineIntel\nflags\t\t: fpu\n")
+    return path
+
+
+def test_the_environment_of_an_amd_machine_names_its_instruction_set(
+    environ: dict[str, str], amd: Path
+) -> None:
+    prepare_environment(amd)
+    assert environ["MKL_DEBUG_CPU_TYPE"] == "5"
+
+
+def test_the_users_value_wins(environ: dict[str, str], amd: Path) -> None:
+    environ["MKL_DEBUG_CPU_TYPE"] = "3"
+    prepare_environment(amd)
+    assert environ["MKL_DEBUG_CPU_TYPE"] == "3"
+
+
+@pytest.mark.parametrize("value", ["off", "OFF"])
+def test_the_switch_leaves_mkl_as_it_comes(environ: dict[str, str], amd: Path, value: str) -> None:
+    environ[BLAS_SWITCH] = value
+    prepare_environment(amd)
+    assert "MKL_DEBUG_CPU_TYPE" not in environ
+
+
+def test_nothing_is_set_once_paddle_runs(
+    environ: dict[str, str], amd: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "paddle", sys)
+    prepare_environment(amd)
+    assert "MKL_DEBUG_CPU_TYPE" not in environ
+
+
+def test_nothing_is_set_where_there_is_no_cpuinfo(environ: dict[str, str], tmp_path: Path) -> None:
+    prepare_environment(tmp_path / "missing")
+    assert "MKL_DEBUG_CPU_TYPE" not in environ
+
+
+def _skip_with_gpu() -> None:
+    import paddle
+
+    if paddle.device.is_compiled_with_cuda() and paddle.device.cuda.device_count():
+        pytest.skip("NOT TESTED HERE: this machine has a GPU, the property is about its absence")
+
+
+def test_a_gpu_that_is_not_there_is_refused_with_the_way_out() -> None:
+    _skip_with_gpu()
+    with pytest.raises(InputError, match=r"device gpu: Paddle .*--device cpu"):
+        runtime.select_device("gpu")
+
+
+@pytest.mark.parametrize("amp", ["O1", "O2"])
+def test_mixed_precision_on_the_cpu_is_refused(amp: str) -> None:
+    with pytest.raises(InputError, match=f"amp {amp} needs a GPU"):
+        runtime.select_device("cpu", amp)
+
+
+def test_auto_takes_the_cpu_where_there_is_no_gpu() -> None:
+    _skip_with_gpu()
+    assert runtime.select_device("auto") == runtime.select_device("cpu") == "cpu"
+
+
+def test_a_seed_repeats_every_generators_draws_and_another_does_not() -> None:
+    import paddle
+
+    def draw(seed: int) -> list[float]:
+        runtime.seed_everything(seed)
+        legacy = np.random.rand(3)  # noqa: NPY002  the generator that Paddle's own code uses
+        return [random.random(), *legacy, *paddle.rand([3]).tolist()]
+
+    first, again, other = draw(7), draw(7), draw(8)
+    assert first == again
+    assert not set(first) & set(other)
+
+
+def test_versions_are_those_installed() -> None:
+    import paddle
+
+    found = runtime.versions()
+    assert paddle.__version__ in (found.get("paddlepaddle"), found.get("paddlepaddle-gpu"))
+    assert found["numpy"] == np.__version__
+    assert found["mkl_debug_cpu_type"] == os.environ.get("MKL_DEBUG_CPU_TYPE")
