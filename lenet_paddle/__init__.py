@@ -31,6 +31,7 @@ _PUBLIC = {
     "fit": "training.fit",
     "load_weights": "training.checkpoint",
     "export_inference": "deploy.export",
+    "Predictor": "deploy.predictor",
     "train_and_evaluate": "run",
 }
 

@@ -15,18 +15,20 @@ import paddle
 import yaml
 
 from lenet_paddle import runtime
-from lenet_paddle.config import InputError, TrainConfig, load_yaml
+from lenet_paddle.config import DatasetName, Device, InputError, TrainConfig
 from lenet_paddle.data import load_splits
 from lenet_paddle.data.imageset import ImageSet
 from lenet_paddle.data.preprocess import normalise
 from lenet_paddle.deploy.export import export_inference
-from lenet_paddle.evaluation.evaluate import predict_logits
+from lenet_paddle.deploy.predictor import load_run, read_config
+from lenet_paddle.evaluation.evaluate import evaluate, predict_logits
 from lenet_paddle.evaluation.metrics import compute_probs, summarise
 from lenet_paddle.explain.figures import plot_confusion, plot_history, plot_mistakes, save_figure
 from lenet_paddle.files import remove_leftovers, write_json, write_text
 from lenet_paddle.models import build_model, input_size
 from lenet_paddle.training.checkpoint import (
     TrainState,
+    find_checkpoint,
     find_weights,
     load_optimizer_state,
     load_weights,
@@ -107,9 +109,7 @@ def resumed_config(config: TrainConfig) -> TrainConfig:
 
     Raises `InputError` for a folder that is no run and for other settings beside --resume.
     """
-    run_dir = Path(str(config.resume))
-    if not (run_dir / "config.yaml").is_file():
-        raise InputError(f"{run_dir}: no run (it has no config.yaml); expected output/<run>")
+    saved = read_config(Path(str(config.resume)))
     allowed = {f: getattr(config, f) for f in ("resume", "device", "data_dir")}
     changed = [
         "--" + field.name.replace("_", "-")
@@ -123,7 +123,7 @@ def resumed_config(config: TrainConfig) -> TrainConfig:
         )
     if config.data_dir is None:
         del allowed["data_dir"]
-    return TrainConfig(**{**load_yaml(run_dir / "config.yaml"), **allowed})
+    return dataclasses.replace(saved, **allowed)
 
 
 def restore(run_dir: Path, network: paddle.nn.Layer) -> tuple[TrainState, dict[str, Any] | None]:
@@ -227,17 +227,8 @@ def finish(
     """Take the best epoch's weights, evaluate them on the test set, draw, export."""
     best = run_dir / "checkpoints" / "best"
     set_weights(network, load_weights(best / "model.pdparams"), str(best))
-    size = input_size(config.model)
-    logits = predict_logits(network, test_set, size)
-    result = {
-        "dataset": config.dataset,
-        "split": "test",
-        "model": config.model,
-        "checkpoint": best.resolve().name,
-        "train_seconds": round(state.seconds, 1),
-        **summarise(logits, test_set.labels, test_set.classes),
-    }
-    write_json(run_dir / "metrics.json", result)
+    save_figure(plot_history(state.history, run_dir.name), run_dir / "figures" / "curves.png")
+    result = report(config, network, test_set, run_dir, best)
     _log.info(
         "test loss %.4f accuracy %.4f (%s images, epoch %d, the best by %s)",
         result["loss"],
@@ -246,37 +237,104 @@ def finish(
         state.best_epoch,
         config.monitor if config.val_size else "being the last",
     )
-    draw_run(run_dir, state, logits, test_set, result)
+    _export(config, network, test_set, run_dir, result)
+    return {**result, "run_dir": str(run_dir)}
+
+
+def evaluate_run(
+    run_dir: Path,
+    checkpoint: str = "best",
+    dataset: DatasetName | None = None,
+    data_dir: str | None = None,
+    device: Device = "auto",
+) -> dict[str, Any]:
+    """Evaluate a run's checkpoint on its own test set, or on the test images of `dataset`.
+
+    Writes `metrics.json`, or `metrics-<dataset>.json` for another set, and the figures beside
+    it; returns the figures (`metrics.summarise`). Raises `InputError` when the set's classes are
+    not the run's.
+    """
+    runtime.select_device(device)
+    config, network, classes = load_run(run_dir, checkpoint)
+    is_own = dataset in (None, config.dataset) and data_dir is None
+    if not is_own:
+        config = dataclasses.replace(
+            config,
+            dataset=dataset or config.dataset,
+            data_dir=data_dir,
+            preprocess=config.picture_mode,
+        )
+    [test_set] = load_data(config, "test")
+    if test_set.classes != classes:
+        raise InputError(
+            f"{config.dataset} has the classes {', '.join(test_set.classes)}; "
+            f"{run_dir} was trained on {', '.join(classes)}"
+        )
+    path = find_checkpoint(run_dir, checkpoint)
+    return report(config, network, test_set, run_dir, path, "" if is_own else f"-{config.dataset}")
+
+
+def report(
+    config: TrainConfig,
+    network: paddle.nn.Layer,
+    test_set: ImageSet,
+    run_dir: Path,
+    checkpoint: Path,
+    suffix: str = "",
+) -> dict[str, Any]:
+    """Evaluate on `test_set`; write metrics<suffix>.json, confusion matrix and worst mistakes."""
+    logits = predict_logits(network, test_set, input_size(config.model))
+    classes = test_set.classes
+    result = {
+        "dataset": config.dataset,
+        "split": "test",
+        "model": config.model,
+        "checkpoint": checkpoint.resolve().name,
+        **summarise(logits, test_set.labels, classes),
+    }
+    write_json(run_dir / f"metrics{suffix}.json", result)
+    title = f"{run_dir.name}, {config.dataset} test accuracy {result['accuracy']:.4f}"
+    figures = {
+        "confusion": plot_confusion(np.array(result["confusion_matrix"]), classes, title),
+        "mistakes": plot_mistakes(
+            test_set.images, test_set.labels, compute_probs(logits), classes, title=title
+        ),
+    }
+    for name, figure in figures.items():
+        save_figure(figure, run_dir / "figures" / f"{name}{suffix}.png")
+    return result
+
+
+def export_run(run_dir: Path, checkpoint: str = "best") -> tuple[Path, float]:
+    """Export a run's checkpoint to its `inference/`; the folder, and the difference found."""
+    runtime.select_device("cpu")
+    config, network, _ = load_run(run_dir, checkpoint)
+    [test_set] = load_data(config, "test")
+    result = {
+        "checkpoint": find_checkpoint(run_dir, checkpoint).resolve().name,
+        **evaluate(network, test_set, input_size(config.model)),
+    }
+    return run_dir / "inference", _export(config, network, test_set, run_dir, result)
+
+
+def _export(
+    config: TrainConfig,
+    network: paddle.nn.Layer,
+    test_set: ImageSet,
+    run_dir: Path,
+    result: dict[str, Any],
+) -> float:
     info = {
         "model": config.model,
         "dataset": config.dataset,
-        "run": run_dir.name,
+        "run": run_dir.resolve().name,
         "checkpoint": result["checkpoint"],
         "test_accuracy": result["accuracy"],
         "preprocess": config.picture_mode,
         "versions": runtime.versions(),
     }
-    export_inference(network, run_dir / "inference", test_set, size, info)
-    return {**result, "run_dir": str(run_dir)}
-
-
-def draw_run(
-    run_dir: Path,
-    state: TrainState,
-    logits: np.ndarray,
-    test_set: ImageSet,
-    result: dict[str, Any],
-) -> None:
-    """The run's figures: curves, confusion matrix, worst mistakes."""
-    figures, classes = run_dir / "figures", test_set.classes
-    title = f"{run_dir.name}, test accuracy {result['accuracy']:.4f}"
-    save_figure(plot_history(state.history, run_dir.name), figures / "curves.png")
-    confusion = np.array(result["confusion_matrix"])
-    save_figure(plot_confusion(confusion, classes, title), figures / "confusion.png")
-    mistakes = plot_mistakes(
-        test_set.images, test_set.labels, compute_probs(logits), classes, title=title
-    )
-    save_figure(mistakes, figures / "mistakes.png")
+    folder = run_dir / "inference"
+    return export_inference(network, folder, test_set, input_size(config.model), info)
 
 
 @contextlib.contextmanager

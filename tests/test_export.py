@@ -18,7 +18,7 @@ def test_every_model_exports_and_agrees_with_its_network(tmp_path, name):
     network, images = build_model(name, 3), bars(300)
     export_inference(network, tmp_path / "inference", images, size, {"model": name})
     batch = normalise(images.images[290:], size)
-    actual = export.run_inference(tmp_path / "inference", batch)
+    actual = export.run_engine(export.load_engine(tmp_path / "inference"), batch)
     expected = predict_logits(network, images.take(slice(290, None)), size)
     np.testing.assert_allclose(actual, expected, atol=1e-5)
     description = yaml.safe_load((tmp_path / "inference" / "inference.yml").read_text())
@@ -27,15 +27,15 @@ def test_every_model_exports_and_agrees_with_its_network(tmp_path, name):
 
 
 def test_a_model_that_differs_is_an_error_and_leaves_nothing(tmp_path, monkeypatch):
-    real = export.run_inference
-    monkeypatch.setattr(export, "run_inference", lambda *args: real(*args) + 2e-5)
+    real = export.run_engine
+    monkeypatch.setattr(export, "run_engine", lambda *args: real(*args) + 2e-5)
     with pytest.raises(RunStopped, match="differs from the network by 2e-05"):
         export_inference(build_model("mlp", 3), tmp_path / "inference", bars(10), 28, {})
     assert list(tmp_path.iterdir()) == []
 
 
 def test_nan_counts_as_a_difference(tmp_path, monkeypatch):
-    real = export.run_inference
-    monkeypatch.setattr(export, "run_inference", lambda *args: real(*args) * np.nan)
+    real = export.run_engine
+    monkeypatch.setattr(export, "run_engine", lambda *args: real(*args) * np.nan)
     with pytest.raises(RunStopped):
         export_inference(build_model("mlp", 3), tmp_path / "inference", bars(10), 28, {})

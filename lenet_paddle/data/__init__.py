@@ -68,10 +68,10 @@ def load_splits(
             "fashion_mnist": sources.load_fashion_mnist,
             "npz": sources.load_npz,
         }[name]
-        if "test" in splits:
-            loaded["test"] = load("test", path)
         if set(splits) != {"test"}:
             full = load("train", path)
+        if "test" in splits:
+            loaded["test"] = load("test", path)
     if set(splits) != {"test"}:
         train, val = _divide(full, name, val_size, seed)
         loaded["train"], loaded["val"] = full.take(train), full.take(val)

@@ -44,7 +44,7 @@ def export_inference(
         network.eval()
         model.save(str(temporary / "inference"), training=False)
         expected = predict_logits(network, compared, input_size)
-        actual = run_inference(temporary, normalise(compared.images, input_size))
+        actual = run_engine(load_engine(temporary), normalise(compared.images, input_size))
         difference = float(np.abs(actual - expected).max())
         if not difference <= TOLERANCE:
             raise RunStopped(
@@ -84,9 +84,8 @@ def load_engine(folder: Path) -> Any:
     return inference.create_predictor(config)
 
 
-def run_inference(folder: Path, batch: np.ndarray) -> np.ndarray:
-    """Logits float32 (B, C) of an exported model for a normalised batch (B, 1, S, S)."""
-    engine = load_engine(folder)
+def run_engine(engine: Any, batch: np.ndarray) -> np.ndarray:
+    """Logits float32 (B, C) of a loaded model for a normalised batch, float32 (B, 1, S, S)."""
     handle = engine.get_input_handle(engine.get_input_names()[0])
     handle.copy_from_cpu(np.ascontiguousarray(batch))
     engine.run()

@@ -115,3 +115,22 @@ def summarise(logits: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]) 
         },
         "confusion_matrix": confusion.tolist(),
     }
+
+
+def format_table(result: dict[str, Any]) -> str:
+    """A result of `summarise` as text for the screen: the means, then a line a class."""
+    top_k = "  ".join(f"top-{k} {value:.4f}" for k, value in result["top_k"].items() if k != "1")
+    lines = [
+        f"{result['num_images']:,} images  loss {result['loss']:.4f}  "
+        f"accuracy {result['accuracy']:.4f}  {top_k}  "
+        f"calibration error {result['calibration_error']:.4f}",
+        "",
+    ]
+    width = max(5, *map(len, result["per_class"]))
+    lines.append(f"{'class':<{width}}  precision  recall      f1  support")
+    for name, row in result["per_class"].items():
+        lines.append(
+            f"{name:<{width}}  {row['precision']:9.4f}  {row['recall']:6.4f}  {row['f1']:6.4f}  "
+            f"{row['support']:7,}"
+        )
+    return "\n".join(lines)

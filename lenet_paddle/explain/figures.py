@@ -97,6 +97,34 @@ def plot_images(
     return figure
 
 
+def plot_answers(
+    pictures: Sequence[np.ndarray],
+    seen: Sequence[np.ndarray],
+    captions: Sequence[str],
+    title: str = "",
+    num_cols: int = 4,
+) -> Figure:
+    """For each picture the original, what the network saw beside it, and the answer above.
+
+    pictures: grey uint8 (H, W) of any size; seen: uint8 (28, 28); at least one.
+    """
+    num_cols = min(num_cols, len(pictures))
+    num_rows = -(-len(pictures) // num_cols)
+    figure = Figure(figsize=(3.2 * num_cols, 2.0 * num_rows + 0.4), layout="constrained")
+    grid = figure.subplots(num_rows, 2 * num_cols, squeeze=False)
+    for axes in grid.ravel():
+        axes.axis("off")
+    pairs = grid.reshape(-1, 2)
+    for (left, right), picture, small, caption in zip(
+        pairs, pictures, seen, captions, strict=False
+    ):
+        left.imshow(picture, cmap="gray", vmin=0, vmax=255)
+        right.imshow(small, cmap="gray", vmin=0, vmax=255)
+        left.set_title(caption, fontsize=9, loc="left")
+    figure.suptitle(title)
+    return figure
+
+
 def render(figure: Figure, dpi: int = 80) -> np.ndarray:
     """A figure as pixels, uint8 (H, W, 3)."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg

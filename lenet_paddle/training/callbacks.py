@@ -377,7 +377,8 @@ class StopOnSignal(Callback):
     def __enter__(self) -> StopOnSignal:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
-                self.previous[number] = signal.signal(number, self._receive)
+                if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, a shell's `&`
+                    self.previous[number] = signal.signal(number, self._receive)
         return self
 
     def __exit__(self, *error: object) -> None:

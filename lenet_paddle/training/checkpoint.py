@@ -46,6 +46,8 @@ class TrainState:
     """Length of VisualDL's log at the end of that epoch."""
     seconds: float = 0.0
     """Time spent in training so far."""
+    classes: list[str] = field(default_factory=list)
+    """The class names, in the order of the logits."""
 
 
 def epoch_name(epoch: int) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import paddle
 from paddle import nn
 
-from lenet_paddle.config import TrainConfig
+from lenet_paddle.config import InputError, TrainConfig
 from lenet_paddle.data.imageset import ImageSet
 from lenet_paddle.data.loader import BatchLoader
 from lenet_paddle.data.preprocess import SIZE
@@ -38,6 +38,12 @@ def fit(
     NaN, Ctrl-C and SIGTERM; what was saved stays whole.
     """
     state = state or TrainState()
+    if state.classes and state.classes != list(train_set.classes):
+        raise InputError(
+            f"{run_dir} was trained on the classes {', '.join(state.classes)}; "
+            f"the data has {', '.join(train_set.classes)}"
+        )
+    state.classes = list(train_set.classes)
     if cb.is_finished(config, state):
         return state
     loader = BatchLoader(

@@ -1,0 +1,50 @@
+"""Evaluate a run's model on its own test set, or on another data set.
+
+  python tools/evaluate.py --run output/lenet_builtin-mnist-001
+  python tools/evaluate.py --run output/lenet_builtin-mnist-001 --checkpoint latest --json
+
+Prints loss, accuracy, top-k, calibration error and a line a class; writes metrics.json (or
+metrics-<dataset>.json), a confusion matrix and a sheet of the worst mistakes into the run.
+"""
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from lenet_paddle.cli import parse_args, run_tool
+from lenet_paddle.config import DatasetName, Device
+
+
+@dataclass(frozen=True)
+class Args:
+    run: str
+    """The run's folder, output/<run>."""
+    checkpoint: str = "best"
+    """best, latest, or one such as epoch_0005."""
+    dataset: DatasetName | None = None
+    """Another data set than the run's own; its test images are used."""
+    data_dir: str | None = None
+    """Where that data set lies."""
+    json: bool = False
+    """Print JSON and nothing else."""
+    device: Device = "auto"
+    """auto takes a GPU when Paddle sees one."""
+
+
+def main() -> None:
+    args = parse_args(Args, __doc__)
+
+    from lenet_paddle.evaluation.metrics import format_table
+    from lenet_paddle.run import evaluate_run
+
+    result = evaluate_run(
+        Path(args.run), args.checkpoint, args.dataset, args.data_dir, device=args.device
+    )
+    print(json.dumps(result, indent=2) if args.json else format_table(result))
+
+
+if __name__ == "__main__":
+    run_tool(main)
