@@ -67,8 +67,11 @@ def decode_picture(file: object, name: str) -> np.ndarray:
             return np.array(_to_grey(ImageOps.exif_transpose(picture)))
     except UnidentifiedImageError:
         raise InputError(f"{name}: no picture that can be read; expected PNG, JPEG ...") from None
-    except Image.DecompressionBombError as error:
-        raise InputError(f"{name}: {error}; scale it down first") from None
+    except Image.DecompressionBombError:
+        raise InputError(
+            f"{name}: far more pixels than a picture has; "
+            f"expected at most {MAX_PIXELS // 1_000_000} million, scale it down first"
+        ) from None
     except (OSError, SyntaxError, ValueError, EOFError, NotImplementedError) as error:
         if isinstance(error, InputError):
             raise

@@ -1,0 +1,83 @@
+"""Every command in the READMEs runs, on few images."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+from tools_help import ROOT
+
+from lenet_paddle import load_dataset
+
+# What sets up, serves or installs is left out by name.
+LEFT_OUT = ("make ", "pip install", "visualdl ")
+FEW = {"train.py": ["--limit", "320"]}
+
+
+def blocks(readme, language):
+    text = (ROOT / readme).read_text(encoding="utf-8")
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+
+
+def commands(readme):
+    lines = "".join(blocks(readme, "bash")).replace("\\\n", " ").splitlines()
+    lines = [line.split("#")[0].strip() for line in lines]
+    return [line for line in lines if line and not line.startswith(LEFT_OUT)]
+
+
+def test_both_readmes_show_the_same_commands_and_code():
+    assert commands("README.md") == commands("README.zh-CN.md")
+    assert blocks("README.md", "python") == blocks("README.zh-CN.md", "python")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder in which the README's names mean something."""
+    place = tmp_path_factory.mktemp("place")
+    (place / "tools").symlink_to(ROOT / "tools")
+    (place / "tests").symlink_to(ROOT / "tests")
+    (place / "docs").mkdir()
+    digits = load_dataset("mnist", "test").take(slice(0, 60))
+    for i, (image, label) in enumerate(zip(digits.images, digits.labels, strict=True)):
+        folder = place / "my_pictures" / ("even", "odd")[label % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(255 - np.kron(image, np.ones((4, 4), np.uint8))).save(folder / f"{i}.png")
+    (place / "scans").mkdir()
+    for name in ("my_digit.jpg", "scans/1.png"):
+        Image.fromarray(255 - np.pad(digits.images[0], 40)).save(place / name)
+    return place
+
+
+@pytest.mark.slow
+def test_every_command_of_the_readme_runs_in_order(place):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    for command in ["python tools/train.py --name lenet_builtin-mnist-001", *commands("README.md")]:
+        words = shlex.split(command)
+        assert words[0] == "python", command
+        few = FEW.get(words[1].rpartition("/")[2], [])
+        if "--limit" in words or "--resume" in words:
+            few = []
+        done = subprocess.run(
+            [sys.executable, *words[1:], *few],
+            cwd=place,
+            capture_output=True,
+            text=True,
+            env=environment,
+        )
+        assert done.returncode == 0, f"{command}\n{done.stderr}"
+
+
+@pytest.mark.slow
+def test_the_readmes_python_runs(place):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    for code in blocks("README.md", "python"):
+        if "paddle.inference" in code:
+            continue  # test_answers.py runs it, without our package
+        code = code.replace('"train")', '"train").take(slice(0, 320))')
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, cwd=place, capture_output=True, text=True, env=environment)
+        assert done.returncode == 0, f"{code}\n{done.stderr}"
