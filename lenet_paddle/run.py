@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import logging
+import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,7 +27,7 @@ from lenet_paddle.deploy.predictor import load_run, read_config
 from lenet_paddle.evaluation.evaluate import evaluate, predict_logits
 from lenet_paddle.evaluation.metrics import compute_probs, summarise
 from lenet_paddle.explain.figures import plot_confusion, plot_history, plot_mistakes, save_figure
-from lenet_paddle.files import remove_leftovers, write_json, write_text
+from lenet_paddle.files import current_umask, remove_leftovers, write_json, write_text
 from lenet_paddle.models import build_model, input_size
 from lenet_paddle.training.checkpoint import (
     TrainState,
@@ -174,38 +177,60 @@ def load_data(config: TrainConfig, *splits: str) -> list[ImageSet]:
 
 
 def create_run_dir(config: TrainConfig) -> Path:
-    """Make the run's folder with its config and versions; a free name is found without one."""
+    """Make the run's folder with its config and versions; a free name is found without one.
+
+    The folder appears by one rename, so there is none without a config, and of two runs that
+    want one name only one gets it.
+    """
     root = Path(config.output_dir)
     root.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=".tmp-run-", dir=root))
+    try:
+        temporary.chmod(0o777 & ~current_umask())
+        write_text(temporary / "config.yaml", dump_config(config))
+        write_json(temporary / "versions.json", runtime.versions())
+        return _publish(temporary, config)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _publish(temporary: Path, config: TrainConfig) -> Path:
+    root = temporary.parent
     if config.name is not None:
         run_dir = root / config.name
-        if run_dir.exists():
-            _make_room(run_dir, config.overwrite)
-        run_dir.mkdir()
-    else:
-        run_dir = _free_dir(root, f"{config.model}-{config.dataset}")
-    write_text(run_dir / "config.yaml", dump_config(config))
-    write_json(run_dir / "versions.json", runtime.versions())
-    return run_dir
-
-
-def _make_room(run_dir: Path, overwrite: bool) -> None:
-    if not overwrite:
+        if config.overwrite:
+            _remove_run(run_dir)
+        if _rename_new(temporary, run_dir):
+            return run_dir
         raise InputError(
             f"{run_dir} exists; choose another --name, --overwrite it, or --resume {run_dir}"
         )
+    for number in range(1, 10_000):
+        run_dir = root / f"{config.model}-{config.dataset}-{number:03d}"
+        if _rename_new(temporary, run_dir):
+            return run_dir
+    raise InputError(f"{root}: has 9,999 runs of that name; give another with --name")
+
+
+def _rename_new(temporary: Path, run_dir: Path) -> bool:
+    """Rename `temporary` to `run_dir` unless something is there already."""
+    if os.path.lexists(run_dir):
+        return False
+    try:
+        temporary.rename(run_dir)  # fails when another run has just taken the name
+    except OSError as error:
+        if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
+            return False
+        raise
+    return True
+
+
+def _remove_run(run_dir: Path) -> None:
+    if not os.path.lexists(run_dir):
+        return
     if not (run_dir / "config.yaml").is_file():
         raise InputError(f"{run_dir} is no run (it has no config.yaml); it is not overwritten")
     shutil.rmtree(run_dir)
-
-
-def _free_dir(root: Path, stem: str) -> Path:
-    for number in range(1, 10_000):
-        run_dir = root / f"{stem}-{number:03d}"
-        with contextlib.suppress(FileExistsError):
-            run_dir.mkdir()
-            return run_dir
-    raise InputError(f"{root}: has 9,999 runs named {stem}; give a --name")
 
 
 def dump_config(config: TrainConfig) -> str:

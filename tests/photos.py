@@ -90,8 +90,11 @@ def _place(ink: np.ndarray, height: int, width: int, rng: Rng) -> np.ndarray:
     """Put the ink, cut out, somewhere on an empty page, wholly inside it."""
     top, bottom, left, right = _bounds(ink)
     ink = ink[top:bottom, left:right]
-    page = np.zeros((height, width), np.float32)
     margin = min(height, width) // 30
+    height, width = (
+        max(n, m + 2 * margin) for n, m in zip((height, width), ink.shape, strict=True)
+    )
+    page = np.zeros((height, width), np.float32)
     y = int(rng.integers(margin, height - ink.shape[0] - margin + 1))
     x = int(rng.integers(margin, width - ink.shape[1] - margin + 1))
     page[y : y + ink.shape[0], x : x + ink.shape[1]] = ink

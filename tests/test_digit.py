@@ -39,9 +39,9 @@ def test_constant_picture_gives_zeros(shape: tuple, value: int) -> None:
     assert result.shape == (28, 28) and result.dtype == np.uint8 and not result.any()
 
 
-def test_empty_sheet_gives_zeros() -> None:
-    light = np.linspace(120, 230, 500) + np.random.default_rng(0).normal(0, 5, (400, 500))
-    assert not prepare_digit(light.astype(np.uint8)).any()
+def test_noise_on_an_empty_sheet_is_no_digit() -> None:
+    sheet = 220 + np.random.default_rng(0).normal(0, 5, (400, 500))
+    assert not prepare_digit(sheet.astype(np.uint8)).any()
 
 
 @pytest.mark.parametrize("pen", [2, 14, 30])

@@ -6,6 +6,7 @@ import pickle
 import random
 import signal
 import subprocess
+import time
 
 import numpy as np
 import paddle
@@ -86,34 +87,31 @@ def test_a_killed_and_resumed_run_equals_an_uninterrupted_one(tmp_path, name):
 
 @pytest.mark.slow
 def test_twenty_kills_at_random_moments_lose_nothing(tmp_path):
-    """At no moment is there no loadable checkpoint once there was one; all end the same."""
+    """At no moment is a checkpoint torn; all runs, resumed, end the same bit for bit."""
     arguments = [*COMMON, "--output-dir", tmp_path]
+    started = time.monotonic()
     assert tool("train", *arguments, "--name", "whole").returncode == 0
+    duration = time.monotonic() - started
     expected = result_of(tmp_path / "whole")
     rng = random.Random(0)
+    num_killed = 0
     for number in range(20):
         run_dir = tmp_path / f"killed-{number}"
         command = tool_command("train", *arguments, "--name", run_dir.name)
-        for _ in range(20):  # kill, resume, kill again, until it comes through
-            with subprocess.Popen(
-                command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-            ) as p:
-                try:
-                    p.wait(timeout=rng.uniform(1.5, 6.0))
-                except subprocess.TimeoutExpired:
-                    os.kill(p.pid, signal.SIGKILL)
-            if p.returncode == 0:
-                break
-            if (run_dir / "checkpoints" / "latest").exists():
-                read_state(run_dir / "checkpoints" / "latest")  # whole, by its checksums
-                load_weights(run_dir / "checkpoints" / "best" / "model.pdparams")
-            if (run_dir / "config.yaml").exists():
-                command = tool_command("train", "--resume", run_dir)
-            else:
-                command = tool_command("train", *arguments, "--name", run_dir.name)
-        assert p.returncode == 0
+        with subprocess.Popen(
+            command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+        ) as process:
+            time.sleep(rng.uniform(0.2, 0.95) * duration)
+            process.kill()
+        num_killed += process.returncode == -signal.SIGKILL
+        for link in (run_dir / "checkpoints").glob("[bl]*t"):
+            read_state(link)  # whole, by its checksums
+        again = ["--resume", run_dir] if run_dir.exists() else command[2:]
+        done = tool("train", *again)
+        assert done.returncode == 0, done.stderr
         assert result_of(run_dir) == expected
         assert not list(run_dir.rglob(".tmp-*"))
+    assert num_killed >= 15
 
 
 @pytest.fixture(scope="module")
