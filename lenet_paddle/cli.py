@@ -33,6 +33,8 @@ def parse_args(
     import tyro
 
     args = list(sys.argv[1:] if argv is None else argv)
+    if "resume" in cls.__annotations__:
+        _refuse_beside_resume(args)
     path = _config_path(args) if "config" in cls.__annotations__ else None
     default: Any = tyro.MISSING_NONPROP
     if path is not None:
@@ -45,6 +47,18 @@ def parse_args(
         if stop.code in (0, None):
             raise
         raise InputError(_one_line(errors.getvalue())) from None
+
+
+def _refuse_beside_resume(args: Sequence[str]) -> None:
+    """A resumed run has its own settings: flags that would be ignored are refused."""
+    flags = [arg.partition("=")[0].replace("_", "-") for arg in args if arg.startswith("--")]
+    allowed = ("--resume", "--device", "--data-dir", "--help")
+    others = [flag for flag in flags if flag not in allowed]
+    if "--resume" in flags and others:
+        raise InputError(
+            f"--resume goes on with the run's own settings; leave out {', '.join(others)}, or "
+            "start a new run from its weights with --init-from"
+        )
 
 
 def _unchecked(cls: type[Any], settings: dict[str, Any]) -> Any:
@@ -76,6 +90,9 @@ def _one_line(boxed: str) -> str:
 def run_tool(main: Callable[[], int | None]) -> NoReturn:
     """Run a tool's `main`; end with its status, or with one line and status 2 for bad input."""
     tool = Path(sys.argv[0]).name
+    for stream in (sys.stdout, sys.stderr):  # a name that the terminal cannot show is no reason
+        if isinstance(stream, io.TextIOWrapper):  # to lose the answers
+            stream.reconfigure(errors="backslashreplace")
     logging.basicConfig(level=logging.WARNING, format="%(message)s")  # to stderr
     logging.getLogger("lenet_paddle").setLevel(logging.INFO)
     try:

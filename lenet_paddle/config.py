@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import reprlib
 import sys
 import typing
 from dataclasses import dataclass
@@ -110,7 +111,7 @@ class TrainConfig:
         for field, (holds, expected) in _RANGES.items():
             value = getattr(self, field)
             if value is not None and not holds(value):
-                raise InputError(f"{field} is {value!r}; expected {expected}")
+                raise InputError(f"{field} is {reprlib.repr(value)}; expected {expected}")
         self._check_combinations()
 
     def _check_combinations(self) -> None:
@@ -122,6 +123,8 @@ class TrainConfig:
                 "val_size 0 leaves nothing to judge by; patience and schedule plateau need "
                 "validation images (--val-size 5000)"
             )
+        if self.overwrite and self.name is None:
+            raise InputError("overwrite needs name: the run that it replaces")
         if self.with_optimizer and not self.init_from:
             raise InputError("with_optimizer needs init_from: the run whose optimizer it takes")
 
@@ -169,7 +172,7 @@ def check_types(settings: Any) -> None:
     for name, hint in typing.get_type_hints(type(settings)).items():
         value = getattr(settings, name)
         if not _fits(value, hint):
-            raise InputError(f"{name} is {value!r}; expected {describe(hint)}")
+            raise InputError(f"{name} is {reprlib.repr(value)}; expected {describe(hint)}")
 
 
 def _fits(value: Any, hint: Any) -> bool:
@@ -182,7 +185,7 @@ def _fits(value: Any, hint: Any) -> bool:
         return isinstance(value, (int, float)) and not isinstance(value, bool)
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, hint)
+    return isinstance(value, origin or hint)
 
 
 def describe(hint: Any) -> str:
@@ -193,7 +196,21 @@ def describe(hint: Any) -> str:
     if origin in (typing.Union, UnionType):
         return " or ".join(describe(part) for part in typing.get_args(hint))
     names = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
-    return names.get(hint, "null")
+    return names.get(hint, "a list" if origin is list else "null")
+
+
+def read_yaml(path: str | Path) -> Any:
+    """The content of a YAML file of plain values. Raises `InputError`."""
+    import yaml
+
+    try:
+        return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}; expected a YAML file") from None
+    except (yaml.YAMLError, ValueError, AttributeError, RecursionError) as error:
+        # PyYAML lets ValueError and AttributeError out: `2020-13-45`, `!!timestamp soon`
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: not YAML ({reason}); expected `key: value` lines") from None
 
 
 def load_yaml(path: str | Path, cls: type[Any] = TrainConfig) -> dict[str, Any]:
@@ -201,16 +218,7 @@ def load_yaml(path: str | Path, cls: type[Any] = TrainConfig) -> dict[str, Any]:
 
     Raises `InputError` for a file that is missing or no such YAML, and for unknown keys.
     """
-    import yaml
-
-    try:
-        settings = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}; expected a YAML file of settings") from None
-    except (yaml.YAMLError, ValueError, AttributeError, RecursionError) as error:
-        # PyYAML lets ValueError and AttributeError out: `2020-13-45`, `!!timestamp soon`
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path}: not YAML ({reason}); expected `key: value` lines") from None
+    settings = read_yaml(path)
     if settings is None:
         return {}
     if not isinstance(settings, dict):

@@ -21,14 +21,15 @@ from lenet_paddle import runtime
 from lenet_paddle.config import DatasetName, Device, InputError, TrainConfig
 from lenet_paddle.data import load_splits
 from lenet_paddle.data.imageset import ImageSet
-from lenet_paddle.data.preprocess import normalise
+from lenet_paddle.data.preprocess import SIZE
 from lenet_paddle.deploy.export import export_inference
 from lenet_paddle.deploy.predictor import load_run, read_config
 from lenet_paddle.evaluation.evaluate import evaluate, predict_logits
 from lenet_paddle.evaluation.metrics import compute_probs, summarise
 from lenet_paddle.explain.figures import plot_confusion, plot_history, plot_mistakes, save_figure
-from lenet_paddle.files import current_umask, remove_leftovers, write_json, write_text
+from lenet_paddle.files import current_umask, locked, remove_leftovers, write_json, write_text
 from lenet_paddle.models import build_model, input_size
+from lenet_paddle.training.callbacks import AFTER_TRAINING, StopOnSignal
 from lenet_paddle.training.checkpoint import (
     TrainState,
     find_checkpoint,
@@ -37,6 +38,7 @@ from lenet_paddle.training.checkpoint import (
     load_weights,
     newest_checkpoint,
     point_links,
+    read_state,
     set_weights,
     take_optimizer_state,
 )
@@ -52,39 +54,46 @@ def train_and_evaluate(config: TrainConfig) -> dict[str, Any]:
     Everything is written under `output_dir/<run>/`, see the README. Raises `InputError` before
     anything is written, `RunStopped` when the training ends early.
     """
-    runtime.select_device(config.device, config.amp)
     if config.resume is not None:
         config = resumed_config(config)
+    runtime.select_device(config.device, config.amp)
     if config.val_size:
         train_set, eval_set, test_set = load_data(config, "train", "val", "test")
     else:
         train_set, test_set = load_data(config, "train", "test")
         eval_set = test_set  # for the curves only
     # Paddle keys an optimizer's state by generated names; the guard counts them from 0.
-    with paddle.utils.unique_name.guard():
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(paddle.utils.unique_name.guard())
         runtime.seed_everything(config.seed)
         network = build_model(config.model, train_set.num_classes)
         state, optimizer_state = TrainState(), None
         if config.resume is not None:
             run_dir = Path(config.resume)
+            stack.enter_context(locked(run_dir))
             state, optimizer_state = restore(run_dir, network)
-        else:
-            if config.init_from is not None:
-                optimizer_state = initialise(config, network)
+        if config.init_from is not None and state.epoch == 0:
+            config = dataclasses.replace(config, init_from=str(find_weights(config.init_from)))
+            optimizer_state = initialise(config, network)
+        if config.resume is None:
             run_dir = create_run_dir(config)
-        with _log_file(run_dir / "train.log"):
-            _announce(config, network, state, (train_set, eval_set, test_set), run_dir)
-            state = fit(
-                config,
-                network,
-                train_set,
-                eval_set,
-                run_dir,
-                input_size=input_size(config.model),
-                state=state,
-                optimizer_state=optimizer_state,
-            )
-            return finish(config, network, state, test_set, run_dir)
+            stack.enter_context(locked(run_dir))
+        stop = StopOnSignal(state, f"python tools/train.py --resume {run_dir}")
+        stack.enter_context(stop)
+        stack.enter_context(_log_file(run_dir / "train.log"))
+        _announce(config, network, state, (train_set, eval_set, test_set), run_dir)
+        fit(
+            config,
+            network,
+            train_set,
+            eval_set,
+            run_dir,
+            input_size=input_size(config.model),
+            state=state,
+            optimizer_state=optimizer_state,
+            stop=stop,
+        )
+        return finish(config, network, state, test_set, run_dir, stop)
 
 
 def _announce(
@@ -102,31 +111,21 @@ def _announce(
     )
     if config.resume is not None:
         _log.info(f"resumed after epoch {state.epoch} of {config.epochs}")
-    elif config.init_from is not None:
+    if config.init_from is not None and state.epoch == 0:
         moments = " and its optimizer's state" if config.with_optimizer else ""
         _log.info(f"started from the weights of {config.init_from}{moments}")
 
 
 def resumed_config(config: TrainConfig) -> TrainConfig:
-    """The settings of the run `config.resume`; of the flags only device and data_dir may differ.
+    """The settings of the run `config.resume`; only device and data_dir may be given anew.
 
-    Raises `InputError` for a folder that is no run and for other settings beside --resume.
+    Raises `InputError` for a folder that is no run.
     """
     saved = read_config(Path(str(config.resume)))
-    allowed = {f: getattr(config, f) for f in ("resume", "device", "data_dir")}
-    changed = [
-        "--" + field.name.replace("_", "-")
-        for field in dataclasses.fields(config)
-        if field.name not in allowed and getattr(config, field.name) != field.default
-    ]
-    if changed:
-        raise InputError(
-            f"--resume goes on with the run's own settings; leave out {', '.join(changed)}, or "
-            "start a new run from its weights with --init-from"
-        )
-    if config.data_dir is None:
-        del allowed["data_dir"]
-    return dataclasses.replace(saved, **allowed)
+    anew: dict[str, Any] = {"resume": config.resume, "data_dir": config.data_dir}
+    if config.device != "auto":
+        anew["device"] = config.device
+    return dataclasses.replace(saved, **{k: v for k, v in anew.items() if v is not None})
 
 
 def restore(run_dir: Path, network: paddle.nn.Layer) -> tuple[TrainState, dict[str, Any] | None]:
@@ -149,7 +148,7 @@ def restore(run_dir: Path, network: paddle.nn.Layer) -> tuple[TrainState, dict[s
 
 def initialise(config: TrainConfig, network: paddle.nn.Layer) -> dict[str, Any] | None:
     """Put the weights of `config.init_from` into `network`; the optimizer's state if wanted."""
-    pdparams = find_weights(Path(str(config.init_from)))
+    pdparams = find_weights(str(config.init_from))
     set_weights(network, load_weights(pdparams), str(pdparams))
     if not config.with_optimizer:
         return None
@@ -167,13 +166,28 @@ def load_data(config: TrainConfig, *splits: str) -> list[ImageSet]:
         test_size=config.test_size,
         preprocess=config.picture_mode,
     )
-    for image_set in loaded:
-        normalise(image_set.images[:1], input_size(config.model))  # refuses what does not fit
+    height, width = loaded[0].images.shape[1:]
+    if (height, width) != (SIZE, SIZE):
+        raise InputError(
+            f"{config.data_dir}: images are {height}x{width}; expected {SIZE}x{SIZE}, the size "
+            "that every picture is brought to: resize them first"
+        )
     limit = slice(0, config.limit)
     return [
         image_set.take(limit) if split == "train" else image_set
         for split, image_set in zip(splits, loaded, strict=True)
     ]
+
+
+def load_test_set(config: TrainConfig, classes: tuple[str, ...]) -> ImageSet:
+    """The test images, of just the classes that the run was trained on (else `InputError`)."""
+    [test_set] = load_data(config, "test")
+    if test_set.classes != classes:
+        raise InputError(
+            f"{config.dataset} has the classes {', '.join(test_set.classes)}; "
+            f"the run was trained on {', '.join(classes)}"
+        )
+    return test_set
 
 
 def create_run_dir(config: TrainConfig) -> Path:
@@ -199,7 +213,7 @@ def _publish(temporary: Path, config: TrainConfig) -> Path:
     if config.name is not None:
         run_dir = root / config.name
         if config.overwrite:
-            _remove_run(run_dir)
+            _remove_run(run_dir, config.init_from)
         if _rename_new(temporary, run_dir):
             return run_dir
         raise InputError(
@@ -225,12 +239,16 @@ def _rename_new(temporary: Path, run_dir: Path) -> bool:
     return True
 
 
-def _remove_run(run_dir: Path) -> None:
+def _remove_run(run_dir: Path, init_from: str | None) -> None:
+    """Remove the run that is to be overwritten, unless that would destroy something else."""
     if not os.path.lexists(run_dir):
         return
-    if not (run_dir / "config.yaml").is_file():
-        raise InputError(f"{run_dir} is no run (it has no config.yaml); it is not overwritten")
-    shutil.rmtree(run_dir)
+    if run_dir.is_symlink() or not (run_dir / "config.yaml").is_file():
+        raise InputError(f"{run_dir} is no run's own folder with a config.yaml; remove it yourself")
+    if init_from is not None and Path(init_from).resolve().is_relative_to(run_dir.resolve()):
+        raise InputError(f"--overwrite would delete {init_from}, which --init-from needs")
+    with locked(run_dir):
+        shutil.rmtree(run_dir)
 
 
 def dump_config(config: TrainConfig) -> str:
@@ -248,20 +266,26 @@ def finish(
     state: TrainState,
     test_set: ImageSet,
     run_dir: Path,
+    stop: StopOnSignal,
 ) -> dict[str, Any]:
     """Take the best epoch's weights, evaluate them on the test set, draw, export."""
+    stop.check(AFTER_TRAINING)
     best = run_dir / "checkpoints" / "best"
+    read_state(best)  # whole, by its checksums
     set_weights(network, load_weights(best / "model.pdparams"), str(best))
-    save_figure(plot_history(state.history, run_dir.name), run_dir / "figures" / "curves.png")
+    save_figure(
+        plot_history(state.history, run_dir.resolve().name), run_dir / "figures" / "curves.png"
+    )
     result = report(config, network, test_set, run_dir, best)
     _log.info(
-        "test loss %.4f accuracy %.4f (%s images, epoch %d, the best by %s)",
+        "test loss %.4f accuracy %.4f (%s images; epoch %d, chosen by %s)",
         result["loss"],
         result["accuracy"],
         f"{result['num_images']:,}",
         state.best_epoch,
-        config.monitor if config.val_size else "being the last",
+        config.monitor if config.val_size else "being the last one",
     )
+    stop.check(AFTER_TRAINING)
     _export(config, network, test_set, run_dir, result)
     return {**result, "run_dir": str(run_dir)}
 
@@ -289,12 +313,7 @@ def evaluate_run(
             data_dir=data_dir,
             preprocess=config.picture_mode,
         )
-    [test_set] = load_data(config, "test")
-    if test_set.classes != classes:
-        raise InputError(
-            f"{config.dataset} has the classes {', '.join(test_set.classes)}; "
-            f"{run_dir} was trained on {', '.join(classes)}"
-        )
+    test_set = load_test_set(config, classes)
     path = find_checkpoint(run_dir, checkpoint)
     return report(config, network, test_set, run_dir, path, "" if is_own else f"-{config.dataset}")
 
@@ -318,7 +337,7 @@ def report(
         **summarise(logits, test_set.labels, classes),
     }
     write_json(run_dir / f"metrics{suffix}.json", result)
-    title = f"{run_dir.name}, {config.dataset} test accuracy {result['accuracy']:.4f}"
+    title = f"{run_dir.resolve().name}, {config.dataset} test accuracy {result['accuracy']:.4f}"
     figures = {
         "confusion": plot_confusion(np.array(result["confusion_matrix"]), classes, title),
         "mistakes": plot_mistakes(
@@ -333,8 +352,8 @@ def report(
 def export_run(run_dir: Path, checkpoint: str = "best") -> tuple[Path, float]:
     """Export a run's checkpoint to its `inference/`; the folder, and the difference found."""
     runtime.select_device("cpu")
-    config, network, _ = load_run(run_dir, checkpoint)
-    [test_set] = load_data(config, "test")
+    config, network, classes = load_run(run_dir, checkpoint)
+    test_set = load_test_set(config, classes)
     result = {
         "checkpoint": find_checkpoint(run_dir, checkpoint).resolve().name,
         **evaluate(network, test_set, input_size(config.model)),

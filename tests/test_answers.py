@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+import shutil
 import subprocess
 import sys
 
@@ -156,6 +157,58 @@ def test_figure_draws_the_answers_of_an_exported_model(run_dir, pictures, tmp_pa
     arguments = ["--model", run_dir / "inference", "--figure", pictures / "digit-00.png"]
     assert tool("predict", *arguments, cwd=tmp_path).returncode == 0
     assert [p.name for p in tmp_path.iterdir()] == ["predictions.png"]
+
+
+def test_an_export_whose_files_are_damaged_is_one_line(run_dir, pictures, tmp_path):
+    for name in ("inference.json", "inference.pdiparams"):
+        broken = tmp_path / name
+        shutil.copytree(run_dir / "inference", broken)
+        data = (broken / name).read_bytes()
+        (broken / name).write_bytes(data[: len(data) // 2])
+        done = tool("predict", "--model", broken, pictures / "digit-00.png")
+        assert_refused(done, "a damaged exported model; export it again")
+
+
+def test_an_export_that_names_other_classes_than_it_has_is_one_error(run_dir, tmp_path):
+    shutil.copytree(run_dir / "inference", tmp_path / "inference")
+    path = tmp_path / "inference" / "inference.yml"
+    path.write_text(path.read_text().replace("- '9'\n", ""))
+    with pytest.raises(InputError, match="names 9 classes, the model has 10"):
+        Predictor.from_export(tmp_path / "inference")
+
+
+def test_export_refuses_a_test_set_of_other_classes(tmp_path):
+    rng = np.random.default_rng(0)
+    for name in ("猫", "$b^$", "c"):
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        for number in range(12):
+            image = rng.integers(0, 256, (28, 28)).astype(np.uint8)
+            Image.fromarray(image).save(tmp_path / "pictures" / name / f"$a_$ {number}.png")
+    arguments = ["--dataset", "folder", "--data-dir", tmp_path / "pictures", "--epochs", "1"]
+    done = tool("train", *arguments, "--output-dir", tmp_path, "--name", "a")
+    assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
+    answered = tool("predict", "--run", tmp_path / "a", "--figure", tmp_path / "pictures" / "猫")
+    assert answered.returncode == 0, answered.stderr
+    (tmp_path / "pictures" / "c").rename(tmp_path / "pictures" / "d")
+    done = tool("export", "--run", tmp_path / "a")
+    assert_refused(done, "the classes $b^$, d, 猫;", "trained on $b^$, c, 猫")
+
+
+def test_a_picture_with_broken_exif_is_still_one_line(run_dir, pictures, tmp_path):
+    picture = Image.open(pictures / "digit-00.png").convert("RGB")
+    exif = picture.getexif()
+    exif[0x0112], exif[0x011A] = 6, 72.0
+    picture.save(tmp_path / "a.jpg", exif=exif)
+    data = bytearray((tmp_path / "a.jpg").read_bytes())
+    start = data.index(b"Exif")
+    for offset in range(start + 6, start + 60):
+        (tmp_path / "b.jpg").write_bytes(
+            data[:offset] + bytes([data[offset] ^ 0xFF]) + data[offset + 1 :]
+        )
+        answers = list(Predictor.from_run(run_dir).answer_files([tmp_path / "b.jpg"]))
+        assert len(answers) == 1  # an answer or an InputError, never another exception
+        if offset > start + 30:
+            break
 
 
 def test_a_folders_files_come_in_sorted_order_without_hidden_ones(tmp_path):

@@ -105,7 +105,7 @@ def test_a_truncated_file_is_named(run, tmp_path):
 
 def test_an_array_of_objects_is_refused(tmp_path):
     (tmp_path / "w.pdparams").write_bytes(pickle.dumps({"a": np.array([1, "x"], object)}))
-    with pytest.raises(InputError, match="array of objects"):
+    with pytest.raises(InputError, match="array of object"):
         load_weights(tmp_path / "w.pdparams")
 
 
@@ -134,11 +134,67 @@ def test_a_flipped_bit_is_recognised_and_the_checkpoint_before_it_used(tmp_path,
     assert "epoch_0002/model.pdparams: damaged" in caplog.text
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"sha256": 3}', '{"sha256": {"x": "y"}}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"sha256": 3}', "[" * 200_000])
 def test_a_broken_state_is_one_error(tmp_path, text):
     (tmp_path / "state.json").write_text(text)
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match=r"state\.json: not the state of a run"):
         checkpoint.read_state(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"epoch": "x"},
+        {"epoch": 0},
+        {"epoch": None},
+        {"best_epoch": 1.5},
+        {"best_epoch": "../../x"},
+        {"best_epoch": 9},
+        {"classes": None},
+        {"classes": [3]},
+        {"history": [[]]},
+        {"vdl_bytes": -1},
+        {"sha256": {}},
+        {"sha256": {"../model.pdparams": ""}},
+    ],
+    ids=str,
+)
+def test_a_state_that_cannot_be_is_one_error(run, tmp_path, change):
+    state = json.loads((run[0] / "checkpoints/latest/state.json").read_text())
+    (tmp_path / "state.json").write_text(json.dumps({**state, **change}))
+    with pytest.raises(InputError, match=r"not the state of a run|expected"):
+        checkpoint.read_state(tmp_path)
+
+
+def test_folders_that_are_no_checkpoints_are_left_alone(tmp_path):
+    _, state = train(tmp_path, epochs=1)
+    folder = tmp_path / "checkpoints"
+    for name in ("epoch_0002_backup", "epoch_x", "epoch_0009.old"):
+        (folder / name).mkdir()
+    train(tmp_path, state=state, epochs=3, keep_last=1, learning_rate=1e-9)
+    kept = {p.name for p in folder.glob("epoch_*")}
+    assert kept >= {"epoch_0002_backup", "epoch_x", "epoch_0009.old", "epoch_0003"}
+    assert checkpoint.list_checkpoints(folder)[0][0] == 3
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float64"])
+def test_weights_of_another_precision_are_taken_as_float32(dtype):
+    network, other = build_model("mlp"), build_model("mlp")
+    weights = {name: w.astype(dtype) for name, w in weights_of(other).items()}
+    checkpoint.set_weights(network, weights, "theirs")
+    np.testing.assert_allclose(weights_of(network)["1.weight"], weights["1.weight"], rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "content", [{1: np.zeros(2)}, {"a": np.array(["x"])}, {"1.weight": np.zeros((784, 512), int)}]
+)
+def test_arrays_that_are_no_weights_are_one_error(tmp_path, content):
+    (tmp_path / "w.pdparams").write_bytes(pickle.dumps(content))
+    with pytest.raises(InputError):
+        weights = load_weights(tmp_path / "w.pdparams")
+        checkpoint.set_weights(
+            build_model("mlp"), {**weights_of(build_model("mlp")), **weights}, ""
+        )
 
 
 def test_a_failed_write_leaves_the_checkpoints_as_they_were(tmp_path, monkeypatch):

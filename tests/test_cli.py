@@ -41,7 +41,15 @@ def _refusal(*argv: str) -> str:
 
 def test_flags_carry_hyphens_and_fill_the_fields() -> None:
     config = _parse(
-        *("--learning-rate", "0.01", "--batch-size=32", "--val-size", "100", "--overwrite"),
+        *(
+            "--learning-rate",
+            "0.01",
+            "--batch-size=32",
+            "--val-size",
+            "100",
+            "--overwrite",
+            "--name=a",
+        ),
         *("--label-smoothing", "0.1", "--patience", "3", "--data-dir", "x", "--limit", "None"),
     )
     expected = TrainConfig(
@@ -49,6 +57,7 @@ def test_flags_carry_hyphens_and_fill_the_fields() -> None:
         batch_size=32,
         val_size=100,
         overwrite=True,
+        name="a",
         label_smoothing=0.1,
         patience=3,
         data_dir="x",
@@ -63,13 +72,16 @@ def test_no_flags_give_the_defaults() -> None:
 
 def test_flags_override_the_yaml_file(tmp_path: Path) -> None:
     path = tmp_path / "settings.yaml"
-    path.write_text("model: mlp\nepochs: 9\nlearning_rate: 1e-3\noverwrite: true\npatience: 4\n")
+    path.write_text(
+        "model: mlp\nepochs: 9\nlearning_rate: 1e-3\noverwrite: true\nname: a\npatience: 4\n"
+    )
     config = _parse("--epochs", "2", "--config", str(path), "--no-overwrite", "--patience", "None")
     expected = TrainConfig(
         model="mlp",
         epochs=2,
         learning_rate=0.001,
         overwrite=False,
+        name="a",
         patience=None,
         config=str(path),
     )

@@ -112,6 +112,21 @@ def test_a_signal_ends_the_step_and_says_how_to_go_on(tmp_path, monkeypatch, num
     assert signal.signal(number, before) is signal.default_int_handler
 
 
+def test_a_signal_during_the_last_evaluation_is_not_lost(tmp_path, monkeypatch):
+    real = cb.Checkpoints.on_eval_end
+
+    def interrupted(self, logs=None):
+        real(self, logs)
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(cb.Checkpoints, "on_eval_end", interrupted)
+    state = checkpoint.TrainState()
+    with cb.StopOnSignal(state, "--resume x") as stop:
+        train(tmp_path, state=state, epochs=1, stop=stop)
+        with pytest.raises(RunStopped, match="after the training; --resume x evaluates"):
+            stop.check(cb.AFTER_TRAINING)
+
+
 def test_accumulated_gradients_are_the_mean_over_the_images(tmp_path):
     # 100 images: updates of 64 (32 + 32) and 36 (32 + 4) must equal batches of 64 and 36.
     settings = {"optimizer": "sgd", "learning_rate": 0.1, "epochs": 1}

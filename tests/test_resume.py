@@ -1,5 +1,6 @@
 """A resumed run equals an uninterrupted one bit for bit; a new run starts from an old one."""
 
+import dataclasses
 import json
 import os
 import pickle
@@ -14,7 +15,10 @@ import pytest
 from tools_help import QUICK, SMALL, assert_refused, tool, tool_command, wait_for
 from training_help import weights_of
 
-from lenet_paddle import build_model, load_weights
+from lenet_paddle import TrainConfig, build_model, load_weights
+from lenet_paddle.deploy.predictor import read_config
+from lenet_paddle.files import locked
+from lenet_paddle.run import resumed_config
 from lenet_paddle.training.checkpoint import load_optimizer_state, read_state
 
 SETTINGS = {
@@ -213,6 +217,34 @@ def test_what_cannot_be_started_from_is_one_line_and_leaves_nothing(first_act, t
     ):
         assert_refused(tool("train", *out, *arguments), *words)
     assert not (tmp_path / "out").exists() and not (tmp_path / "canary").exists()
+
+
+@pytest.mark.parametrize("with_optimizer", [[], ["--with-optimizer"]], ids=["", "moments"])
+def test_a_run_from_old_weights_killed_before_its_first_checkpoint_starts_from_them_again(
+    first_act, tmp_path, with_optimizer
+):
+    arguments = [*QUICK, "--limit", "3000", "--init-from", first_act, *with_optimizer]
+    whole = tool("train", *arguments, "--output-dir", tmp_path, "--name", "whole")
+    assert whole.returncode == 0, whole.stderr
+    train_and_kill(arguments, tmp_path / "killed", lambda run_dir: (run_dir / "vdl").exists())
+    assert not (tmp_path / "killed" / "checkpoints").exists()
+    resumed = tool("train", "--resume", tmp_path / "killed")
+    assert resumed.returncode == 0, resumed.stderr
+    assert result_of(tmp_path / "killed") == result_of(tmp_path / "whole")
+
+
+def test_a_run_that_another_process_trains_is_refused(first_act):
+    with locked(first_act):
+        assert_refused(tool("train", "--resume", first_act), "in use by another process")
+    assert tool("train", "--resume", first_act).returncode == 0
+
+
+def test_resume_keeps_the_runs_own_device(first_act):
+    given = TrainConfig(resume=str(first_act))
+    assert resumed_config(given) == dataclasses.replace(
+        read_config(first_act), resume=str(first_act)
+    )
+    assert resumed_config(dataclasses.replace(given, device="cpu")).device == "cpu"
 
 
 def test_resume_takes_no_other_settings(first_act):

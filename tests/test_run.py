@@ -66,6 +66,9 @@ def test_a_name_that_exists_stops_and_overwrite_replaces_it(run_dir):
     assert mark.exists()
     assert tool("train", *again, "--overwrite").returncode == 0
     assert not mark.exists() and (run_dir / "metrics.json").is_file()
+    own = [*again, "--overwrite", "--init-from", run_dir]
+    assert_refused(tool("train", *own), "--overwrite would delete")
+    assert (run_dir / "metrics.json").is_file()
     (run_dir.parent / "precious").mkdir()
     assert_refused(tool("train", *again[:-1], "precious", "--overwrite"), "is no run")
 
@@ -78,7 +81,7 @@ def test_a_name_that_exists_stops_and_overwrite_replaces_it(run_dir):
         (["--dataset", "folder"], ["needs data_dir"]),
         (["--data-dir", "nowhere"], ["nowhere: is no folder", "train-images-idx3-ubyte"]),
         (["--amp", "O1"], ["needs a GPU"]),
-        (["--resume", "nowhere"], ["nowhere: no run"]),
+        (["--overwrite"], ["overwrite needs name"]),
         (["--init-from", "nowhere"], ["nowhere: no weights there"]),
     ],
 )
@@ -96,6 +99,9 @@ def test_bad_data_is_one_line_and_leaves_nothing(tmp_path):
         (tmp_path / "cut" / file.name).write_bytes(file.read_bytes()[:3000])
         other = file.name.replace("labels-idx1", "X").replace("images-idx3", "labels-idx1")
         (tmp_path / "swapped" / other.replace("X", "images-idx3")).symlink_to(file)
+    small, labels = np.zeros((4, 8, 8), np.uint8), np.array([0, 1, 0, 1])
+    arrays = {"x_train": small, "y_train": labels, "x_test": small, "y_test": labels}
+    np.savez(tmp_path / "8.npz", **arrays)
     (tmp_path / "empty").mkdir()
     for name in ("cat", "dog"):
         (tmp_path / "text" / name).mkdir(parents=True)
@@ -107,6 +113,10 @@ def test_bad_data_is_one_line_and_leaves_nothing(tmp_path):
         (["--data-dir", tmp_path / "swapped"], "swapped"),
         (["--dataset", "folder", "--data-dir", tmp_path / "empty"], "0 class folders"),
         (["--dataset", "folder", "--data-dir", tmp_path / "text"], "notes.txt: no picture"),
+        (
+            ["--dataset", "npz", "--val-size", "0", "--data-dir", tmp_path / "8.npz"],
+            "images are 8x8; expected 28x28",
+        ),
     ):
         assert_refused(tool("train", *out, *arguments), word)
     assert not (tmp_path / "out").exists()

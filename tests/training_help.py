@@ -8,6 +8,7 @@ import numpy as np
 import paddle
 
 from lenet_paddle import ImageSet, TrainConfig, build_model
+from lenet_paddle.training.callbacks import StopOnSignal
 from lenet_paddle.training.checkpoint import TrainState
 from lenet_paddle.training.fit import fit
 
@@ -26,6 +27,7 @@ def train(
     run_dir: Path,
     train_set: ImageSet | None = None,
     state: TrainState | None = None,
+    stop: StopOnSignal | None = None,
     **settings: object,
 ) -> tuple[paddle.nn.Layer, TrainState]:
     """Train on bars; returns the network and its state."""
@@ -34,7 +36,8 @@ def train(
     with paddle.utils.unique_name.guard():
         paddle.seed(config.seed)
         network = build_model(config.model, 3)
-        state = fit(config, network, train_set, bars(50, seed=1), run_dir, state=state)
+        held_out = bars(50, seed=1)
+        state = fit(config, network, train_set, held_out, run_dir, state=state, stop=stop)
     return network, state
 
 

@@ -65,6 +65,8 @@ def decode_picture(file: object, name: str) -> np.ndarray:
                     f"expected at most {MAX_PIXELS // 1_000_000} million, scale it down first"
                 )
             return np.array(_to_grey(ImageOps.exif_transpose(picture)))
+    except InputError:
+        raise
     except UnidentifiedImageError:
         raise InputError(f"{name}: no picture that can be read; expected PNG, JPEG ...") from None
     except Image.DecompressionBombError:
@@ -72,9 +74,7 @@ def decode_picture(file: object, name: str) -> np.ndarray:
             f"{name}: far more pixels than a picture has; "
             f"expected at most {MAX_PIXELS // 1_000_000} million, scale it down first"
         ) from None
-    except (OSError, SyntaxError, ValueError, EOFError, NotImplementedError) as error:
-        if isinstance(error, InputError):
-            raise
+    except Exception as error:  # Pillow's decoders raise nearly anything
         raise InputError(f"{name}: damaged picture ({error}); copy or save it again") from None
 
 
@@ -108,15 +108,24 @@ def prepare_picture(picture: np.ndarray, mode: Preprocess) -> np.ndarray:
     return _resize(picture)
 
 
-def _resize(picture: np.ndarray) -> np.ndarray:
-    from PIL import Image
+def shrink(picture: np.ndarray, side: int) -> np.ndarray:
+    """Scale a grey picture, uint8 (H, W), so that neither side is longer than `side`."""
+    longer = max(picture.shape)
+    return picture if longer <= side else _scaled(picture, side / longer)
 
-    height, width = picture.shape
-    scale = SIZE / max(height, width)
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    small = np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS))
+
+def _resize(picture: np.ndarray) -> np.ndarray:
+    small = _scaled(picture, SIZE / max(picture.shape))
     border = np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
     result = np.full((SIZE, SIZE), np.median(border), np.uint8)
     top, left = (SIZE - small.shape[0]) // 2, (SIZE - small.shape[1]) // 2
     result[top : top + small.shape[0], left : left + small.shape[1]] = small
     return result
+
+
+def _scaled(picture: np.ndarray, scale: float) -> np.ndarray:
+    from PIL import Image
+
+    height, width = picture.shape
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS))

@@ -35,10 +35,10 @@ def predict_pictures(
     """Answer for files and folders of pictures by a run or by an exported model.
 
     Without pictures the test images 5, 20, 48 and 210 are answered and drawn. Returns the
-    answers as text (`style`: table, json or csv) and how many files could not be read; each of
-    those is logged. The figure goes to figures/predictions.png of the run, for an exported model
-    to predictions.png in the current folder. Raises `InputError` when there is nothing to
-    answer by.
+    answers as text (`style`: table, json or csv) and how many files could not be read or drawn;
+    each of those is logged. The figure goes to figures/predictions.png of the run, for an
+    exported model to predictions.png in the current folder. Raises `InputError` when there is
+    nothing to answer by.
     """
     if (run is None) == (model is None):
         raise InputError("give either --run output/RUN or --model output/RUN/inference")
@@ -57,7 +57,11 @@ def predict_pictures(
     else:
         answers, failed = _answer_samples(predictor, run, top_k), 0
     if answers and (figure or not pictures):
-        draw_answers(answers, path)
+        try:
+            draw_answers(answers, path)
+        except OSError as error:  # the answers are worth more than the figure
+            _log.warning("%s: %s; the figure was not drawn", path, error.strerror)
+            failed += 1
     return format_answers(answers, style), failed
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,10 +10,9 @@ from typing import Any
 
 import numpy as np
 import paddle
-import yaml
 
-from lenet_paddle.config import InputError, Preprocess, TrainConfig, load_yaml
-from lenet_paddle.data.preprocess import load_picture, normalise, prepare_picture
+from lenet_paddle.config import InputError, Preprocess, TrainConfig, load_yaml, read_yaml
+from lenet_paddle.data.preprocess import load_picture, normalise, prepare_picture, shrink
 from lenet_paddle.deploy.export import load_engine, run_engine
 from lenet_paddle.evaluation.metrics import compute_probs
 from lenet_paddle.models import build_model, input_size
@@ -26,7 +26,7 @@ class Answer:
     name: str
     """The file, or whatever the picture was called."""
     picture: np.ndarray
-    """What came: grey uint8 (H, W)."""
+    """What came, for looking at: grey uint8 (H, W), at most 400 pixels a side."""
     seen: np.ndarray
     """What the network saw: uint8 (28, 28)."""
     top_k: list[tuple[str, float]]
@@ -64,7 +64,16 @@ class Predictor:
             if not (folder / name).is_file():
                 raise InputError(f"{folder}: no exported model (it has no {name})")
         classes, preprocess, size, dataset = _read_description(folder / "inference.yml")
-        engine = load_engine(folder)
+        try:
+            engine = load_engine(folder)
+            logits = run_engine(engine, np.zeros((1, 1, size, size), np.float32))
+        except Exception:  # Paddle raises what its C++ says, over many lines
+            raise InputError(f"{folder}: a damaged exported model; export it again") from None
+        if logits.shape != (1, len(classes)):
+            raise InputError(
+                f"{folder}: inference.yml names {len(classes)} classes, the model has "
+                f"{logits.shape[-1]}; export it again"
+            )
         return cls(lambda batch: run_engine(engine, batch), classes, preprocess, size, dataset)
 
     @classmethod
@@ -88,7 +97,9 @@ class Predictor:
         seen = prepare_picture(picture, self.preprocess)
         probs = self.predict(seen[None])[0]
         ranked = np.argsort(-probs, kind="stable")[:top_k]
-        return Answer(name, picture, seen, [(self.classes[i], float(probs[i])) for i in ranked])
+        return Answer(
+            name, shrink(picture, 400), seen, [(self.classes[i], float(probs[i])) for i in ranked]
+        )
 
     def answer_files(self, paths: Iterable[Path], top_k: int = 3) -> Iterator[Answer | InputError]:
         """An answer for each file, or the error of one that cannot be read."""
@@ -121,17 +132,26 @@ def read_config(run_dir: Path) -> TrainConfig:
     """The settings of a run. Raises `InputError` for a folder that is no run."""
     if not (run_dir / "config.yaml").is_file():
         raise InputError(f"{run_dir}: no run (it has no config.yaml); expected output/<run>")
-    return TrainConfig(**load_yaml(run_dir / "config.yaml"))
+    settings = load_yaml(run_dir / "config.yaml")
+    try:
+        return TrainConfig(**settings)
+    except InputError as error:
+        raise InputError(f"{run_dir / 'config.yaml'}: {error}") from None
 
 
 def _read_description(path: Path) -> tuple[tuple[str, ...], Preprocess, int, str]:
     try:
-        description = yaml.safe_load(path.read_text(encoding="utf-8"))
-        classes = tuple(map(str, description["classes"]))
+        description = read_yaml(path)
+        classes = tuple(
+            str(name) for name in description["classes"] if isinstance(name, (str, int))
+        )
         size = description["input"]["shape"][-1]
         preprocess, dataset = description["preprocess"], description["dataset"]
-    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, IndexError) as error:
+    except (KeyError, TypeError, IndexError) as error:
         raise InputError(f"{path}: not what an export writes ({error!r})") from None
     if preprocess not in ("digit", "resize") or not isinstance(size, int) or not 1 <= size <= 512:
-        raise InputError(f"{path}: preprocess {preprocess!r}, input size {size!r}; export it again")
+        raise InputError(
+            f"{path}: preprocess {reprlib.repr(preprocess)}, size {reprlib.repr(size)}; "
+            "export it again"
+        )
     return classes, preprocess, size, str(dataset)

@@ -5,18 +5,48 @@ Figures are made without pyplot, so nothing depends on a display or on global st
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import matplotlib
 import numpy as np
+from matplotlib import font_manager
 from matplotlib.figure import Figure
 
 from lenet_paddle.files import replacing
 
-BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#777777"  # Okabe and Ito 2008: colour-blind-safe
+BLUE, ORANGE = "#0072B2", "#D55E00"  # Okabe and Ito 2008: colour-blind-safe
+MAX_NAME = 16  # characters of a class name that a figure shows
+CJK_FONTS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Micro Hei", "SimHei")
+
+Drawing = TypeVar("Drawing", bound=Callable[..., Any])
 
 
+def styled(draw: Drawing) -> Drawing:
+    """Draw with a font for Chinese names, where one is installed, and with `$` as plain text."""
+
+    @functools.wraps(draw)
+    def drawn(*args: Any, **kwargs: Any) -> Any:
+        with matplotlib.rc_context({"text.parse_math": False, "font.family": _font_families()}):
+            return draw(*args, **kwargs)
+
+    return drawn  # type: ignore[return-value]
+
+
+@functools.cache
+def _font_families() -> list[str]:
+    installed = set(font_manager.get_font_names())
+    return ["DejaVu Sans", *(name for name in CJK_FONTS if name in installed)]
+
+
+def short(name: str) -> str:
+    """A class name, cut to what a figure has room for."""
+    return name if len(name) <= MAX_NAME else name[: MAX_NAME - 1] + "…"
+
+
+@styled
 def plot_history(rows: Sequence[Mapping[str, Any]], title: str = "") -> Figure:
     """Loss and accuracy per epoch from the rows of `history.csv`, train beside val (or test)."""
     figure = Figure(figsize=(10, 4), layout="constrained")
@@ -34,6 +64,7 @@ def plot_history(rows: Sequence[Mapping[str, Any]], title: str = "") -> Figure:
     return figure
 
 
+@styled
 def plot_confusion(confusion: np.ndarray, classes: Sequence[str], title: str = "") -> Figure:
     """A confusion matrix, int (C, C), rows true and columns predicted.
 
@@ -41,7 +72,7 @@ def plot_confusion(confusion: np.ndarray, classes: Sequence[str], title: str = "
     seen beside a diagonal near 1.
     """
     num_classes = len(classes)
-    side = max(5.0, 0.62 * num_classes + 2)
+    side = min(max(5.0, 0.62 * num_classes + 2), 20.0)
     figure = Figure(figsize=(side + 0.8, side), layout="constrained")
     axes = figure.subplots()
     share = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
@@ -50,14 +81,17 @@ def plot_confusion(confusion: np.ndarray, classes: Sequence[str], title: str = "
         colour = "white" if share[row, col] > 0.3 else "black"
         axes.text(col, row, f"{confusion[row, col]}", ha="center", va="center", color=colour)
     axes.set(xlabel="predicted", ylabel="true", title=title)
-    long_names = max(map(len, classes)) > 2
-    axes.set_xticks(range(num_classes), classes, rotation=45 if long_names else 0, ha="center")
-    axes.set_yticks(range(num_classes), classes)
+    if num_classes <= 60:
+        names = [short(name) for name in classes]
+        turned: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
+        axes.set_xticks(range(num_classes), names, **(turned if max(map(len, names)) > 2 else {}))
+        axes.set_yticks(range(num_classes), names)
     bar = figure.colorbar(image, ax=axes, shrink=0.8, label="share of the true class")
     bar.set_ticks([0, 0.1**0.5, 0.5, 1], labels=["0", "0.1", "0.25", "1"])
     return figure
 
 
+@styled
 def plot_mistakes(
     images: np.ndarray,
     labels: np.ndarray,
@@ -74,19 +108,21 @@ def plot_mistakes(
     wrong = np.flatnonzero(preds != labels)
     worst = wrong[np.argsort(probs[wrong, labels[wrong]], kind="stable")][:num_most]
     captions = [
-        f"{classes[labels[i]]} read as {classes[preds[i]]}\np = {probs[i, preds[i]]:.2f}, #{i}"
+        f"{short(classes[labels[i]])}\nread as {short(classes[preds[i]])}\n"
+        f"p = {probs[i, preds[i]]:.2f}, #{i}"
         for i in worst
     ]
     shown = f"{len(worst)} worst of {len(wrong)} mistakes in {len(labels):,} images"
     return plot_images(images[worst], captions, f"{title}{': ' if title else ''}{shown}")
 
 
+@styled
 def plot_images(
     images: np.ndarray, captions: Sequence[str], title: str = "", num_cols: int = 8
 ) -> Figure:
     """A grid of grey images, uint8 (N, H, W), each under its caption; N may be 0."""
     num_rows = max(1, -(-len(images) // num_cols))
-    figure = Figure(figsize=(1.5 * num_cols, 1.9 * num_rows + 0.5), layout="constrained")
+    figure = Figure(figsize=(1.5 * num_cols, 2.1 * num_rows + 0.5), layout="constrained")
     grid = figure.subplots(num_rows, num_cols, squeeze=False).ravel()
     for axes in grid:
         axes.axis("off")
@@ -97,6 +133,7 @@ def plot_images(
     return figure
 
 
+@styled
 def plot_answers(
     pictures: Sequence[np.ndarray],
     seen: Sequence[np.ndarray],
@@ -125,6 +162,7 @@ def plot_answers(
     return figure
 
 
+@styled
 def render(figure: Figure, dpi: int = 80) -> np.ndarray:
     """A figure as pixels, uint8 (H, W, 3)."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -135,6 +173,7 @@ def render(figure: Figure, dpi: int = 80) -> np.ndarray:
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
+@styled
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a figure; the suffix chooses PNG, SVG or PDF."""
     path.parent.mkdir(parents=True, exist_ok=True)

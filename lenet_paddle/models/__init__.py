@@ -19,9 +19,12 @@ MODELS: dict[str, tuple[Callable[[int], nn.Layer], int]] = {
 
 
 def build_model(name: str, num_classes: int = 10) -> nn.Layer:
-    """Build the network `name`, freshly initialised. Raises `InputError` for an unknown name."""
+    """Build the network `name`, freshly initialised. Raises `InputError` for an unknown name
+    and for fewer than one class."""
     if name not in MODELS:
         raise InputError(f"model {name!r} is unknown; expected one of {', '.join(MODELS)}")
+    if num_classes < 1:
+        raise InputError(f"num_classes is {num_classes}; expected a whole number of 1 or more")
     return MODELS[name][0](num_classes)
 
 

@@ -38,6 +38,8 @@ from lenet_paddle.training.optimizers import is_better, learning_rate_at
 
 _log = logging.getLogger(__name__)
 
+AFTER_TRAINING = "after the training"
+
 
 class KeepLogits(paddle.metric.Metric):
     """Keeps logits and labels of an evaluation, so that its figures are exact means."""
@@ -363,9 +365,9 @@ def is_finished(config: TrainConfig, state: TrainState) -> bool:
 
 
 class StopOnSignal(Callback):
-    """On Ctrl-C and SIGTERM the current step ends, then the training stops with RunStopped.
+    """On Ctrl-C and SIGTERM the current step ends, then RunStopped says how to go on.
 
-    Used as a context manager around `fit`; a second signal acts at once, as ever.
+    Used as a context manager around a run; a second signal acts at once, as ever.
     """
 
     def __init__(self, state: TrainState, resume_hint: str) -> None:
@@ -395,14 +397,19 @@ class StopOnSignal(Callback):
 
     def on_train_batch_end(self, step: int, logs: Any = None) -> None:
         """Stop here, between two steps, where nothing is half-done."""
+        self.check(f"at epoch {self.state.epoch + 1}, step {step + 1}")
+
+    on_eval_batch_end = on_train_batch_end
+
+    def check(self, where: str) -> None:
+        """Raise `RunStopped` when a signal has come."""
         if self.received is None:
             return
         name = "Ctrl-C" if self.received == signal.SIGINT else "SIGTERM"
-        where = f"epoch {self.state.epoch + 1}, step {step + 1}"
         if self.state.epoch:
             way = f"{self.resume_hint} goes on from epoch {self.state.epoch + 1}"
         else:
             way = f"no epoch was whole yet, so {self.resume_hint} starts at epoch 1"
-        raise RunStopped(f"stopped by {name} at {where}; {way}", status=128 + self.received)
-
-    on_eval_batch_end = on_train_batch_end
+        if where == AFTER_TRAINING:
+            way = f"{self.resume_hint} evaluates and exports it"
+        raise RunStopped(f"stopped by {name} {where}; {way}", status=128 + self.received)

@@ -14,6 +14,8 @@ import io
 import json
 import logging
 import pickle
+import re
+import reprlib
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +24,7 @@ from typing import Any
 import numpy as np
 import paddle
 
-from lenet_paddle.config import InputError, TrainConfig
+from lenet_paddle.config import InputError, TrainConfig, check_types
 from lenet_paddle.files import replacing_folder, swap_link, write_json
 
 _log = logging.getLogger(__name__)
@@ -80,13 +82,23 @@ def point_links(folder: Path, state: TrainState) -> None:
     swap_link(folder / "best", epoch_name(state.best_epoch))
 
 
+def list_checkpoints(folder: Path) -> list[tuple[int, Path]]:
+    """(epoch, path) of every checkpoint in `folder`, newest first; other folders do not count."""
+    found = []
+    for path in folder.glob("epoch_*"):
+        match = re.fullmatch(r"epoch_(\d{4,})", path.name)
+        if match and path.is_dir() and not path.is_symlink():
+            found.append((int(match[1]), path))
+    return sorted(found, reverse=True)
+
+
 def newest_checkpoint(folder: Path) -> tuple[Path, TrainState] | None:
     """The newest whole checkpoint in `folder` and its state; damaged ones are named."""
-    for path in sorted(folder.glob("epoch_[0-9]*"), reverse=True):
+    for _, path in list_checkpoints(folder):
         try:
             return path, read_state(path)
         except InputError as error:
-            _log.warning("%s; the checkpoint before it is used", error)
+            _log.warning("%s; it is passed over", error)
     return None
 
 
@@ -102,19 +114,20 @@ def find_checkpoint(run_dir: Path, name: str) -> Path:
     return path
 
 
-def find_weights(source: Path) -> Path:
-    """The `.pdparams` file that `source` means: a run (its best), a checkpoint folder, a Paddle
-    prefix, or the file itself. Raises `InputError`."""
+def find_weights(name: str | Path) -> Path:
+    """The `.pdparams` file that `name` means: a run (its best), a checkpoint folder, a Paddle
+    prefix, or the file itself; links are followed, so it stays that one. Raises `InputError`."""
+    source = Path(name)
     candidates = [
         source / "checkpoints" / "best" / "model.pdparams",
         source / "model.pdparams",
-        source.with_name(source.name + ".pdparams"),
+        Path(f"{source}.pdparams"),
     ]
     if source.suffix == ".pdparams":
         candidates.append(source)
     for path in candidates:
         if path.is_file():
-            return path
+            return path.resolve()
     raise InputError(
         f"{source}: no weights there; expected a run, a checkpoint folder, a prefix or a file "
         ".pdparams"
@@ -123,8 +136,7 @@ def find_weights(source: Path) -> Path:
 
 def prune_checkpoints(folder: Path, state: TrainState, keep_last: int, keep_every: int) -> None:
     """Remove all checkpoints but the newest `keep_last`, the best, and every `keep_every`-th."""
-    for path in folder.glob("epoch_[0-9]*"):
-        epoch = int(path.name.removeprefix("epoch_"))
+    for epoch, path in list_checkpoints(folder):
         kept = (
             epoch > state.epoch - keep_last
             or epoch == state.best_epoch
@@ -136,19 +148,34 @@ def prune_checkpoints(folder: Path, state: TrainState, keep_last: int, keep_ever
 
 def read_state(path: Path) -> TrainState:
     """Read a checkpoint folder's state. Raises `InputError` unless the checkpoint is whole."""
+    file = path / "state.json"
     try:
-        record = json.loads((path / "state.json").read_text(encoding="utf-8"))
-        for name, checksum in record["sha256"].items():
+        record = json.loads(file.read_text(encoding="utf-8"))
+        state = TrainState(**{f.name: record[f.name] for f in dataclasses.fields(TrainState)})
+        _check_state(state)
+        checksums = dict(record["sha256"])
+        if "model.pdparams" not in checksums or any(Path(n).name != n for n in checksums):
+            raise ValueError("its checksums are not those of a checkpoint")
+        for name, checksum in checksums.items():
             if _sha256(path / name) != checksum:
                 raise InputError(f"{path / name}: damaged (its checksum differs from state.json)")
-        known = {f.name for f in dataclasses.fields(TrainState)}
-        return TrainState(**{k: v for k, v in record.items() if k in known})
+        return state
+    except InputError:
+        raise
     except FileNotFoundError as error:
         raise InputError(f"{error.filename}: missing; {path} is no whole checkpoint") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path / 'state.json'}: not the state of a run ({error!r})") from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(f"{file}: not the state of a run ({reprlib.repr(error)})") from None
+
+
+def _check_state(state: TrainState) -> None:
+    check_types(state)  # raises InputError
+    counts = (state.epoch, state.step, state.best_epoch, state.vdl_bytes)
+    rows = [row for row in state.history if isinstance(row, dict)]
+    if min(counts) < 0 or len(rows) != state.epoch or not 1 <= state.best_epoch <= state.epoch:
+        raise ValueError("its counts do not fit each other")
+    if not state.classes or not all(isinstance(name, str) for name in state.classes):
+        raise ValueError("its classes are no names")
 
 
 def _sha256(path: Path) -> str:
@@ -193,12 +220,14 @@ def set_weights(network: paddle.nn.Layer, weights: dict[str, np.ndarray], source
             f"unknown: {', '.join(unknown) or 'none'})"
         )
     for name, tensor in own.items():
+        if weights[name].dtype.kind != "f":
+            raise InputError(f"{source}: {name}: expected floats, file has {weights[name].dtype}")
         if list(tensor.shape) != list(weights[name].shape):
             raise InputError(
                 f"{source}: {name}: expected {list(tensor.shape)}, "
                 f"file has {list(weights[name].shape)}"
             )
-    network.set_state_dict(weights)
+    network.set_state_dict({name: weights[name].astype("float32") for name in own})
 
 
 # What each optimizer keeps for every parameter, by the suffix of its name.
@@ -218,7 +247,9 @@ def take_optimizer_state(
         raise InputError(f"--with-optimizer: {optimizer} has no state to take along")
     if not pdopt.is_file():
         raise InputError(f"{pdopt}: missing; without --with-optimizer the weights alone are taken")
-    saved_names = _restricted_load(pdparams).get("StructuredToParameterName@@", {})
+    saved_names = _restricted_load(pdparams).get("StructuredToParameterName@@")
+    if not isinstance(saved_names, dict):
+        saved_names = {}
     own_names = {name: tensor.name for name, tensor in network.state_dict().items()}
     renamed = {saved: own_names[name] for name, saved in saved_names.items() if name in own_names}
     state = {}
@@ -226,8 +257,10 @@ def take_optimizer_state(
         owner = next((name for name in renamed if key.startswith(name + "_")), None)
         state[key if owner is None else renamed[owner] + key[len(owner) :]] = value
     suffix = _OPTIMIZER_STATE[optimizer]
-    if any(p.name + suffix not in state for p in network.parameters()):
-        raise InputError(f"{pdopt}: not the state of {optimizer} for this network")
+    for parameter in network.parameters():
+        kept = state.get(parameter.name + suffix)
+        if kept is None or list(kept.shape) != list(parameter.shape):
+            raise InputError(f"{pdopt}: not the state of {optimizer} for this network")
     return state
 
 
@@ -280,9 +313,11 @@ def _plain(content: Any) -> Any:
         return content
     plain = {}
     for key, value in content.items():
+        if not isinstance(key, str):
+            raise InputError(f"it has the key {reprlib.repr(key)}; expected names")
         if isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], np.ndarray):
             value = value[1]
-        if isinstance(value, np.ndarray) and value.dtype.hasobject:
-            raise InputError(f"{key} is an array of objects; expected numbers")
+        if isinstance(value, np.ndarray) and value.dtype.kind not in "fiub":
+            raise InputError(f"{key} is an array of {value.dtype}; expected numbers")
         plain[key] = _plain(value) if isinstance(value, dict) else value
     return plain

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +31,14 @@ def fit(
     input_size: int = SIZE,
     state: TrainState | None = None,
     optimizer_state: dict[str, Any] | None = None,
+    stop: cb.StopOnSignal | None = None,
 ) -> TrainState:
     """Train `network` for the epochs of `config` that `state` has not behind it.
 
     Each epoch is evaluated on `eval_set` (the validation images, or the test images with
-    `val_size` 0) and saved under `run_dir`. Returns the final state. Raises `RunStopped` on
-    NaN, Ctrl-C and SIGTERM; what was saved stays whole.
+    `val_size` 0) and saved under `run_dir`. `stop`, entered by the caller, watches for signals
+    beyond the training; without it `fit` watches by itself. Returns the final state. Raises
+    `RunStopped` on NaN, Ctrl-C and SIGTERM; what was saved stays whole.
     """
     state = state or TrainState()
     if state.classes and state.classes != list(train_set.classes):
@@ -56,7 +59,7 @@ def fit(
 
     recorder = cb.Recorder(config, state, kept)
     vdl = cb.VisualDLLogger(run_dir / "vdl", recorder, eval_set, config.log_every)
-    stop = cb.StopOnSignal(state, f"python tools/train.py --resume {run_dir}")
+    watch = stop or cb.StopOnSignal(state, f"python tools/train.py --resume {run_dir}")
     callbacks = [
         cb.LearningRate(config, state, loader),
         *([cb.AverageGradients(loss, loader, config.accumulate)] if config.accumulate > 1 else []),
@@ -66,10 +69,10 @@ def fit(
         cb.HistoryFile(run_dir / "history.csv", state),
         cb.Checkpoints(run_dir / "checkpoints", config, state),
         cb.EarlyStopping(config, state),
-        stop,
+        watch,
     ]
     try:
-        with stop:
+        with contextlib.nullcontext() if stop else watch:
             model.fit(
                 loader,
                 eval_loader,
