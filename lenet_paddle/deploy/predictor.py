@@ -14,6 +14,7 @@ import paddle
 from lenet_paddle.config import InputError, Preprocess, TrainConfig, load_yaml, read_yaml
 from lenet_paddle.data.preprocess import load_picture, normalise, prepare_picture, shrink
 from lenet_paddle.deploy.export import load_engine, run_engine
+from lenet_paddle.evaluation.evaluate import compute_logits
 from lenet_paddle.evaluation.metrics import compute_probs
 from lenet_paddle.models import build_model, input_size
 from lenet_paddle.training.checkpoint import find_checkpoint, load_weights, read_state, set_weights
@@ -80,13 +81,13 @@ class Predictor:
     def from_run(cls, run_dir: Path, checkpoint: str = "best") -> Predictor:
         """Use a run's checkpoint (`best`, `latest`, `epoch_0005`). Raises `InputError`."""
         config, network, classes = load_run(run_dir, checkpoint)
-
-        @paddle.no_grad()
-        def compute_logits(batch: np.ndarray) -> np.ndarray:
-            return network(paddle.to_tensor(batch)).numpy()
-
-        size = input_size(config.model)
-        return cls(compute_logits, classes, config.picture_mode, size, config.dataset)
+        return cls(
+            lambda batch: compute_logits(network, batch),
+            classes,
+            config.picture_mode,
+            input_size(config.model),
+            config.dataset,
+        )
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Probabilities float64 (N, C) of prepared images, uint8 (N, H, W)."""

@@ -1,4 +1,4 @@
-"""A network over a whole set, through `paddle.Model.predict`."""
+"""A network over a whole set."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from lenet_paddle.data.imageset import ImageSet
 from lenet_paddle.data.loader import BatchLoader
 from lenet_paddle.data.preprocess import SIZE
 from lenet_paddle.evaluation.metrics import summarise
+from lenet_paddle.models.layers import fast_layers
 
 
 def predict_logits(
@@ -21,10 +22,16 @@ def predict_logits(
     batch_size: int = 256,
 ) -> np.ndarray:
     """Logits float32 (N, C) of every image, in order."""
-    model = paddle.Model(network, inputs=[image_spec(input_size)])
-    model.prepare()  # predict fails without it
     loader = BatchLoader(image_set, batch_size, input_size=input_size)
-    return model.predict(loader, stack_outputs=True, verbose=0)[0]
+    with fast_layers(network):
+        return np.concatenate([compute_logits(network, images) for images, _ in loader])
+
+
+@paddle.no_grad()
+def compute_logits(network: paddle.nn.Layer, batch: np.ndarray) -> np.ndarray:
+    """Logits float32 (B, C) of a normalised batch, float32 (B, 1, S, S), in evaluation mode."""
+    network.eval()
+    return network(paddle.to_tensor(batch)).numpy()
 
 
 def image_spec(input_size: int) -> InputSpec:

@@ -14,6 +14,7 @@ from lenet_paddle.data.imageset import ImageSet
 from lenet_paddle.data.loader import BatchLoader
 from lenet_paddle.data.preprocess import SIZE
 from lenet_paddle.evaluation.evaluate import image_spec
+from lenet_paddle.models.layers import fast_layers
 from lenet_paddle.training import callbacks as cb
 from lenet_paddle.training.checkpoint import TrainState
 from lenet_paddle.training.optimizers import build_optimizer
@@ -54,10 +55,10 @@ def fit(
     )
     eval_loader = BatchLoader(eval_set, EVAL_BATCH_SIZE, input_size=input_size)
     loss = cb.WeightedLoss(nn.CrossEntropyLoss(label_smoothing=config.label_smoothing))
-    kept = cb.KeepLogits(network)
-    model = _prepare(config, network, loss, kept, input_size, optimizer_state)
+    answers = cb.Answers(network)
+    model = _prepare(config, network, loss, answers, input_size, optimizer_state)
 
-    recorder = cb.Recorder(config, state, kept)
+    recorder = cb.Recorder(config, state, answers)
     vdl = cb.VisualDLLogger(run_dir / "vdl", recorder, eval_set, config.log_every)
     watch = stop or cb.StopOnSignal(state, f"python tools/train.py --resume {run_dir}")
     callbacks = [
@@ -72,7 +73,7 @@ def fit(
         watch,
     ]
     try:
-        with contextlib.nullcontext() if stop else watch:
+        with contextlib.nullcontext() if stop else watch, fast_layers(network):
             model.fit(
                 loader,
                 eval_loader,
@@ -90,7 +91,7 @@ def _prepare(
     config: TrainConfig,
     network: nn.Layer,
     loss: nn.Layer,
-    kept: cb.KeepLogits,
+    answers: cb.Answers,
     input_size: int,
     optimizer_state: dict[str, Any] | None,
 ) -> paddle.Model:
@@ -103,7 +104,7 @@ def _prepare(
     model.prepare(
         optimizer,
         loss,
-        [paddle.metric.Accuracy(), kept],
+        answers,
         amp_configs=None if config.amp == "O0" else config.amp,
     )
     return model

@@ -33,7 +33,7 @@ def build_optimizer(config: TrainConfig, parameters: list[Any]) -> paddle.optimi
     if config.optimizer == "momentum":
         return optimizers.Momentum(momentum=config.momentum, **common)
     if config.optimizer == "adam":
-        return optimizers.Adam(**common)
+        return optimizers.Adam(use_multi_tensor=True, **common)  # one kernel for all parameters
     return optimizers.AdamW(**{**common, "weight_decay": config.weight_decay})
 
 

@@ -1,0 +1,88 @@
+"""The fast convolution against Paddle's own."""
+
+import numpy as np
+import paddle
+import pytest
+from paddle import nn
+
+from lenet_paddle import build_model
+from lenet_paddle.models import MODELS
+from lenet_paddle.models.layers import Conv2D, fast_layers
+
+
+def outputs_and_gradients(network, batch):
+    images = paddle.to_tensor(batch, stop_gradient=False)
+    logits = network(images)
+    (logits * paddle.arange(logits.shape[-1], dtype="float32")).sum().backward()
+    gradients = {name: p.grad.numpy() for name, p in network.named_parameters()}
+    network.clear_gradients()
+    return logits.numpy(), {**gradients, "images": images.grad.numpy()}
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("batch_size", [1, 7])
+def test_forward_is_the_same_bit_for_bit_and_gradients_to_rounding(name, batch_size):
+    network, size = build_model(name), MODELS[name][1]
+    batch = np.random.default_rng(0).standard_normal((batch_size, 1, size, size)).astype("float32")
+    expected, expected_gradients = outputs_and_gradients(network, batch)
+    with fast_layers(network):
+        logits, gradients = outputs_and_gradients(network, batch)
+    np.testing.assert_array_equal(logits, expected)
+    for key, gradient in gradients.items():
+        scale = np.abs(expected_gradients[key]).max()
+        np.testing.assert_allclose(gradient, expected_gradients[key], atol=1e-5 * scale)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"stride": 2},
+        {"padding": 3},
+        {"padding": "SAME"},
+        {"padding": [1, 2]},
+        {"dilation": 2},
+        {"groups": 2},
+    ],
+    ids=str,
+)
+def test_every_setting_of_the_convolution_is_kept(settings):
+    network = nn.Conv2D(4, 6, 3, **settings)
+    batch = np.random.default_rng(0).standard_normal((3, 4, 11, 9)).astype("float32")
+    expected = network(paddle.to_tensor(batch)).numpy()
+    with fast_layers(network):
+        assert type(network) is Conv2D
+        np.testing.assert_array_equal(network(paddle.to_tensor(batch)).numpy(), expected)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.Conv2D(1, 2, 3, bias_attr=False),
+        nn.Conv2D(1, 2, 3, padding=1, padding_mode="reflect"),
+        nn.Conv2D(1, 2, 3, data_format="NHWC"),
+        nn.Conv1D(1, 2, 3),
+        type("Own", (nn.Conv2D,), {})(1, 2, 3),
+    ],
+)
+def test_a_convolution_that_is_not_plain_is_left_alone(layer):
+    kind = type(layer)
+    with fast_layers(layer):
+        assert type(layer) is kind
+
+
+def test_afterwards_the_network_is_what_it_was_also_after_an_error():
+    network = build_model("lenet_builtin")
+    names = list(network.state_dict())
+    with pytest.raises(RuntimeError), fast_layers(network):
+        assert list(network.state_dict()) == names
+        assert type(network.features[0]) is Conv2D
+        raise RuntimeError
+    assert type(network.features[0]) is nn.Conv2D
+    assert type(network) is paddle.vision.models.LeNet
+
+
+def test_on_a_gpu_nothing_happens(monkeypatch):
+    monkeypatch.setattr(paddle, "get_device", lambda: "gpu:0")
+    network = build_model("lenet_builtin")
+    with fast_layers(network):
+        assert type(network.features[0]) is nn.Conv2D
