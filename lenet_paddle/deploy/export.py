@@ -70,16 +70,19 @@ def export_inference(
     return difference
 
 
-def load_engine(folder: Path) -> Any:
-    """The Paddle Inference predictor of an exported folder, on the CPU without oneDNN.
+def load_engine(folder: Path, onednn: bool = False) -> Any:
+    """The Paddle Inference predictor of an exported folder, on the CPU.
 
-    oneDNN is on by default in 3.3.1 and slower at batch 1, so it is set explicitly.
+    oneDNN is on by default in 3.3.1 and slower for single pictures, so it is set explicitly.
     """
     from paddle import inference
 
     config = inference.Config(str(folder / "inference.json"), str(folder / "inference.pdiparams"))
     config.disable_gpu()
-    config.disable_mkldnn()
+    if onednn:
+        config.enable_mkldnn()
+    else:
+        config.disable_mkldnn()
     config.disable_glog_info()
     return inference.create_predictor(config)
 
