@@ -197,8 +197,13 @@ def create_run_dir(config: TrainConfig) -> Path:
     want one name only one gets it.
     """
     root = Path(config.output_dir)
-    root.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=".tmp-run-", dir=root))
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=".tmp-run-", dir=root))
+    except OSError as error:
+        raise InputError(
+            f"{root}: cannot be written ({error.strerror}); choose another --output-dir"
+        ) from None
     try:
         temporary.chmod(0o777 & ~current_umask())
         write_text(temporary / "config.yaml", dump_config(config))
