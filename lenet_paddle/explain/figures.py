@@ -147,7 +147,7 @@ def plot_answers(
     """
     num_cols = min(num_cols, len(pictures))
     num_rows = -(-len(pictures) // num_cols)
-    figure = Figure(figsize=(3.2 * num_cols, 2.0 * num_rows + 0.4), layout="constrained")
+    figure = Figure(figsize=(max(5.0, 3.2 * num_cols), 2.0 * num_rows + 0.4), layout="constrained")
     grid = figure.subplots(num_rows, 2 * num_cols, squeeze=False)
     for axes in grid.ravel():
         axes.axis("off")
