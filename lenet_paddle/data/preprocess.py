@@ -57,7 +57,7 @@ def decode_picture(file: object, name: str) -> np.ndarray:
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            warnings.simplefilter("ignore")  # of large pictures and odd EXIF; errors are enough
             picture = Image.open(file)  # type: ignore[arg-type]  # reads the header only
             if picture.width * picture.height > MAX_PIXELS:
                 raise InputError(
