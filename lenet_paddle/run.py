@@ -19,9 +19,8 @@ import yaml
 
 from lenet_paddle import runtime
 from lenet_paddle.config import DatasetName, Device, InputError, TrainConfig
-from lenet_paddle.data import load_splits
+from lenet_paddle.data import load_data, load_test_set
 from lenet_paddle.data.imageset import ImageSet
-from lenet_paddle.data.preprocess import SIZE
 from lenet_paddle.deploy.export import export_inference
 from lenet_paddle.deploy.predictor import load_run, read_config
 from lenet_paddle.evaluation.evaluate import evaluate, predict_logits
@@ -148,46 +147,11 @@ def restore(run_dir: Path, network: paddle.nn.Layer) -> tuple[TrainState, dict[s
 
 def initialise(config: TrainConfig, network: paddle.nn.Layer) -> dict[str, Any] | None:
     """Put the weights of `config.init_from` into `network`; the optimizer's state if wanted."""
-    pdparams = find_weights(str(config.init_from))
+    pdparams = Path(str(config.init_from))  # found and resolved before
     set_weights(network, load_weights(pdparams), str(pdparams))
     if not config.with_optimizer:
         return None
     return take_optimizer_state(config.optimizer, network, pdparams)
-
-
-def load_data(config: TrainConfig, *splits: str) -> list[ImageSet]:
-    """The splits of the run's data set; of `train` the first `limit` images."""
-    loaded = load_splits(
-        config.dataset,
-        splits,
-        config.data_dir,
-        config.val_size,
-        config.seed,
-        test_size=config.test_size,
-        preprocess=config.picture_mode,
-    )
-    height, width = loaded[0].images.shape[1:]
-    if (height, width) != (SIZE, SIZE):
-        raise InputError(
-            f"{config.data_dir}: images are {height}x{width}; expected {SIZE}x{SIZE}, the size "
-            "that every picture is brought to: resize them first"
-        )
-    limit = slice(0, config.limit)
-    return [
-        image_set.take(limit) if split == "train" else image_set
-        for split, image_set in zip(splits, loaded, strict=True)
-    ]
-
-
-def load_test_set(config: TrainConfig, classes: tuple[str, ...]) -> ImageSet:
-    """The test images, of just the classes that the run was trained on (else `InputError`)."""
-    [test_set] = load_data(config, "test")
-    if test_set.classes != classes:
-        raise InputError(
-            f"{config.dataset} has the classes {', '.join(test_set.classes)}; "
-            f"the run was trained on {', '.join(classes)}"
-        )
-    return test_set
 
 
 def create_run_dir(config: TrainConfig) -> Path:

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from lenet_paddle.config import DatasetName, InputError, Preprocess
+from lenet_paddle.config import DatasetName, InputError, Preprocess, TrainConfig
 from lenet_paddle.data import sources
 from lenet_paddle.data.imageset import ImageSet, stratified_draw
+from lenet_paddle.data.preprocess import SIZE
 
 DATASETS: tuple[str, ...] = typing.get_args(DatasetName)
 _log = logging.getLogger(__name__)
@@ -102,3 +103,38 @@ def _divide(
         val_size = tenth
     # Another seed than the test draw's: else the same positions would be drawn twice.
     return stratified_draw(full.labels, val_size, seed + 1)
+
+
+def load_data(config: TrainConfig, *splits: str) -> list[ImageSet]:
+    """The splits of the run's data set; of `train` the first `limit` images."""
+    loaded = load_splits(
+        config.dataset,
+        splits,
+        config.data_dir,
+        config.val_size,
+        config.seed,
+        test_size=config.test_size,
+        preprocess=config.picture_mode,
+    )
+    height, width = loaded[0].images.shape[1:]
+    if (height, width) != (SIZE, SIZE):
+        raise InputError(
+            f"{config.data_dir}: images are {height}x{width}; expected {SIZE}x{SIZE}, the size "
+            "that every picture is brought to: resize them first"
+        )
+    limit = slice(0, config.limit)
+    return [
+        image_set.take(limit) if split == "train" else image_set
+        for split, image_set in zip(splits, loaded, strict=True)
+    ]
+
+
+def load_test_set(config: TrainConfig, classes: tuple[str, ...]) -> ImageSet:
+    """The test images, of just the classes that the run was trained on (else `InputError`)."""
+    [test_set] = load_data(config, "test")
+    if test_set.classes != classes:
+        raise InputError(
+            f"{config.dataset} has the classes {', '.join(test_set.classes)}; "
+            f"the run was trained on {', '.join(classes)}"
+        )
+    return test_set

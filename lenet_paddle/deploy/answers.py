@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lenet_paddle import runtime
 from lenet_paddle.config import InputError
-from lenet_paddle.data import load_dataset
+from lenet_paddle.data import load_dataset, load_test_set
 from lenet_paddle.deploy.predictor import Answer, Predictor, read_config
 from lenet_paddle.explain.figures import plot_answers, save_figure
 from lenet_paddle.progress import Progress
@@ -104,15 +104,7 @@ def _answer_samples(predictor: Predictor, run: str | None, top_k: int) -> list[A
     if run is None:
         test_set = load_dataset(predictor.dataset, "test")
     else:
-        config = read_config(Path(run))
-        test_set = load_dataset(
-            config.dataset,
-            "test",
-            config.data_dir,
-            seed=config.seed,
-            test_size=config.test_size,
-            preprocess=config.picture_mode,
-        )
+        test_set = load_test_set(read_config(Path(run)), predictor.classes)
     return [
         predictor.answer(
             f"test image {i} ({test_set.classes[test_set.labels[i]]})", test_set.images[i], top_k

@@ -188,8 +188,6 @@ def load_weights(path: Path) -> dict[str, np.ndarray]:
     `paddle.load` would unpickle it, and a pickle can run any code. Raises `InputError`.
     """
     content = _restricted_load(path)
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: holds a {type(content).__name__}; expected named arrays")
     weights = {k: v for k, v in content.items() if isinstance(v, np.ndarray)}
     if not weights:
         raise InputError(f"{path}: holds no arrays; expected a network's weights")
@@ -200,8 +198,6 @@ def load_optimizer_state(path: Path) -> dict[str, Any]:
     """Read a `.pdopt` file: the accumulators by name. A scheduler's state is left out, since it
     would bring back the old learning rate. Raises `InputError`."""
     content = _restricted_load(path)
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: holds a {type(content).__name__}; expected named arrays")
     return {
         k: paddle.to_tensor(v) if isinstance(v, np.ndarray) else v
         for k, v in content.items()
@@ -296,21 +292,25 @@ def _encode_latin1(text: str, encoding: str) -> bytes:
     return text.encode("latin1")
 
 
-def _restricted_load(path: Path) -> Any:
+def _restricted_load(path: Path) -> dict[str, Any]:
+    """The content of a `.pdparams` or `.pdopt` file, by name. Raises `InputError`."""
     data = path.read_bytes()
     try:
-        return _plain(_RestrictedUnpickler(io.BytesIO(data), encoding="latin1").load())
+        content = _RestrictedUnpickler(io.BytesIO(data), encoding="latin1").load()
+        plain = _plain(content) if isinstance(content, dict) else None
     except InputError as error:
         raise InputError(f"{path}: refused, {error}") from None
     except Exception as error:  # a broken pickle raises nearly anything
         reason = f"{type(error).__name__}: {error}"
         raise InputError(f"{path}: not a file of Paddle weights ({reason})") from None
+    if plain is None:
+        raise InputError(f"{path}: holds a {type(content).__name__}; expected named arrays")
+    return plain
 
 
-def _plain(content: Any) -> Any:
-    """(name, array) pairs, as paddle.save writes tensors, become arrays; object arrays go."""
-    if not isinstance(content, dict):
-        return content
+def _plain(content: dict[Any, Any]) -> dict[str, Any]:
+    """(name, array) pairs, as paddle.save writes tensors, become arrays; keys that are no names
+    and arrays that are no numbers are refused."""
     plain = {}
     for key, value in content.items():
         if not isinstance(key, str):
