@@ -50,12 +50,16 @@ def train_and_evaluate(config: TrainConfig) -> dict[str, Any]:
     """Train as `config` says and return the test set's figures (`metrics.summarise`) with
     `run_dir`.
 
-    Everything is written under `output_dir/<run>/`, see the README. Raises `InputError` before
-    anything is written, `RunStopped` when the training ends early.
+    Everything is written under `output_dir/<run>/`, see the README. Started by `python -m
+    paddle.distributed.launch` the processes share each batch; only rank 0 writes, and the others
+    return `run_dir` alone. Raises `InputError` before anything is written, `RunStopped` when the
+    training ends early.
     """
     if config.resume is not None:
         config = resumed_config(config)
     runtime.select_device(config.device, config.amp)
+    runtime.join_ranks(config.batch_size)
+    is_writer = runtime.get_rank() == 0
     if config.val_size:
         train_set, eval_set, test_set = load_data(config, "train", "val", "test")
     else:
@@ -69,17 +73,20 @@ def train_and_evaluate(config: TrainConfig) -> dict[str, Any]:
         state, optimizer_state = TrainState(), None
         if config.resume is not None:
             run_dir = Path(config.resume)
-            stack.enter_context(locked(run_dir))
+            stack.enter_context(locked(run_dir) if is_writer else contextlib.nullcontext())
             state, optimizer_state = restore(run_dir, network)
         if config.init_from is not None and state.epoch == 0:
             config = dataclasses.replace(config, init_from=str(find_weights(config.init_from)))
             optimizer_state = initialise(config, network)
-        if config.resume is None:
+        if config.resume is None and is_writer:
             run_dir = create_run_dir(config)
             stack.enter_context(locked(run_dir))
+        if config.resume is None:
+            run_dir = Path(runtime.tell_ranks(str(run_dir) if is_writer else None))
         stop = StopOnSignal(state, f"python tools/train.py --resume {run_dir}")
         stack.enter_context(stop)
-        stack.enter_context(_log_file(run_dir / "train.log"))
+        if is_writer:
+            stack.enter_context(_log_file(run_dir / "train.log"))
         _announce(config, network, state, (train_set, eval_set, test_set), run_dir)
         fit(
             config,
@@ -92,6 +99,8 @@ def train_and_evaluate(config: TrainConfig) -> dict[str, Any]:
             optimizer_state=optimizer_state,
             stop=stop,
         )
+        if not is_writer:
+            return {"run_dir": str(run_dir)}
         return finish(config, network, state, test_set, run_dir, stop)
 
 
@@ -134,12 +143,16 @@ def restore(run_dir: Path, network: paddle.nn.Layer) -> tuple[TrainState, dict[s
     Links and left-overs of a write that was broken off are mended.
     """
     folder = run_dir / "checkpoints"
-    remove_leftovers(run_dir)
-    found = newest_checkpoint(folder)
-    if found is None:
-        return TrainState(), None
-    path, state = found
-    point_links(folder, state)
+    is_writer = runtime.get_rank() == 0
+    if is_writer:
+        remove_leftovers(run_dir)
+    path, state = newest_checkpoint(folder) or (None, TrainState())
+    if runtime.sum_over_ranks([state.epoch]) != [state.epoch * runtime.count_ranks()]:
+        raise InputError(f"{run_dir}: the processes see other checkpoints in it; share the folder")
+    if path is None:
+        return state, None
+    if is_writer:
+        point_links(folder, state)
     set_weights(network, load_weights(path / "model.pdparams"), str(path))
     pdopt = path / "model.pdopt"
     return state, load_optimizer_state(pdopt) if pdopt.exists() else None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 import sys
 import warnings
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -74,6 +76,56 @@ def select_device(device: Device, amp: str = "O0") -> str:
         raise InputError(f"amp {amp} needs a GPU, this run is on the CPU; leave --amp at O0")
     paddle.device.set_device(name)
     return paddle.device.get_device()
+
+
+def get_rank() -> int:
+    """This process's number among those of one job, from 0; 0 when there is only one."""
+    return int(os.environ.get("PADDLE_TRAINER_ID", 0))
+
+
+def count_ranks() -> int:
+    """The processes that train together: `python -m paddle.distributed.launch` says so."""
+    return int(os.environ.get("PADDLE_TRAINERS_NUM", 1))
+
+
+def join_ranks(batch_size: int) -> None:
+    """Connect this process with the other ranks, if there are any; only rank 0 goes on to log.
+
+    Raises `InputError` for a batch that cannot be shared.
+    """
+    if count_ranks() == 1:
+        return
+    import paddle
+
+    if batch_size < count_ranks():
+        raise InputError(
+            f"batch_size {batch_size} is shared by {count_ranks()} processes; "
+            "expected an image or more for each"
+        )
+    paddle.distributed.init_parallel_env()
+    if get_rank():
+        logging.getLogger("lenet_paddle").setLevel(logging.WARNING)
+
+
+def tell_ranks(text: str | None) -> str:
+    """What rank 0 says as `text`; the others say None."""
+    said = [text]
+    if count_ranks() > 1:
+        import paddle
+
+        paddle.distributed.broadcast_object_list(said, src=0)
+    return str(said[0])
+
+
+def sum_over_ranks(values: Sequence[float]) -> list[float]:
+    """The sums of `values` over all ranks; each rank must ask, with as many values."""
+    if count_ranks() == 1:
+        return list(values)
+    import paddle
+
+    sums = paddle.to_tensor(values, dtype="float64")
+    paddle.distributed.all_reduce(sums)
+    return sums.tolist()
 
 
 def seed_everything(seed: int) -> None:

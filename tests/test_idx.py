@@ -135,3 +135,15 @@ def test_a_giant_announced_size_takes_no_memory(
         assert tracemalloc.get_traced_memory()[1] < 2**28
     finally:
         tracemalloc.stop()
+
+
+def test_an_uncompressed_file_of_images_is_mapped_and_a_gzipped_one_is_read(
+    tmp_path, rng, write_idx
+):
+    images = rng.integers(0, 256, (5, 4, 3)).astype(np.uint8)
+    mapped = read_images(write_idx(tmp_path / "images", images))
+    read = read_images(write_idx(tmp_path / "images.gz", images))
+    assert isinstance(mapped, np.memmap) and not mapped.flags.writeable
+    assert not isinstance(read, np.memmap)
+    np.testing.assert_array_equal(mapped, images)
+    np.testing.assert_array_equal(read, images)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from lenet_paddle.config import InputError
-from lenet_paddle.data.imageset import ImageSet, stratified_draw
+from lenet_paddle.data.imageset import ImageSet, MappedImages, stratified_draw
 from lenet_paddle.data.preprocess import normalise
 
 
@@ -98,3 +99,28 @@ def test_a_draw_is_decided_by_its_seed(rng: np.random.Generator) -> None:
     first, again, other = (stratified_draw(labels, 100, seed)[1].tolist() for seed in (1, 1, 2))
     assert first == again
     assert first != other
+
+
+@pytest.fixture
+def mapped_set(tmp_path: Path, numbered_set: Callable[..., ImageSet]) -> ImageSet:
+    """Ten numbered images in a memory-mapped file."""
+    full = numbered_set(10)
+    np.save(tmp_path / "images.npy", full.images)
+    mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
+    return ImageSet(mapped, full.labels, full.classes)
+
+
+def test_of_a_mapped_file_only_indices_are_taken_again_and_again(mapped_set: ImageSet) -> None:
+    taken = mapped_set.take(np.array([7, 3, 5, 9])).take(np.array([2, 0, 3])).take(slice(1, None))
+    assert isinstance(taken.images, MappedImages)
+    assert taken.images.images is mapped_set.images
+    assert (taken.images.shape, len(taken), taken.labels.tolist()) == ((2, 28, 28), 2, [7, 9])
+    for chosen in (slice(None), np.array([1, 0]), 1):
+        np.testing.assert_array_equal(
+            taken.images[chosen][..., 0, 0], np.array([7, 9])[chosen], strict=False
+        )
+    np.testing.assert_array_equal(normalise(taken.images), normalise(mapped_set.images[[7, 9]]))
+
+
+def test_a_slice_of_a_mapped_file_is_mapped_too(mapped_set: ImageSet) -> None:
+    assert isinstance(mapped_set.take(slice(2, 5)).images, np.memmap)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -65,19 +66,38 @@ def test_the_order_depends_on_seed_and_epoch_alone(numbered_set: MakeSet) -> Non
     assert len({tuple(order) for order in [*orders, other]}) == 5
 
 
+def _ranks(full: ImageSet, num_ranks: int, **settings: Any) -> list[BatchLoader]:
+    return [
+        BatchLoader(full, 4, seed=1, rank=rank, num_ranks=num_ranks, **settings)
+        for rank in range(num_ranks)
+    ]
+
+
 @pytest.mark.parametrize("shuffle", [False, True])
-@pytest.mark.parametrize(("count", "num_ranks"), [(10, 2), (11, 3), (2, 3)])
-def test_the_ranks_together_see_each_image_once(
+@pytest.mark.parametrize(("count", "num_ranks"), [(10, 2), (9, 2), (11, 3), (2, 3), (12, 4)])
+def test_each_batch_is_shared_by_the_ranks_so_that_together_they_see_each_image_once(
     numbered_set: MakeSet, count: int, num_ranks: int, shuffle: bool
 ) -> None:
     full = numbered_set(count)
-    ranks = [
-        BatchLoader(full, 2, shuffle=shuffle, seed=1, rank=rank, num_ranks=num_ranks)
-        for rank in range(num_ranks)
-    ]
-    orders = [_order(rank, epoch=3) for rank in ranks]
-    assert sorted(itertools.chain(*orders)) == list(range(count))
-    assert [rank.num_images for rank in ranks] == [len(order) for order in orders]
-    assert [len(rank) for rank in ranks] == [-(-len(order) // 2) for order in orders]
-    whole = _order(BatchLoader(full, 2, shuffle=shuffle, seed=1), epoch=3)
-    assert orders == [whole[rank::num_ranks] for rank in range(num_ranks)]
+    whole = [labels[:, 0].tolist() for _, labels in BatchLoader(full, 4, seed=1, shuffle=shuffle)]
+    ranks = _ranks(full, num_ranks, shuffle=shuffle)
+    assert [len(rank) for rank in ranks] == [len(whole)] * num_ranks
+    for step, shares in enumerate(zip(*ranks, strict=True)):
+        own = [
+            labels[: rank.count_own(step), 0].tolist()
+            for rank, (_, labels) in zip(ranks, shares, strict=True)
+        ]
+        assert sorted(itertools.chain(*own)) == sorted(whole[step])
+        assert sum(rank.count_own(step) for rank in ranks) == ranks[0].count_images(step)
+
+
+def test_a_rank_without_an_image_of_the_last_batch_repeats_its_first(numbered_set: MakeSet) -> None:
+    first, second = _ranks(numbered_set(9), 2)
+    assert [labels[:, 0].tolist() for _, labels in first] == [[0, 2], [4, 6], [8]]
+    assert [labels[:, 0].tolist() for _, labels in second] == [[1, 3], [5, 7], [8]]
+    assert [second.count_own(step) for step in range(3)] == [2, 2, 0]
+
+
+def test_even_shares_are_as_long_as_the_longest(numbered_set: MakeSet) -> None:
+    shares = [list(rank)[-1][1][:, 0].tolist() for rank in _ranks(numbered_set(7), 2, even=True)]
+    assert shares == [[4, 6], [5, 4]]

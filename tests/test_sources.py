@@ -356,7 +356,14 @@ def keras(rng: np.random.Generator) -> dict[str, np.ndarray]:
     }
 
 
-@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def _save_folder(folder: Path, **arrays: np.ndarray) -> None:
+    """Each array as a .npy file."""
+    folder.mkdir()
+    for name, array in arrays.items():
+        np.save(folder / f"{name}.npy", array)
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed, _save_folder])
 @pytest.mark.parametrize("channel", [False, True])
 def test_a_npz_file_in_keras_layout_is_read_as_it_is(
     tmp_path: Path, keras: dict[str, np.ndarray], save: Callable, channel: bool
@@ -369,6 +376,7 @@ def test_a_npz_file_in_keras_layout_is_read_as_it_is(
         np.testing.assert_array_equal(read.labels, keras[f"y_{part}"])
         assert read.labels.dtype == np.int64
         assert read.classes == ("0", "1", "2")
+        assert isinstance(read.images, np.memmap) == (save is _save_folder)
 
 
 @pytest.mark.parametrize(
@@ -389,12 +397,16 @@ def test_a_npz_file_in_keras_layout_is_read_as_it_is(
     ],
     ids=lambda value: value if isinstance(value, str) else "-".join(value),
 )
-def test_a_npz_file_in_another_layout_is_refused(
-    tmp_path: Path, keras: dict[str, np.ndarray], change: dict, said: str
+@pytest.mark.parametrize("save", [np.savez, _save_folder])
+def test_arrays_in_another_layout_are_refused(
+    tmp_path: Path, keras: dict[str, np.ndarray], change: dict, said: str, save: Callable
 ) -> None:
     path = tmp_path / "a.npz"
-    arrays = {k: v for k, v in (keras | change).items() if v is not None}
-    np.savez(path, **arrays)
+    save(path, **{k: v for k, v in (keras | change).items() if v is not None})
+    if save is _save_folder:
+        said = said.replace(".npz file", "folder of .npy files")
+        said = "x_test, x_train, y_test; expected" if said.startswith("expected x_") else said
+        said = said.replace("has y_train, x_test, y_test", "has x_test, y_test, y_train")
     assert said in _refusal(path, lambda: sources.load_npz("train", path))
 
 

@@ -23,7 +23,8 @@ _MAX_BYTES = 1 << 40
 
 
 def read_images(path: Path) -> np.ndarray:
-    """Read an image file, gzipped or not, as uint8 (N, H, W). Raises `InputError`."""
+    """Read an image file as uint8 (N, H, W); one that is not gzipped is memory-mapped, so that
+    it may be larger than the memory. Raises `InputError`."""
     return _read(path, _IMAGES)
 
 
@@ -49,6 +50,8 @@ def _read(path: Path, magic: int) -> np.ndarray:
             header = file.read(4 + 4 * num_dims)
             shape = _parse_header(path, header, magic)
             expected = int(np.prod(shape, dtype=object))
+            if file is raw and path.stat().st_size == len(header) + expected > len(header):
+                return np.memmap(path, np.uint8, "r", len(header), shape)
             data = _read_exactly(file, expected)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise InputError(

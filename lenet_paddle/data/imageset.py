@@ -10,11 +10,30 @@ import numpy as np
 from lenet_paddle.config import InputError
 
 
+class MappedImages:
+    """Images of a memory-mapped file, chosen by `index`, and read when they are asked for."""
+
+    def __init__(self, images: np.ndarray, index: np.ndarray) -> None:
+        self.images, self.index = images, index
+        self.shape = (len(index), *images.shape[1:])
+        self.ndim, self.dtype = images.ndim, images.dtype
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, chosen: Any) -> np.ndarray:
+        return self.images[self.index[chosen]]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self[:], dtype)
+
+
 @dataclass(frozen=True)
 class ImageSet:
     """Grey images with labels.
 
-    images: uint8 (N, H, W), 0..255 with 0 the background of MNIST-like data.
+    images: uint8 (N, H, W), 0..255 with 0 the background of MNIST-like data; an array, or
+        `MappedImages`.
     labels: int64 (N,), each in [0, len(classes)).
     classes: the class names; `classes[label]` names an image.
     """
@@ -48,8 +67,18 @@ class ImageSet:
         return len(self.classes)
 
     def take(self, indices: Any) -> ImageSet:
-        """The images at `indices`: an index array, or a slice (a view, nothing is copied)."""
-        return ImageSet(self.images[indices], self.labels[indices], self.classes)
+        """The images at `indices`: an index array, or a slice (a view, nothing is copied).
+
+        Of a memory-mapped file only the indices are kept.
+        """
+        images: Any = self.images
+        if isinstance(images, MappedImages):
+            images = MappedImages(images.images, images.index[indices])
+        elif isinstance(images, np.memmap) and isinstance(indices, np.ndarray):
+            images = MappedImages(images, indices)
+        else:
+            images = images[indices]
+        return ImageSet(images, self.labels[indices], self.classes)
 
     def as_paddle_dataset(self, input_size: int = 28) -> Any:
         """This set as a `paddle.io.Dataset` of (float32 (1, S, S) in [-1, 1], int64 (1,)).

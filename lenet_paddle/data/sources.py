@@ -161,26 +161,15 @@ def _read_pictures(root: Path, classes: tuple[str, ...], preprocess: Preprocess)
 
 
 def load_npz(part: str, data_dir: Path | None) -> ImageSet:
-    """A .npz file with x_train, y_train, x_test, y_test, as Keras ships MNIST.
+    """x_train, y_train, x_test, y_test: in a .npz file, as Keras ships MNIST, or each as a .npy
+    file in a folder, whose images are memory-mapped and may be larger than the memory.
 
     x: uint8 (N, H, W) or (N, H, W, 1); y: integers (N,) from 0. The classes are named by their
     numbers. Pickled objects in the file are refused. Raises `InputError`.
     """
     x_name, y_name = f"x_{part}", f"y_{part}"
     assert data_dir is not None  # load_splits asks for it
-    try:
-        with np.load(data_dir, allow_pickle=False) as arrays:
-            missing = [n for n in (x_name, y_name, "y_train") if n not in arrays.files]
-            if missing:
-                raise InputError(
-                    f"{data_dir}: has {', '.join(arrays.files) or 'no arrays'}; "
-                    "expected x_train, y_train, x_test, y_test"
-                )
-            images, labels, train_labels = arrays[x_name], arrays[y_name], arrays["y_train"]
-    except (InputError, OSError):
-        raise
-    except Exception as error:  # a damaged archive raises nearly anything
-        raise InputError(f"{data_dir}: not a readable .npz file ({error})") from None
+    images, labels, train_labels = _read_arrays(data_dir, (x_name, y_name, "y_train"))
     if images.ndim == 4 and images.shape[-1] == 1:
         images = images[..., 0]
     for name, array in ((y_name, labels), ("y_train", train_labels)):
@@ -199,3 +188,29 @@ def load_npz(part: str, data_dir: Path | None) -> ImageSet:
         return ImageSet(images, labels.astype(np.int64), classes)
     except InputError as error:
         raise InputError(f"{data_dir}: {x_name}, {y_name}: {error}") from None
+
+
+def _read_arrays(path: Path, names: tuple[str, ...]) -> list[np.ndarray]:
+    """The arrays `names` of a .npz file or of a folder of .npy files. Raises `InputError`."""
+    try:
+        if path.is_dir():
+            found = sorted(file.stem for file in path.glob("*.npy"))
+            _check_names(path, names, found)
+            files = [path / f"{name}.npy" for name in names]
+            return [np.load(file, mmap_mode="r", allow_pickle=False) for file in files]
+        with np.load(path, allow_pickle=False) as arrays:
+            _check_names(path, names, arrays.files)
+            return [arrays[name] for name in names]
+    except (InputError, OSError):
+        raise
+    except Exception as error:  # a damaged archive raises nearly anything
+        kind = "folder of .npy files" if path.is_dir() else ".npz file"
+        raise InputError(f"{path}: not a readable {kind} ({error})") from None
+
+
+def _check_names(path: Path, names: tuple[str, ...], found: list[str]) -> None:
+    if any(name not in found for name in names):
+        raise InputError(
+            f"{path}: has {', '.join(found) or 'no arrays'}; "
+            "expected x_train, y_train, x_test, y_test"
+        )

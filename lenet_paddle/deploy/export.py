@@ -40,9 +40,9 @@ def export_inference(
     """
     compared = images.take(slice(0, NUM_COMPARED))
     with replacing_folder(folder) as temporary:
-        model = paddle.Model(network, inputs=[image_spec(input_size)])
         network.eval()
-        model.save(str(temporary / "inference"), training=False)
+        # What paddle.Model.save(training=False) calls; a paddle.Model would wait for other ranks.
+        paddle.jit.save(network, str(temporary / "inference"), input_spec=[image_spec(input_size)])
         expected = predict_logits(network, compared, input_size)
         actual = run_engine(load_engine(temporary), normalise(compared.images, input_size))
         difference = float(np.abs(actual - expected).max())

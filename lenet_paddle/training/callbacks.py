@@ -33,6 +33,7 @@ from lenet_paddle.data.loader import BatchLoader
 from lenet_paddle.evaluation.metrics import compute_losses, compute_probs
 from lenet_paddle.files import write_text
 from lenet_paddle.progress import Progress, format_seconds
+from lenet_paddle.runtime import get_rank, sum_over_ranks
 from lenet_paddle.training.checkpoint import TrainState, prune_checkpoints, save_checkpoint
 from lenet_paddle.training.optimizers import is_better, learning_rate_at
 
@@ -45,9 +46,10 @@ class Answers(paddle.metric.Accuracy):
     """Paddle's Accuracy, counted in NumPy, which is cheaper than its operators a step; in
     evaluation it keeps logits and labels too, so that all figures are exact means."""
 
-    def __init__(self, network: paddle.nn.Layer) -> None:
+    def __init__(self, network: paddle.nn.Layer, eval_loader: BatchLoader) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.eval_loader = network, eval_loader
+        self.right = 0  # of the last batch
         self.parts: list[tuple[np.ndarray, np.ndarray]] = []
 
     def compute(self, pred: Any, label: Any, *args: Any) -> list[Any]:
@@ -57,19 +59,29 @@ class Answers(paddle.metric.Accuracy):
     def update(self, logits: np.ndarray, labels: np.ndarray, *args: Any) -> float:
         """Count the right answers; in evaluation keep the logits."""
         labels = labels[:, 0]
-        right = int(np.count_nonzero(logits.argmax(axis=1) == labels))
-        self.total[0] += right
+        self.right = int(np.count_nonzero(logits.argmax(axis=1) == labels))
+        self.total[0] += self.right
         self.count[0] += len(labels)
         if not self.network.training:
             self.parts.append((logits, labels))
-        return right / len(labels)
+        return self.right / len(labels)
 
     def take(self) -> tuple[np.ndarray, np.ndarray]:
-        """All logits (N, C) and labels (N,) of the evaluation, once; `reset` leaves them, since
-        hapi resets before `on_eval_end`."""
-        logits, labels = zip(*self.parts, strict=True)
+        """All logits (N, C) and labels (N,) of the evaluation, each image once, in the loader's
+        order; `reset` leaves them, since hapi resets before `on_eval_end`."""
+        logits, labels = (
+            np.concatenate([self._in_order(part, step) for step, part in enumerate(parts)])
+            for parts in zip(*self.parts, strict=True)
+        )
         self.parts = []
-        return np.concatenate(logits), np.concatenate(labels)
+        return logits, labels
+
+    def _in_order(self, gathered: np.ndarray, step: int) -> np.ndarray:
+        """hapi gathers the ranks' shares one behind the other; each had every n-th image, and
+        the last ones one too many where the batch was no multiple of n."""
+        loader = self.eval_loader
+        shares = gathered.reshape(loader.num_ranks, -1, *gathered.shape[1:])
+        return shares.swapaxes(0, 1).reshape(gathered.shape)[: loader.count_images(step)]
 
 
 class LearningRate(Callback):
@@ -83,8 +95,8 @@ class LearningRate(Callback):
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """All that is random in an epoch follows from (seed, epoch), so resuming is exact."""
         self.loader.set_epoch(self.state.epoch)
-        words = np.random.SeedSequence((self.config.seed, self.state.epoch)).generate_state(1)
-        paddle.seed(int(words[0]))
+        source = (self.config.seed, self.state.epoch, *([rank] if (rank := get_rank()) else []))
+        paddle.seed(int(np.random.SeedSequence(source).generate_state(1)[0]))
 
     def on_train_batch_begin(self, step: int, logs: Any = None) -> None:
         """Only the first batch of an update can change the rate."""
@@ -111,7 +123,8 @@ class WeightedLoss(paddle.nn.Layer):
 
 
 class AverageGradients(Callback):
-    """Makes accumulated gradients the mean over the update's images; hapi would sum them."""
+    """Makes the gradients the mean over the update's images, whatever batches and ranks they come
+    from: hapi sums those of several batches and takes the mean over the ranks."""
 
     def __init__(self, loss: WeightedLoss, loader: BatchLoader, accumulate: int) -> None:
         super().__init__()
@@ -120,36 +133,43 @@ class AverageGradients(Callback):
 
     def on_train_batch_begin(self, step: int, logs: Any = None) -> None:
         """A batch weighs its share of the images of its update."""
-        size, num_images = self.loader.batch_size, self.loader.num_images
-        first = (step - step % self.accumulate) * size
-        in_update = min(num_images - first, self.accumulate * size)
-        self.loss.weight = min(num_images - step * size, size) / in_update
+        loader = self.loader
+        first = (step - step % self.accumulate) * loader.batch_size
+        in_update = min(loader.num_images - first, self.accumulate * loader.batch_size)
+        self.loss.weight = loader.count_own(step) * loader.num_ranks / in_update
 
     def on_train_batch_end(self, step: int, logs: Any = None) -> None:
         """What is logged is the batch's own mean."""
-        logs["loss"] = [value / self.loss.weight for value in logs["loss"]]
+        if self.loss.weight:
+            logs["loss"] = [value / self.loss.weight for value in logs["loss"]]
         self.loss.weight = 1.0
 
 
 class Recorder(Callback):
-    """Counts steps, takes exact means, stops on NaN, and makes the epoch's row of history."""
+    """Counts steps, takes exact means, stops on NaN, and makes the epoch's row of history.
 
-    def __init__(self, config: TrainConfig, state: TrainState, answers: Answers) -> None:
+    Sums are those of the epoch so far: losses, right answers, images. `own_sums` are this rank's
+    and up to date; `sums` are all ranks', added up every `log_every` steps and at the end.
+    """
+
+    def __init__(
+        self, config: TrainConfig, state: TrainState, answers: Answers, loader: BatchLoader
+    ) -> None:
         super().__init__()
-        self.config, self.state, self.answers = config, state, answers
+        self.config, self.state, self.answers, self.loader = config, state, answers, loader
         self.split = "val" if config.val_size else "test"
         self.eval_logits = self.eval_labels = np.empty(0)
-        self.loss_sum, self.seen, self.train_accuracy = 0.0, 0, 0.0
+        self.own_sums = self.sums = (0.0, 0.0, 0.0)
         self.started = time.monotonic()
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Start the epoch's sums."""
-        self.loss_sum, self.seen = 0.0, 0
+        self.own_sums = self.sums = (0.0, 0.0, 0.0)
         self.started = time.monotonic()
 
     def on_train_batch_end(self, step: int, logs: Any = None) -> None:
         """Add the batch's loss, weighed by its images."""
-        loss = logs["loss"][0]
+        loss, num_own = logs["loss"][0], self.loader.count_own(step)
         if not math.isfinite(loss):
             raise RunStopped(
                 f"the loss is {loss} at epoch {self.state.epoch + 1}, step {step + 1} (learning "
@@ -158,14 +178,13 @@ class Recorder(Callback):
                 status=1,
             )
         self.state.step += 1
-        self.loss_sum += loss * logs["batch_size"]
-        self.seen += logs["batch_size"]
-        self.train_accuracy = float(logs["acc"])
-
-    @property
-    def train_loss(self) -> float:
-        """Mean loss over the images of this epoch so far."""
-        return self.loss_sum / self.seen
+        if num_own:  # else the batch has only repeated an image, to keep step
+            losses, right, images = self.own_sums
+            right += self.answers.right
+            self.own_sums = (losses + loss * num_own, right, images + num_own)
+        if self.state.step % self.config.log_every == 0 or step + 1 == len(self.loader):
+            losses, right, images = sum_over_ranks(self.own_sums)
+            self.sums = (losses, right, images)
 
     def on_eval_end(self, logs: Any = None) -> None:
         """The epoch is whole: its row, and whether it is the best."""
@@ -175,12 +194,13 @@ class Recorder(Callback):
         state = self.state
         state.epoch += 1
         state.seconds += time.monotonic() - self.started
+        train_losses, train_right, seen = self.sums
         row = {
             "epoch": state.epoch,
             "step": state.step,
             "learning_rate": self.model._optimizer.get_lr(),
-            "train_loss": self.train_loss,
-            "train_accuracy": self.train_accuracy,
+            "train_loss": train_losses / seen,
+            "train_accuracy": train_right / seen,
             f"{self.split}_loss": float(losses.mean()),
             f"{self.split}_accuracy": float(right.mean()),
         }
@@ -204,13 +224,15 @@ class ProgressBar(Callback):
 
     def on_train_batch_end(self, step: int, logs: Any = None) -> None:
         """Redraw, when it is time."""
-        recorder, epoch = self.recorder, self.state.epoch
+        epoch, loader = self.state.epoch, self.loader
+        losses, right, seen = self.recorder.own_sums
         text = (
-            f"epoch {epoch + 1}/{self.config.epochs}  step {step + 1}/{len(self.loader)}  "
-            f"loss {recorder.train_loss:.4f}  acc {recorder.train_accuracy:.4f}  "
+            f"epoch {epoch + 1}/{self.config.epochs}  step {step + 1}/{len(loader)}  "
+            f"loss {losses / seen:.4f}  acc {right / seen:.4f}  "
             f"lr {self.model._optimizer.get_lr():.3g}"
         )
-        self.progress.show(epoch * self.loader.num_images + recorder.seen, text)
+        in_epoch = min((step + 1) * loader.batch_size, loader.num_images)
+        self.progress.show(epoch * loader.num_images + in_epoch, text)
 
     def on_eval_end(self, logs: Any = None) -> None:
         """The epoch in one line, for the screen and for train.log."""
@@ -265,7 +287,7 @@ class VisualDLLogger(Callback):
         self.log_every = log_every
         self.path = folder / self.FILE_NAME
         self.writer: Any = None
-        self.last = (0.0, 0, 0.0)
+        self.last = (0.0, 0.0, 0.0)
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Cut the log back to the state, and open it."""
@@ -278,16 +300,14 @@ class VisualDLLogger(Callback):
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """The recorder's sums start at 0 again."""
-        self.last = (0.0, 0, 0.0)
+        self.last = (0.0, 0.0, 0.0)
 
     def on_train_batch_end(self, step: int, logs: Any = None) -> None:
         """Every N steps, the mean of loss and accuracy since the point before."""
         if self.state.step % self.log_every:
             return
-        recorder = self.recorder
-        right = recorder.train_accuracy * recorder.seen
-        now = (recorder.loss_sum, recorder.seen, right)
-        loss, seen, right = (b - a for a, b in zip(self.last, now, strict=True))
+        now = self.recorder.sums
+        loss, right, seen = (b - a for a, b in zip(self.last, now, strict=True))
         self.last = now
         for tag, value in (
             ("train/loss", loss / seen),

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import paddle
 from paddle import nn
 
-from lenet_paddle.config import InputError, TrainConfig
+from lenet_paddle import runtime
+from lenet_paddle.config import InputError, RunStopped, TrainConfig
 from lenet_paddle.data.imageset import ImageSet
 from lenet_paddle.data.loader import BatchLoader
 from lenet_paddle.data.preprocess import SIZE
@@ -17,7 +19,7 @@ from lenet_paddle.evaluation.evaluate import image_spec
 from lenet_paddle.models.layers import fast_layers
 from lenet_paddle.training import callbacks as cb
 from lenet_paddle.training.checkpoint import TrainState
-from lenet_paddle.training.optimizers import build_optimizer
+from lenet_paddle.training.optimizers import AverageOverRanks, build_optimizer
 
 EVAL_BATCH_SIZE = 256
 
@@ -50,30 +52,40 @@ def fit(
     state.classes = list(train_set.classes)
     if cb.is_finished(config, state):
         return state
+    ranks: dict[str, Any] = {"rank": runtime.get_rank(), "num_ranks": runtime.count_ranks()}
     loader = BatchLoader(
-        train_set, config.batch_size, shuffle=True, seed=config.seed, input_size=input_size
+        train_set, config.batch_size, shuffle=True, seed=config.seed, input_size=input_size, **ranks
     )
-    eval_loader = BatchLoader(eval_set, EVAL_BATCH_SIZE, input_size=input_size)
+    eval_loader = BatchLoader(eval_set, EVAL_BATCH_SIZE, input_size=input_size, even=True, **ranks)
     loss = cb.WeightedLoss(nn.CrossEntropyLoss(label_smoothing=config.label_smoothing))
-    answers = cb.Answers(network)
+    answers = cb.Answers(network, eval_loader)
     model = _prepare(config, network, loss, answers, input_size, optimizer_state)
 
-    recorder = cb.Recorder(config, state, answers)
+    recorder = cb.Recorder(config, state, answers, loader)
     vdl = cb.VisualDLLogger(run_dir / "vdl", recorder, eval_set, config.log_every)
     watch = stop or cb.StopOnSignal(state, f"python tools/train.py --resume {run_dir}")
-    callbacks = [
-        cb.LearningRate(config, state, loader),
-        *([cb.AverageGradients(loss, loader, config.accumulate)] if config.accumulate > 1 else []),
-        recorder,
+    has_parts = config.accumulate > 1 or loader.num_ranks > 1
+    writers = [
         cb.ProgressBar(config, recorder, loader),
         vdl,
         cb.HistoryFile(run_dir / "history.csv", state),
         cb.Checkpoints(run_dir / "checkpoints", config, state),
+    ]
+    callbacks = [
+        cb.LearningRate(config, state, loader),
+        *([cb.AverageGradients(loss, loader, config.accumulate)] if has_parts else []),
+        recorder,
+        *(writers if loader.rank == 0 else []),
         cb.EarlyStopping(config, state),
         watch,
     ]
     try:
-        with contextlib.nullcontext() if stop else watch, fast_layers(network):
+        with (
+            contextlib.nullcontext() if stop else watch,
+            _lost_ranks(watch, state, run_dir),
+            fast_layers(network),
+            model._adapter.ddp_model.no_sync() if _averages_itself() else contextlib.nullcontext(),
+        ):
             model.fit(
                 loader,
                 eval_loader,
@@ -87,6 +99,28 @@ def fit(
     return state
 
 
+@contextlib.contextmanager
+def _lost_ranks(watch: cb.StopOnSignal, state: TrainState, run_dir: Path) -> Iterator[None]:
+    """What comes of another process that has ended is one line, that says how to go on."""
+    try:
+        yield
+    except (RuntimeError, OSError) as error:
+        if runtime.count_ranks() == 1 or isinstance(error, RunStopped):
+            raise
+        watch.check(f"at epoch {state.epoch + 1}")
+        raise RunStopped(
+            "another process of the job has ended or does not answer "
+            f"({str(error).strip().splitlines()[-1]}); python tools/train.py --resume {run_dir} "
+            f"goes on from epoch {state.epoch + 1}",
+            status=1,
+        ) from None
+
+
+def _averages_itself() -> bool:
+    """Whether ranks' gradients are averaged by `AverageOverRanks`, not by Paddle (on GPUs)."""
+    return runtime.count_ranks() > 1 and paddle.get_device() == "cpu"
+
+
 def _prepare(
     config: TrainConfig,
     network: nn.Layer,
@@ -96,9 +130,11 @@ def _prepare(
     optimizer_state: dict[str, Any] | None,
 ) -> paddle.Model:
     """A `paddle.Model` ready to train, its optimizer restored when there is a state."""
-    optimizer = build_optimizer(config, network.parameters())
+    optimizer: Any = build_optimizer(config, network.parameters())
     if optimizer_state is not None:
         optimizer.set_state_dict(optimizer_state)
+    if _averages_itself():
+        optimizer = AverageOverRanks(optimizer, network.parameters())
     label_spec = paddle.static.InputSpec([None, 1], "int64", "label")
     model = paddle.Model(network, inputs=[image_spec(input_size)], labels=[label_spec])
     model.prepare(

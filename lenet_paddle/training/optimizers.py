@@ -14,6 +14,7 @@ from typing import Any
 import paddle
 
 from lenet_paddle.config import TrainConfig
+from lenet_paddle.runtime import count_ranks
 
 ONE_CYCLE_WARMUP = 0.3  # share of all updates; Smith 2018 and Paddle's OneCycleLR
 ONE_CYCLE_START = 1 / 25  # the first rate, as a share of the highest
@@ -35,6 +36,33 @@ def build_optimizer(config: TrainConfig, parameters: list[Any]) -> paddle.optimi
     if config.optimizer == "adam":
         return optimizers.Adam(use_multi_tensor=True, **common)  # one kernel for all parameters
     return optimizers.AdamW(**{**common, "weight_decay": config.weight_decay})
+
+
+class AverageOverRanks:
+    """An optimizer that takes the mean of the gradients over the ranks before it updates.
+
+    One flat all-reduce an update. Paddle's DataParallel reduces inside `backward`, for every
+    batch, and where another process is lost there the whole process aborts; here it is an
+    exception, so that the job can say how to go on. For the CPU without AMP.
+    """
+
+    def __init__(self, optimizer: paddle.optimizer.Optimizer, parameters: list[Any]) -> None:
+        self.optimizer = optimizer
+        self.parameters = [p for p in parameters if not p.stop_gradient]
+
+    def minimize(self, loss: paddle.Tensor) -> Any:
+        """What hapi calls after `backward`."""
+        gradients = [parameter.grad for parameter in self.parameters]
+        flat = paddle.concat([gradient.flatten() for gradient in gradients])
+        paddle.distributed.all_reduce(flat)
+        mean = flat / count_ranks()
+        parts = paddle.split(mean, [gradient.size for gradient in gradients])
+        for gradient, part in zip(gradients, parts, strict=True):
+            paddle.assign(part.reshape(gradient.shape), gradient)
+        return self.optimizer.minimize(loss)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.optimizer, name)
 
 
 def learning_rate_at(

@@ -1,0 +1,126 @@
+"""Several processes that train together, through Paddle's own launcher."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tools_help import ROOT, SMALL, tool, wait_for
+
+from lenet_paddle.training.checkpoint import load_weights
+
+NUM_RANKS = 2
+
+
+def launch_command(*args):
+    launcher = [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node", NUM_RANKS]
+    return [str(word) for word in (*launcher, "--log_dir", "log", ROOT / "tools/train.py", *args)]
+
+
+def launch(folder, *args):
+    return subprocess.run(launch_command(*args), cwd=folder, capture_output=True, text=True)
+
+
+def weights_of(run):
+    return load_weights(run / "checkpoints" / "latest" / "model.pdparams")
+
+
+def assert_close(run, other, atol):
+    weights, others = weights_of(run), weights_of(other)
+    assert list(weights) == list(others)
+    for name, array in weights.items():
+        np.testing.assert_allclose(array, others[name], rtol=0, atol=atol, err_msg=name)
+
+
+def rows_of(run):
+    state = json.loads((run / "checkpoints" / "latest" / "state.json").read_text())
+    return state["history"]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ["--batch-size", 30, "--limit", 3000],
+        ["--batch-size", 33, "--limit", 661, "--optimizer", "sgd"],
+        ["--batch-size", 30, "--limit", 1215, "--accumulate", 4, "--optimizer", "momentum"],
+    ],
+    ids=["100 steps of Adam", "odd batches and a last one of one image", "accumulated"],
+)
+def test_two_processes_train_what_one_trains(tmp_path, settings):
+    args = [*SMALL, "--epochs", 1, *settings]
+    one = tool("train", *args, "--name", "one", "--output-dir", tmp_path)
+    two = launch(tmp_path, *args, "--name", "two", "--output-dir", tmp_path)
+    assert (one.returncode, two.returncode) == (0, 0), two.stderr
+    assert_close(tmp_path / "one", tmp_path / "two", atol=1e-5)
+    for row, other in zip(rows_of(tmp_path / "one"), rows_of(tmp_path / "two"), strict=True):
+        assert row == pytest.approx(other, rel=1e-4)
+        assert row["train_accuracy"] == other["train_accuracy"]  # each image counted once
+    metrics, others = (
+        json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("one", "two")
+    )
+    assert metrics["num_images"] == others["num_images"] == 300
+    assert metrics["accuracy"] == pytest.approx(others["accuracy"], abs=0.005)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["log", "one", "two"]
+    curves = [(tmp_path / n / "vdl" / "vdlrecords.log").stat().st_size for n in ("one", "two")]
+    assert curves[1] == pytest.approx(curves[0], rel=0.02)  # written once, by one rank
+
+
+def test_a_batch_smaller_than_the_job_is_refused_and_nothing_is_written(tmp_path):
+    done = launch(tmp_path, *SMALL, "--batch-size", 1, "--output-dir", tmp_path / "out")
+    assert done.returncode != 0
+    assert "batch_size 1 is shared by 2 processes" in done.stdout + done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def ranks_of(launcher):
+    """Process id of each rank of a job."""
+    found = {}
+    for entry in (p for p in Path("/proc").iterdir() if p.name.isdigit()):
+        try:
+            parent = (entry / "stat").read_text().rpartition(")")[2].split()[1]
+            words = (entry / "environ").read_text().split("\0")
+        except (OSError, NotADirectoryError):
+            continue
+        rank = next((w.partition("=")[2] for w in words if w.startswith("PADDLE_TRAINER_ID=")), "")
+        if parent == str(launcher.pid) and rank:
+            found[int(rank)] = int(entry.name)
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", range(NUM_RANKS))
+def test_a_killed_rank_ends_the_job_with_a_message_and_the_job_goes_on_exactly(tmp_path, rank):
+    args = [*SMALL, "--limit", 2560, "--epochs", 4, "--output-dir", tmp_path]
+    whole = launch(tmp_path, *args, "--name", "whole")
+    assert whole.returncode == 0, whole.stderr
+    with (tmp_path / "said").open("w") as said:
+        command = launch_command(*args, "--name", "killed")
+        job = subprocess.Popen(command, cwd=tmp_path, stdout=said, stderr=said)
+    wait_for(lambda: (tmp_path / "killed" / "checkpoints" / "epoch_0001").exists())
+    time.sleep(0.3)
+    os.kill(ranks_of(job)[rank], 9)
+    assert job.wait(60) != 0
+    log = (tmp_path / "log" / f"workerlog.{1 - rank}").read_text()
+    log += (tmp_path / "said").read_text()
+    assert "another process of the job has ended" in log
+    assert f"--resume {tmp_path / 'killed'} goes on from epoch" in log
+    resumed = launch(tmp_path, "--resume", tmp_path / "killed")
+    assert resumed.returncode == 0, resumed.stderr
+    assert_close(tmp_path / "whole", tmp_path / "killed", atol=0)
+    assert rows_of(tmp_path / "whole") == rows_of(tmp_path / "killed")
+
+
+@pytest.mark.slow
+def test_after_an_epoch_of_mnist_two_processes_are_as_accurate_as_one(tmp_path):
+    args = ["--epochs", 1, "--output-dir", tmp_path]
+    assert tool("train", *args, "--name", "one").returncode == 0
+    assert launch(tmp_path, *args, "--name", "two").returncode == 0
+    one, two = (
+        json.loads((tmp_path / name / "metrics.json").read_text())["accuracy"]
+        for name in ("one", "two")
+    )
+    assert one == pytest.approx(two, abs=0.003)
