@@ -7,7 +7,7 @@ from paddle import nn
 
 from lenet_paddle import build_model
 from lenet_paddle.models import MODELS
-from lenet_paddle.models.layers import Conv2D, fast_layers
+from lenet_paddle.models.layers import Conv2D, LateReLU, PoolReLU, fast_layers
 
 
 def outputs_and_gradients(network, batch):
@@ -86,3 +86,47 @@ def test_on_a_gpu_nothing_happens(monkeypatch):
     network = build_model("lenet_builtin")
     with fast_layers(network):
         assert type(network.features[0]) is nn.Conv2D
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"stride": 1}, {"padding": 1}, {"ceil_mode": True}], ids=str
+)
+def test_relu_behind_pooling_is_relu_before_it_bit_for_bit_also_with_ties(settings):
+    network = nn.Sequential(nn.ReLU(), nn.MaxPool2D(2, **settings))
+    batch = np.random.default_rng(0).integers(-2, 3, (8, 3, 7, 7)).astype("float32")
+    expected, expected_gradients = outputs_and_gradients(network, batch)
+    with fast_layers(network):
+        assert [type(layer) for layer in network] == [LateReLU, PoolReLU]
+        values, gradients = outputs_and_gradients(network, batch)
+    np.testing.assert_array_equal(values, expected)
+    np.testing.assert_array_equal(gradients["images"], expected_gradients["images"])
+    assert [type(layer) for layer in network] == [nn.ReLU, nn.MaxPool2D]
+
+
+def test_a_hook_on_the_relu_sees_the_output_of_a_relu():
+    network, seen = nn.Sequential(nn.ReLU(), nn.MaxPool2D(2)), []
+    with fast_layers(network):
+        network[0].register_forward_post_hook(lambda layer, given, made: seen.append(made.numpy()))
+        network(paddle.full([1, 1, 2, 2], -3.0))
+    assert seen[0].max() == 0.0
+
+
+SHARED = nn.ReLU()
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        nn.Sequential(nn.ReLU(), nn.AvgPool2D(2)),
+        nn.Sequential(nn.ReLU(), nn.MaxPool2D(2, return_mask=True)),
+        nn.Sequential(nn.ReLU(), nn.Flatten(), nn.Linear(4, 4)),
+        nn.Sequential(nn.LeakyReLU(), nn.MaxPool2D(2)),
+        nn.LayerList([nn.ReLU(), nn.MaxPool2D(2)]),
+        nn.Sequential(SHARED, nn.MaxPool2D(2), nn.Sequential(SHARED)),
+        nn.Sequential(SHARED, nn.MaxPool2D(2), nn.Flatten(), SHARED),
+    ],
+)
+def test_other_layers_keep_their_places(network):
+    kinds = [type(layer) for layer in network.sublayers()]
+    with fast_layers(network):
+        assert [type(layer) for layer in network.sublayers()] == kinds
