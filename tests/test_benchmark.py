@@ -1,9 +1,14 @@
 """The benchmark's arithmetic, and one real measurement; its figures are nobody's assertion."""
 
-import pytest
+import itertools
 
-from lenet_paddle.benchmark import compare, workers
+import numpy as np
+import pytest
+from tools_help import ROOT
+
+from lenet_paddle.benchmark import compare, own, workers
 from lenet_paddle.config import InputError
+from lenet_paddle.data.idx import read_images, read_labels
 
 
 def test_medians_and_ratios_are_of_all_rounds_in_turn(monkeypatch):
@@ -11,18 +16,17 @@ def test_medians_and_ratios_are_of_all_rounds_in_turn(monkeypatch):
 
     def run_worker(worker, size):
         calls.append((worker, size))
-        base = {"ours": 4.0, "bare": 2.0, "tutorial": 8.0}[worker]
+        base = {"ours": 4.0, "jax": 2.0, "tutorial": 8.0}[worker]
         return {"ms_per_step": base * (1, 100, 2)[sum(c == (worker, size) for c in calls) - 1]}
 
     monkeypatch.setattr(compare, "run_worker", run_worker)
-    rows = compare.compare("train", ["tutorial"], 3)
-    assert calls[:3] == [("ours", 64), ("bare", 64), ("tutorial", 64)]
+    monkeypatch.setattr(compare, "choose_peers", list)
+    rows = compare.compare("train", ["jax", "tutorial"], 3)
+    assert calls[:3] == [("ours", 64), ("jax", 64), ("tutorial", 64)]
     assert calls[:6] == calls[6:12] == calls[12:]
-    assert [(row["worker"], row["ms_per_step"], row["ratio"]) for row in rows[:3]] == [
-        ("ours", 8.0, 1.0),
-        ("bare", 4.0, 0.5),
-        ("tutorial", 16.0, 2.0),
-    ]
+    assert [
+        (row["worker"], row["ms_per_step"], row["ratio"], row["images_per_s"]) for row in rows[:3]
+    ] == [("ours", 8.0, 1.0, 8000.0), ("jax", 4.0, 0.5, 16000.0), ("tutorial", 16.0, 2.0, 4000.0)]
 
 
 def test_an_unknown_peer_lists_those_there_are():
@@ -37,19 +41,23 @@ def test_a_peer_that_is_not_installed_is_said_and_left_out(monkeypatch, caplog):
 
 
 def test_every_worker_that_is_named_exists():
-    named = [w for own, _ in compare.WHAT.values() for w in own]
+    named = [w for own, _, _ in compare.WHAT.values() for w in own]
     named += [w for of_peer, _ in compare.PEERS.values() for w in of_peer]
-    assert set(named) == set(workers.WORKERS)
+    assert sorted(named) == sorted(itertools.chain(*workers.WORKERS.values()))
+    for module, names in workers.WORKERS.items():
+        source = (ROOT / "lenet_paddle" / "benchmark" / f"{module}.py").read_text()
+        assert all(f"\ndef {name}(" in source for name in names)
 
 
 def test_a_worker_measures_in_a_process_of_its_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = compare.run_worker("load", 64)
-    assert set(result) == {"read_s", "prepare_s", "peak_mb"} and min(result.values()) > 0
+    assert set(result) == {"images", "read_s", "prepare_s", "peak_mb"}
+    assert result["images"] == 55_000 and min(result.values()) > 0
 
 
 def test_a_worker_that_fails_is_one_line():
-    with pytest.raises(InputError, match="nobody at batch 64 failed: KeyError"):
+    with pytest.raises(InputError, match="nobody at 64 failed: KeyError"):
         compare.run_worker("nobody", 64)
 
 
@@ -60,3 +68,46 @@ def test_the_table_has_a_row_a_worker():
         "ours          1.500              ",
         "x                          12,346",
     ]
+
+
+def test_a_clock_measures_the_steps_after_the_warm_up_and_ends_the_training(numbered_set):
+    full = numbered_set(10).take(np.arange(64) % 10)
+    clock = own.fit_for(5, 2, full, full)
+    assert clock.ms_per_step > 0 and clock.anonymous_mb > 10
+
+
+def test_the_synthesised_file_holds_digits_that_move_from_block_to_block(tmp_path):
+    own.synthesise(tmp_path, 60_100)
+    images = read_images(tmp_path / "train-images-idx3-ubyte")
+    labels = read_labels(tmp_path / "train-labels-idx1-ubyte")
+    assert images.shape == (60_100, 28, 28) and labels.shape == (60_100,)
+    np.testing.assert_array_equal(np.roll(images[:100], 1, axis=1), images[60_000:])
+    np.testing.assert_array_equal(labels[:100], labels[60_000:])
+
+
+def test_the_chart_has_a_panel_a_size_and_a_bar_a_worker():
+    rows = [
+        {"worker": worker, "batch_size": size, "ratio": ratio, "ms_per_step": ratio * size}
+        for size in (64, 512)
+        for worker, ratio in (("ours", 1.0), ("jax", 1.5))
+    ]
+    panels = compare.plot_rows(rows, "title").axes
+    assert [[bar.get_width() for bar in panel.patches] for panel in panels] == [
+        [64, 96],
+        [512, 768],
+    ]
+    labels = [text.get_text() for text in panels[1].texts]
+    assert labels == ["512.000", "768.000 (1.50x)"]
+
+
+@pytest.mark.parametrize(
+    ("what", "name", "said"),
+    [
+        ("profile", "a.png", "only a table"),
+        ("train", "a.jpg", "expected a .png"),
+        ("train", "no/a.png", "in a folder there is"),
+    ],
+)
+def test_a_chart_that_cannot_be_drawn_is_refused_before_measuring(tmp_path, what, name, said):
+    with pytest.raises(InputError, match=said):
+        compare.check_chart(what, tmp_path / name)

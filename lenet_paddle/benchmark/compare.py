@@ -9,14 +9,19 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from lenet_paddle.config import InputError
+from lenet_paddle.explain.figures import BLUE, save_figure, styled
 from lenet_paddle.progress import Progress
+from lenet_paddle.runtime import versions
 
+GREY = "#999999"
 _log = logging.getLogger(__name__)
 
 PEERS = {  # peer -> (its workers, the package they need)
@@ -25,11 +30,15 @@ PEERS = {  # peer -> (its workers, the package they need)
     "jax": (("jax",), "jax"),
     "keras": (("keras",), "keras"),
 }
-WHAT = {  # what is measured -> (its workers, the batch sizes)
-    "train": (("ours", "bare"), (64, 512)),
-    "infer": (("network", "inference", "inference_onednn"), (1, 64, 256)),
-    "evaluate": (("evaluation",), (256,)),
-    "load": (("load", "load_fashion"), (64,)),
+WHAT = {  # what is measured -> (its workers, what their size is, the sizes)
+    "train": (("ours",), "batch_size", (64, 512)),
+    "ranks": (("one_rank", "two_ranks"), "batch_size", (64, 256, 512, 1024)),
+    "profile": (("profile",), "batch_size", (64, 512)),
+    "start": (("start",), "batch_size", (64,)),
+    "infer": (("network", "inference", "inference_onednn"), "batch_size", (1, 64, 256)),
+    "evaluate": (("evaluation",), "batch_size", (256,)),
+    "load": (("load", "load_fashion", "load_npz", "load_folder"), "batch_size", (64,)),
+    "grow": (("grow",), "images", (60_000, 600_000, 6_000_000)),
 }
 
 
@@ -53,10 +62,11 @@ def choose_peers(names: Sequence[str]) -> list[str]:
 def compare(what: str, peers: Sequence[str], rounds: int) -> list[dict[str, Any]]:
     """Measure `what` (a key of WHAT), each worker in turn and `rounds` times.
 
-    Returns a row for each worker and batch size: `worker`, `batch_size`, `rounds`, and the
-    median of each figure; for training also `ratio`, the time of a step over ours.
+    Returns a row for each worker and size: `worker`, `batch_size` or `images`, `rounds`, and the
+    median of each figure; for training also `images_per_s`, and `ratio`, a step's time over that
+    of the first worker.
     """
-    own, sizes = WHAT[what]
+    own, kind, sizes = WHAT[what]
     workers = [*own, *(choose_peers(peers) if what == "train" else [])]
     found: dict[tuple[str, int], list[dict[str, float]]] = {}
     total = rounds * len(sizes) * len(workers)
@@ -67,32 +77,91 @@ def compare(what: str, peers: Sequence[str], rounds: int) -> list[dict[str, Any]
             for worker in workers:
                 found.setdefault((worker, size), []).append(run_worker(worker, size))
                 done += 1
-                progress.show(done, f"{worker} at batch {size}: {done}/{total}")
+                progress.show(done, f"{worker} at {size}: {done}/{total}")
     progress.clear()
     rows: list[dict[str, Any]] = [
-        {"worker": worker, "batch_size": size, "rounds": rounds, **_medians(results)}
+        {"worker": worker, kind: size, "rounds": rounds, **_medians(results)}
         for (worker, size), results in found.items()
     ]
-    ours = {row["batch_size"]: row.get("ms_per_step") for row in rows if row["worker"] == "ours"}
-    for row in rows:
-        if "ms_per_step" in row:
-            row["ratio"] = row["ms_per_step"] / ours[row["batch_size"]]
-    return rows
+    if "ms_per_step" not in rows[0]:
+        return rows
+    first = {row[kind]: row["ms_per_step"] for row in rows if row["worker"] == own[0]}
+    return [_with_ratio(row, first[row[kind]]) for row in rows]
 
 
-def run_worker(worker: str, batch_size: int) -> dict[str, float]:
+def _with_ratio(row: dict[str, Any], unit: float) -> dict[str, Any]:
+    size, ms = row["batch_size"], row["ms_per_step"]
+    first = {key: row.pop(key) for key in ("worker", "batch_size", "rounds")}
+    return {**first, "ratio": ms / unit, "images_per_s": size / ms * 1000, **row}
+
+
+def run_worker(worker: str, size: int) -> dict[str, float]:
     """One measurement in a process of its own. Raises `InputError` with its last line."""
-    command = [sys.executable, "-m", "lenet_paddle.benchmark.workers", worker, str(batch_size)]
+    command = [sys.executable, "-m", "lenet_paddle.benchmark.workers", worker, str(size)]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no output"])[-1]
-        raise InputError(f"{worker} at batch {batch_size} failed: {last}")
+        raise InputError(f"{worker} at {size} failed: {last}")
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
 def _medians(results: list[dict[str, float]]) -> dict[str, float]:
-    return {key: float(np.median([r[key] for r in results])) for key in results[0]}
+    """Of each figure; one that a round lacks (an operator too quick to be listed) counts as 0."""
+    keys = dict.fromkeys(key for result in results for key in result)
+    return {key: float(np.median([r.get(key, 0.0) for r in results])) for key in keys}
+
+
+CHARTED = {  # the figure that is drawn, of the first of these that a row has
+    "ms_per_step": "milliseconds a training step (less is better)",
+    "images_per_s": "images a second (more is better)",
+    "seconds": "seconds (less is better)",
+    "read_s": "seconds to read (less is better)",
+}
+
+
+def check_chart(what: str, path: Path) -> None:
+    """Raise `InputError` when no chart of `what` can be written to `path`; before measuring."""
+    if what == "profile":
+        raise InputError("profile has no chart, only a table; leave out --chart")
+    if path.suffix not in (".png", ".svg", ".pdf") or not path.parent.is_dir():
+        raise InputError(f"--chart {path}: expected a .png, .svg or .pdf file in a folder there is")
+
+
+@styled
+def plot_rows(rows: Sequence[dict[str, Any]], title: str) -> Figure:
+    """A bar chart: a panel a size, a bar a worker, our own in blue, the peers grey."""
+    figure_of = next(key for key in CHARTED if key in rows[0])
+    kind = "images" if rows[0]["worker"] == "grow" else "batch_size"
+    sizes = sorted({row[kind] for row in rows})
+    most = max(sum(row[kind] == size for row in rows) for size in sizes)
+    figure = Figure(figsize=(5 * len(sizes), 1.2 + 0.42 * max(most, 2)), layout="constrained")
+    for axes, size in zip(figure.subplots(1, len(sizes), squeeze=False)[0], sizes, strict=True):
+        chosen = [row for row in rows if row[kind] == size]
+        names = [row["worker"] for row in chosen]
+        peers = {worker for of_peer, _ in PEERS.values() for worker in of_peer}
+        colours = [GREY if name in peers else BLUE for name in names]
+        bars = axes.barh(names, [row[figure_of] for row in chosen], color=colours)
+        axes.bar_label(bars, [_bar_text(row, figure_of) for row in chosen], padding=3)
+        axes.invert_yaxis()
+        axes.margins(x=0.3)
+        axes.set_title(f"{kind.replace('_', ' ')} {size:,}")
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.supxlabel(CHARTED[figure_of], fontsize=10)
+    figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def draw_rows(rows: Sequence[dict[str, Any]], path: Path) -> None:
+    """Write the chart of `plot_rows`, titled with machine and versions."""
+    found = versions()
+    title = f"{found['cpu']}, {found['num_cpus']} cores, Paddle {found.get('paddlepaddle', '?')}"
+    save_figure(plot_rows(rows, f"{title}, {date.today():%Y-%m-%d}"), path)
+
+
+def _bar_text(row: dict[str, Any], figure_of: str) -> str:
+    ratio = f" ({row['ratio']:.2f}x)" if row.get("ratio", 1.0) != 1.0 else ""
+    return f"{_cell(row[figure_of])}{ratio}"
 
 
 def format_rows(rows: Sequence[dict[str, Any]]) -> str:

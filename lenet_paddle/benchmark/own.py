@@ -1,0 +1,298 @@
+"""What is measured of this project: training, start, growth, inference, evaluation, loading."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import re
+import resource
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paddle
+from PIL import Image
+
+from lenet_paddle import TrainConfig, build_model, load_dataset
+from lenet_paddle.benchmark.workers import NUM_STEPS, WARMUP, batches, time_steps
+from lenet_paddle.config import RunStopped
+from lenet_paddle.data import load_splits
+from lenet_paddle.data.loader import BatchLoader
+from lenet_paddle.deploy.export import export_inference, load_engine, run_engine
+from lenet_paddle.evaluation.evaluate import compute_logits, evaluate
+from lenet_paddle.models.layers import fast_layers
+from lenet_paddle.training.callbacks import StopOnSignal
+from lenet_paddle.training.checkpoint import TrainState
+from lenet_paddle.training.fit import fit
+from lenet_paddle.training.optimizers import build_optimizer
+
+
+class Clock(StopOnSignal):
+    """The last callback of a training: its seconds a step once warm, and its memory.
+
+    Ends the training after WARMUP + `num_steps` steps.
+    """
+
+    def __init__(self, num_steps: int) -> None:
+        super().__init__(TrainState(), "")
+        self.num_steps, self.started = num_steps, 0.0
+        self.ms_per_step = self.anonymous_mb = 0.0
+
+    def on_train_batch_end(self, step: int, logs: Any = None) -> None:
+        """Start after the warm-up, stop after the last step."""
+        if step + 1 == WARMUP:
+            self.started = time.perf_counter()
+        if step + 1 == WARMUP + self.num_steps:
+            self.ms_per_step = (time.perf_counter() - self.started) / self.num_steps * 1000
+            self.anonymous_mb = read_anonymous_mb()
+            raise RunStopped("measured", status=0)
+
+
+def read_anonymous_mb() -> float:
+    """This process's anonymous resident memory (RssAnon: mapped files do not count), in MB."""
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    return int(status.split("RssAnon:")[1].split()[0]) / 1024
+
+
+def fit_for(num_steps: int, batch_size: int, train_set: Any, eval_set: Any) -> Clock:
+    """Train through the project's `fit`, all callbacks on, for so many steps after a warm-up."""
+    config, clock = TrainConfig(batch_size=batch_size), Clock(num_steps)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        paddle.utils.unique_name.guard(),
+        contextlib.suppress(RunStopped),
+    ):
+        fit(config, build_model(config.model), train_set, eval_set, Path(folder), stop=clock)
+    return clock
+
+
+def ours(batch_size: int) -> dict[str, float]:
+    """Through the project's `fit`, and the bare step, in turn; `callbacks` is the difference."""
+    turns = [(one_rank(batch_size)["ms_per_step"], bare(batch_size)) for _ in range(3)]
+    fitted = float(np.median([ms for ms, _ in turns]))
+    parts = {name: float(np.median([part[name] for _, part in turns])) for name in turns[0][1]}
+    added = float(np.median([ms - sum(part.values()) for ms, part in turns]))
+    return {"ms_per_step": fitted, **parts, "callbacks": added}
+
+
+def one_rank(batch_size: int) -> dict[str, float]:
+    """Through the project's `fit`; by each of the processes that train together, if they do."""
+    train_set, eval_set = load_dataset("mnist", "train"), load_dataset("mnist", "val")
+    num_steps = min(NUM_STEPS, len(train_set) // batch_size - WARMUP)
+    return {"ms_per_step": fit_for(num_steps, batch_size, train_set, eval_set).ms_per_step}
+
+
+def two_ranks(batch_size: int) -> dict[str, float]:
+    """The same by two processes under Paddle's launcher, which share each batch."""
+    script = Path(__file__).with_name("workers.py")
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node", "2"]
+        command += ["--log_dir", folder, str(script), "one_rank", str(batch_size)]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return json.loads(re.findall(r"^{.*}$", done.stdout, re.MULTILINE)[-1])
+
+
+def _lenet_training() -> tuple[Any, Any, Any]:
+    network = build_model("lenet_builtin")
+    optimizer = build_optimizer(TrainConfig(), network.parameters())
+    return network, optimizer, paddle.nn.CrossEntropyLoss()
+
+
+def bare(batch_size: int) -> dict[str, float]:
+    """The step without hapi and callbacks on the same batches: milliseconds of each part."""
+    network, optimizer, loss_function = _lenet_training()
+    source = batches(batch_size)
+    parts = dict.fromkeys(("data", "forward", "backward", "optimizer"), 0.0)
+
+    def step() -> None:
+        marks = [time.perf_counter()]
+        images, labels = (paddle.to_tensor(array) for array in next(source))
+        marks.append(time.perf_counter())
+        loss = loss_function(network(images), labels)
+        marks.append(time.perf_counter())
+        loss.backward()
+        marks.append(time.perf_counter())
+        optimizer.step()
+        optimizer.clear_grad()
+        float(loss)  # as every side here reads its loss
+        marks.append(time.perf_counter())
+        for name, start, end in zip(parts, marks, marks[1:], strict=False):
+            parts[name] += (end - start) * 1000
+
+    with fast_layers(network):
+        for _ in range(WARMUP):
+            step()
+        parts.update(dict.fromkeys(parts, 0.0))
+        for _ in range(NUM_STEPS):
+            step()
+    return {name: ms / NUM_STEPS for name, ms in parts.items()}
+
+
+def profile(batch_size: int) -> dict[str, float]:
+    """Milliseconds a step in each of Paddle's operators, by `paddle.profiler`; forward and
+    backward of 0.02 ms or more."""
+    network, optimizer, loss_function = _lenet_training()
+    source = batches(batch_size)
+
+    def step() -> None:
+        images, labels = (paddle.to_tensor(array) for array in next(source))
+        loss_function(network(images), labels).backward()
+        optimizer.step()
+        optimizer.clear_grad()
+
+    profiler = paddle.profiler.Profiler(
+        targets=[paddle.profiler.ProfilerTarget.CPU], on_trace_ready=lambda profiler: None
+    )
+    text = io.StringIO()
+    with fast_layers(network):
+        time_steps(step, WARMUP)
+        with profiler:
+            for _ in range(NUM_STEPS):
+                step()
+                profiler.step()
+    with contextlib.redirect_stdout(text):
+        view = [paddle.profiler.SummaryView.OperatorView]
+        profiler.summary(op_detail=False, thread_sep=False, time_unit="ms", views=view)
+    rows = re.findall(r"^(\w+)(?: dygraph)? +\d+ +([\d.]+) /", text.getvalue(), re.MULTILINE)
+    means = {name.removeprefix("Global_"): float(total) / NUM_STEPS for name, total in rows}
+    return {name: ms for name, ms in means.items() if ms >= 0.02}
+
+
+def start(batch_size: int) -> dict[str, float]:
+    """Seconds from starting `tools/train.py` to the end of its first training step."""
+    code = (
+        "import os, runpy, sys; sys.argv = sys.argv[1:]; import lenet_paddle\n"
+        "from paddle import Model; train_batch = Model.train_batch\n"
+        "def first(*args, **kwargs): train_batch(*args, **kwargs); os._exit(0)\n"
+        "Model.train_batch = first; runpy.run_path(sys.argv[0], run_name='__main__')"
+    )
+    tool = str(Path(__file__).resolve().parents[2] / "tools" / "train.py")
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-c", code, tool, "--output-dir", folder]
+        started = time.perf_counter()
+        subprocess.run([*command, "--batch-size", str(batch_size)], check=True, capture_output=True)
+        return {"seconds": time.perf_counter() - started}
+
+
+def grow(num_images: int) -> dict[str, float]:
+    """Training through `fit` from a memory-mapped IDX file of `num_images` images."""
+    with tempfile.TemporaryDirectory() as folder:
+        synthesise(Path(folder), num_images)
+        before = read_anonymous_mb()
+        train_set, eval_set = load_splits("mnist", ("train", "val"), folder)
+        clock = fit_for(4 * NUM_STEPS, 64, train_set, eval_set)
+    return {
+        "images_per_s": 64 / clock.ms_per_step * 1000,
+        "added_mb": clock.anonymous_mb - before,
+        "order_and_labels_mb": 16 * num_images / 2**20,
+    }
+
+
+def synthesise(folder: Path, num_images: int) -> None:
+    """Write `num_images` training images as IDX files: MNIST's, moved by up to 5 pixels."""
+    digits = load_dataset("mnist", "train", val_size=0)
+    files = {"images-idx3": struct.pack(">4I", 0x803, num_images, 28, 28)}
+    files["labels-idx1"] = struct.pack(">2I", 0x801, num_images)
+    for name, header in files.items():
+        with (folder / f"train-{name}-ubyte").open("wb") as file:
+            file.write(header)
+            for block, start in enumerate(range(0, num_images, len(digits))):
+                count = min(len(digits), num_images - start)
+                shift = (block % 11 - 5, block // 11 % 11 - 5)
+                moved = np.roll(digits.images[:count], shift, axis=(1, 2))
+                labels = digits.labels[:count].astype(np.uint8)
+                file.write(moved.data if name == "images-idx3" else labels.data)
+
+
+def network(batch_size: int) -> dict[str, float]:
+    """Inference by the dygraph network in evaluation mode."""
+    paddle.seed(0)
+    lenet = build_model("lenet_builtin")
+    return _time_inference(lambda batch: compute_logits(lenet, batch), batch_size)
+
+
+def inference(batch_size: int, onednn: bool = False) -> dict[str, float]:
+    """Paddle Inference without oneDNN."""
+    images = load_dataset("mnist", "test").take(slice(0, 256))
+    with tempfile.TemporaryDirectory() as folder:
+        export_inference(build_model("lenet_builtin"), Path(folder) / "inference", images, 28, {})
+        engine = load_engine(Path(folder) / "inference", onednn=onednn)
+        return _time_inference(lambda batch: run_engine(engine, batch), batch_size)
+
+
+def inference_onednn(batch_size: int) -> dict[str, float]:
+    """Paddle Inference with oneDNN."""
+    return inference(batch_size, onednn=True)
+
+
+def _time_inference(infer: Callable[[np.ndarray], Any], batch_size: int) -> dict[str, float]:
+    """p50 and p99 of a call in milliseconds, and images a second."""
+    images = next(batches(batch_size))[0]
+    times = []
+    for _ in range(WARMUP + 400):
+        started = time.perf_counter()
+        infer(images)
+        times.append((time.perf_counter() - started) * 1000)
+    p50, p99 = np.percentile(times[WARMUP:], (50, 99))
+    return {
+        "p50_ms": p50,
+        "p99_ms": p99,
+        "images_per_s": batch_size / np.mean(times[WARMUP:]) * 1000,
+    }
+
+
+def evaluation(batch_size: int) -> dict[str, float]:
+    """Evaluating the 10,000 test images, all figures included."""
+    lenet, test_set = build_model("lenet_builtin"), load_dataset("mnist", "test")
+    evaluate(lenet, test_set, batch_size=batch_size)
+    started = time.perf_counter()
+    evaluate(lenet, test_set, batch_size=batch_size)
+    return {"seconds": time.perf_counter() - started}
+
+
+def load(batch_size: int, dataset: str = "mnist", data_dir: str | None = None) -> dict[str, float]:
+    """Reading MNIST and preparing each training image once, in batches; the peak memory of the
+    process, Paddle included."""
+    started = time.perf_counter()
+    train_set, _, _ = load_splits(dataset, ("train", "val", "test"), data_dir)
+    read = time.perf_counter() - started
+    for _ in BatchLoader(train_set, batch_size, shuffle=True):
+        pass
+    prepared = time.perf_counter() - started - read
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"images": len(train_set), "read_s": read, "prepare_s": prepared, "peak_mb": peak}
+
+
+def load_fashion(batch_size: int) -> dict[str, float]:
+    """The same for Fashion-MNIST, where it lies on the disk."""
+    return load(batch_size, "fashion_mnist")
+
+
+def load_npz(batch_size: int) -> dict[str, float]:
+    """The same for MNIST in a .npz file."""
+    with tempfile.TemporaryDirectory() as folder:
+        arrays = {}
+        for part in ("train", "test"):
+            digits = load_dataset("mnist", part, val_size=0)
+            arrays[f"x_{part}"], arrays[f"y_{part}"] = digits.images, digits.labels
+        np.savez_compressed(Path(folder) / "mnist.npz", **arrays)
+        return load(batch_size, "npz", f"{folder}/mnist.npz")
+
+
+def load_folder(batch_size: int) -> dict[str, float]:
+    """The same for 2,000 PNG pictures of 112 x 112 in folders."""
+    digits = load_dataset("mnist", "test")
+    with tempfile.TemporaryDirectory() as folder:
+        for i in range(2000):
+            picture = Image.fromarray(np.kron(digits.images[i], np.ones((4, 4), np.uint8)))
+            place = Path(folder) / digits.classes[digits.labels[i]]
+            place.mkdir(exist_ok=True)
+            picture.save(place / f"{i}.png")
+        return load(batch_size, "folder", folder)
