@@ -113,7 +113,7 @@ def compare_runs(paths: Iterable[str | Path]) -> list[dict[str, Any]]:
     for path in map(Path, paths):
         try:
             found.append((read_config(path), _read_results(path)))
-        except (InputError, NotADirectoryError) as error:
+        except InputError as error:
             _log.warning("%s; it is passed over", error)
     if not found:
         raise InputError("no run among those folders; expected some output/<run>")

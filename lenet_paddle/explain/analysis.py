@@ -106,7 +106,8 @@ def analyse(network: nn.Layer, shape: tuple[int, ...]) -> list[LayerRow]:
     try:
         images = paddle.zeros([1, *shape])
         images.stop_gradient = False  # so that Paddle records what comes from what
-        tracer.begin(images * 1)
+        with paddle.enable_grad():
+            tracer.begin(images * 1)
     finally:
         tracer.remove_hooks()
         if was_training:
@@ -142,7 +143,7 @@ class _Tracer:
         self.called: set[int] = set()
         self.hooks: list[Any] = []
         for name, layer in network.named_sublayers(include_self=True):
-            if not layer.sublayers():
+            if not layer.sublayers() and not isinstance(layer, nn.Identity):
                 self._watch(name or "network", layer)
 
     def _watch(self, name: str, layer: nn.Layer) -> None:

@@ -22,7 +22,7 @@ _ADAPTIVE = tuple(
     getattr(nn, f"Adaptive{kind}Pool{dims}D") for kind in ("Avg", "Max") for dims in (1, 2, 3)
 )
 _BATCH_NORMS = (nn.BatchNorm, nn.BatchNorm1D, nn.BatchNorm2D, nn.BatchNorm3D, nn.SyncBatchNorm)
-_FREE = (nn.Flatten, nn.Identity, nn.Dropout, nn.Dropout2D)  # no arithmetic when in use
+_FREE = (nn.Flatten, nn.Dropout, nn.Dropout2D)  # no arithmetic when in use
 
 
 def has_weights(layer: nn.Layer) -> bool:
