@@ -125,7 +125,7 @@ def totals(rows: list[LayerRow]) -> dict[str, Any]:
         "macs": sum(row.macs for row in rows),
         "flops": sum(row.flops for row in rows),
         "depth": max(row.depth for row in rows),
-        "field": max((row.field for row in maps or rows), key=math.prod),
+        "field": tuple(np.max([row.field for row in maps or rows], axis=0).tolist()),
         "activation_bytes": sum(row.memory for row in rows),
         "weight_bytes": 4 * sum(row.parameters + row.not_trained for row in rows),
         "unknown_kinds": sorted({row.kind for row in rows if not row.is_counted}),
