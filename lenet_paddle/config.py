@@ -12,6 +12,18 @@ from types import UnionType
 from typing import Any, Literal
 
 ModelName = Literal["lenet5", "lenet_sequential", "lenet_subclass", "lenet_builtin", "mlp"]
+VISION_PREFIX = "vision:"
+VISION_NAMES = (  # the classifiers of paddle.vision.models, in its order
+    *("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"),
+    *("resnext50_32x4d", "resnext50_64x4d", "resnext101_32x4d", "resnext101_64x4d"),
+    *("resnext152_32x4d", "resnext152_64x4d", "wide_resnet50_2", "wide_resnet101_2"),
+    *("vgg11", "vgg13", "vgg16", "vgg19"),
+    *("mobilenet_v1", "mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large"),
+    *("densenet121", "densenet161", "densenet169", "densenet201", "densenet264"),
+    *("alexnet", "inception_v3", "squeezenet1_0", "squeezenet1_1", "googlenet"),
+    *("shufflenet_v2_x0_25", "shufflenet_v2_x0_33", "shufflenet_v2_x0_5", "shufflenet_v2_x1_0"),
+    *("shufflenet_v2_x1_5", "shufflenet_v2_x2_0", "shufflenet_v2_swish"),
+)
 DatasetName = Literal["mnist", "fashion_mnist", "folder", "npz"]
 Preprocess = Literal["digit", "resize"]
 Device = Literal["auto", "cpu", "gpu"]
@@ -22,6 +34,25 @@ _INVOCATION = ("config", "output_dir", "name", "overwrite", "resume")
 
 class InputError(ValueError):
     """Bad input from outside: its one-line text says what came, what was expected, how to mend."""
+
+
+MODEL_CHOICES = (
+    f"one of {', '.join(typing.get_args(ModelName))}, or {VISION_PREFIX}NAME with NAME one of "
+    f"{', '.join(VISION_NAMES)}"
+)
+
+
+def is_model(name: str) -> bool:
+    """Whether `name` is one of the networks or `vision:<name>`; tells without Paddle."""
+    if name.startswith(VISION_PREFIX):
+        return name.removeprefix(VISION_PREFIX) in VISION_NAMES
+    return name in typing.get_args(ModelName)
+
+
+def check_model(name: str) -> None:
+    """Raise `InputError` that lists the valid names unless `name` is a network."""
+    if not is_model(name):
+        raise InputError(f"model {name!r} is unknown; expected {MODEL_CHOICES}")
 
 
 class RunStopped(RuntimeError):
@@ -36,8 +67,9 @@ class RunStopped(RuntimeError):
 class TrainConfig:
     """Settings of `tools/train.py`. Raises `InputError` when a value has a wrong type or range."""
 
-    model: ModelName = "lenet_builtin"
-    """The network (see "The models" in the README)."""
+    model: ModelName | str = "lenet_builtin"
+    """The network (see "The models" in the README); vision:NAME, such as vision:resnet18, takes
+    any classifier of paddle.vision.models."""
     dataset: DatasetName = "mnist"
     """The data: mnist is embedded; folder and npz are your own, named by --data-dir."""
     data_dir: str | None = None
@@ -143,6 +175,7 @@ class TrainConfig:
 _COUNT = (lambda v: v >= 1, "a whole number of 1 or more")
 _NATURAL = (lambda v: v >= 0, "a whole number of 0 or more")
 _RANGES: dict[str, tuple[Any, str]] = {
+    "model": (is_model, MODEL_CHOICES),
     "val_size": _NATURAL,
     "test_size": _COUNT,
     "limit": _COUNT,

@@ -18,7 +18,7 @@ import paddle
 import yaml
 
 from lenet_paddle import runtime
-from lenet_paddle.config import DatasetName, Device, InputError, TrainConfig
+from lenet_paddle.config import VISION_PREFIX, DatasetName, Device, InputError, TrainConfig
 from lenet_paddle.data import load_data, load_test_set
 from lenet_paddle.data.imageset import ImageSet
 from lenet_paddle.deploy.export import export_inference
@@ -112,7 +112,7 @@ def _announce(
     run_dir: Path,
 ) -> None:
     num_train, num_val, num_test = (f"{len(image_set):,}" for image_set in splits)
-    num_parameters = sum(p.size for p in network.parameters())
+    num_parameters = sum(p.size for p in network.parameters() if not p.stop_gradient)
     _log.info(
         f"{config.model} ({num_parameters:,} parameters) on {config.dataset}: {num_train} train, "
         f"{num_val if config.val_size else 0} val, {num_test} test images; run {run_dir}"
@@ -202,7 +202,8 @@ def _publish(temporary: Path, config: TrainConfig) -> Path:
             f"{run_dir} exists; choose another --name, --overwrite it, or --resume {run_dir}"
         )
     for number in range(1, 10_000):
-        run_dir = root / f"{config.model}-{config.dataset}-{number:03d}"
+        model = config.model.removeprefix(VISION_PREFIX)  # no colon in the name of a folder
+        run_dir = root / f"{model}-{config.dataset}-{number:03d}"
         if _rename_new(temporary, run_dir):
             return run_dir
     raise InputError(f"{root}: has 9,999 runs of that name; give another with --name")

@@ -25,6 +25,7 @@ def prepare_environment(cpuinfo: Path = Path("/proc/cpuinfo")) -> None:
     LENET_PADDLE_BLAS_DISPATCH=off leaves it alone, and a value set by the user wins.
     """
     warnings.filterwarnings("ignore", message="No ccache found")  # no C++ is compiled here
+    warnings.filterwarnings("ignore", message="When training, we now always track global mean")
     if "paddle" in sys.modules or os.environ.get(BLAS_SWITCH, "").lower() == "off":
         return
     cpu_type = mkl_cpu_type(_read_cpuinfo(cpuinfo))

@@ -1,4 +1,5 @@
-"""Room 2: batch -> logits. `MODELS` maps a name to its builder and the input's side in pixels."""
+"""Room 2: batch -> logits. `MODELS` maps a name to its builder and the input's side in pixels;
+`vision:<name>` is a network of `paddle.vision.models` beside them."""
 
 from __future__ import annotations
 
@@ -6,8 +7,10 @@ from collections.abc import Callable
 
 from paddle import nn
 
-from lenet_paddle.config import InputError
+from lenet_paddle.config import VISION_PREFIX, InputError, check_model
+from lenet_paddle.data.preprocess import SIZE
 from lenet_paddle.models.lenet import LeNet, lenet5, lenet_builtin, lenet_sequential, mlp
+from lenet_paddle.models.zoo import VisionModel
 
 MODELS: dict[str, tuple[Callable[[int], nn.Layer], int]] = {
     "lenet5": (lenet5, 32),
@@ -21,13 +24,15 @@ MODELS: dict[str, tuple[Callable[[int], nn.Layer], int]] = {
 def build_model(name: str, num_classes: int = 10) -> nn.Layer:
     """Build the network `name`, freshly initialised. Raises `InputError` for an unknown name
     and for fewer than one class."""
-    if name not in MODELS:
-        raise InputError(f"model {name!r} is unknown; expected one of {', '.join(MODELS)}")
+    check_model(name)
     if num_classes < 1:
         raise InputError(f"num_classes is {num_classes}; expected a whole number of 1 or more")
+    if name.startswith(VISION_PREFIX):
+        return VisionModel(name.removeprefix(VISION_PREFIX), num_classes)
     return MODELS[name][0](num_classes)
 
 
 def input_size(name: str) -> int:
-    """The side in pixels of the square pictures that the network `name` takes."""
-    return MODELS[name][1]
+    """The side in pixels of the square pictures that the network `name` takes; those of
+    `vision:` enlarge a picture themselves where they must."""
+    return SIZE if name.startswith(VISION_PREFIX) else MODELS[name][1]

@@ -254,6 +254,8 @@ def take_optimizer_state(
         state[key if owner is None else renamed[owner] + key[len(owner) :]] = value
     suffix = _OPTIMIZER_STATE[optimizer]
     for parameter in network.parameters():
+        if parameter.stop_gradient:  # running statistics of a batch norm: not trained
+            continue
         kept = state.get(parameter.name + suffix)
         if kept is None or list(kept.shape) != list(parameter.shape):
             raise InputError(f"{pdopt}: not the state of {optimizer} for this network")

@@ -1,0 +1,173 @@
+"""Networks, or trained runs, side by side: one record each, for a table."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from paddle import nn
+
+from lenet_paddle.config import InputError, TrainConfig
+from lenet_paddle.data.preprocess import normalise
+from lenet_paddle.deploy.predictor import read_config
+from lenet_paddle.evaluation.evaluate import compute_logits
+from lenet_paddle.explain.analysis import DEFINITIONS, analyse_model, totals
+from lenet_paddle.explain.tables import Format, show_count, show_field
+from lenet_paddle.models import build_model, input_size
+from lenet_paddle.models.layers import fast_layers
+from lenet_paddle.training.checkpoint import newest_checkpoint
+
+_log = logging.getLogger(__name__)
+
+MODEL_TITLES: dict[str, tuple[str, Format]] = {
+    "parameters": ("parameters", show_count),
+    "macs": ("MACs", show_count),
+    "flops": ("FLOPs", show_count),
+    "field": ("field", show_field),
+    "activation_bytes": ("activations B", show_count),
+    "weights_mb": ("weights MB", "{:.2f}".format),
+    "ms_per_image": ("ms/image", "{:.2f}".format),
+}
+MODEL_NOTES = {
+    **{word: DEFINITIONS[word] for word in ("parameters", "MACs", "FLOPs")},
+    "depth": "layers with weights on the longest way through the network",
+    "field": "receptive field of the last map, in pixels of the picture",
+    "activations B": "bytes of all layers' outputs, float32, for one picture",
+    "weights MB": "10^6 bytes, float32, with a batch norm's running statistics",
+    "ms/image": "measured here: one picture forward, batch 1, median",
+}
+RUN_TITLES: dict[str, tuple[str, Format]] = {
+    **{
+        key: (key.replace("_", " "), "{:.4f}".format)
+        for key in ("test_accuracy", "test_loss", "val_accuracy", "val_loss")
+    },
+    "epochs_trained": ("epochs trained", show_count),
+    "best_epoch": ("best epoch", show_count),
+    "seconds": ("seconds", "{:,.1f}".format),
+    "images_per_second": ("images/s", "{:,.0f}".format),
+}
+RUN_NOTES = {
+    "settings": "the model, and those that differ between the runs",
+    "test": "metrics.json, by the run's best checkpoint when nothing else was evaluated since",
+    "val": "of the best epoch",
+    "seconds": "spent in training, with the evaluation after each epoch",
+    "images/s": "training images an epoch (its batches times their size) times epochs / seconds",
+}
+
+
+def compare_models(
+    names: Iterable[str], num_classes: int = 10, size: int | None = None
+) -> list[dict[str, Any]]:
+    """A record for each network: its size, its work, and the time of one picture forward.
+
+    Raises `InputError` for an unknown network and for a `size` that one cannot take.
+    """
+    records = []
+    for name in names:
+        sums = totals(analyse_model(name, num_classes, size))
+        side = size or input_size(name)
+        records.append(
+            {
+                "model": name,
+                "input": f"{side}x{side}",
+                "parameters": sums["parameters"],
+                "macs": sums["macs"],
+                "flops": sums["flops"],
+                "depth": sums["depth"],
+                "field": sums["field"],
+                "activation_bytes": sums["activation_bytes"],
+                "weights_mb": sums["weight_bytes"] / 1e6,
+                "ms_per_image": 1000 * time_forward(build_model(name, num_classes), side),
+            }
+        )
+    return records
+
+
+def time_forward(network: nn.Layer, size: int, seconds: float = 1.0) -> float:
+    """Median seconds of one picture of `size` x `size` through `network`, as evaluation runs it:
+    over as many calls as fit into `seconds`, but 5 to 200, after 3 that do not count."""
+    rng = np.random.default_rng(0)
+    batch = normalise(rng.integers(0, 256, (1, size, size)).astype(np.uint8), size)
+    taken: list[float] = []
+    with fast_layers(network):
+        for _ in range(3):
+            compute_logits(network, batch)
+        while len(taken) < 5 or (sum(taken) < seconds and len(taken) < 200):
+            start = time.perf_counter()
+            compute_logits(network, batch)
+            taken.append(time.perf_counter() - start)
+    return float(np.median(taken))
+
+
+def compare_runs(paths: Iterable[str | Path]) -> list[dict[str, Any]]:
+    """A record for each run among `paths`: the settings that differ, its figures, its speed.
+
+    What is no run is passed over with a word. Raises `InputError` when no run is left.
+    """
+    found: list[tuple[TrainConfig, dict[str, Any]]] = []
+    for path in map(Path, paths):
+        try:
+            found.append((read_config(path), _read_results(path)))
+        except InputError as error:
+            _log.warning("%s; it is passed over", error)
+    if not found:
+        raise InputError("no run among those folders; expected some output/<run>")
+    settings = [config.to_dict() for config, _ in found]
+    shown = ["model"] + [
+        key for key in settings[0] if key != "model" and len({str(s[key]) for s in settings}) > 1
+    ]
+    return [
+        {
+            "run": results["run"],
+            **{key: one[key] for key in shown},
+            **speed(config, results.pop("step"), results),
+        }
+        for one, (config, results) in zip(settings, found, strict=True)
+    ]
+
+
+def speed(config: TrainConfig, step: int, results: dict[str, Any]) -> dict[str, Any]:
+    """`results` with the images a second; `limit` bounds what `step` batches can have held."""
+    epochs, seconds = results["epochs_trained"], results["seconds"]
+    num_images = min(step * config.batch_size, epochs * (config.limit or step * config.batch_size))
+    return {**results, "images_per_second": num_images / seconds if seconds else None}
+
+
+def _read_results(run_dir: Path) -> dict[str, Any]:
+    """What a run came to; None where it has not come so far."""
+    metrics = _read_metrics(run_dir / "metrics.json")
+    newest = newest_checkpoint(run_dir / "checkpoints")
+    results: dict[str, Any] = {
+        "run": str(run_dir),
+        "test_accuracy": metrics.get("accuracy"),
+        "test_loss": metrics.get("loss"),
+        **dict.fromkeys(("val_accuracy", "val_loss", "best_epoch", "seconds")),
+        "epochs_trained": 0,
+        "step": 0,
+    }
+    if newest is not None:
+        state = newest[1]
+        best = state.history[state.best_epoch - 1]
+        results |= {key: best.get(key) for key in ("val_accuracy", "val_loss")}
+        results |= {"epochs_trained": state.epoch, "best_epoch": state.best_epoch}
+        results |= {"seconds": state.seconds, "step": state.step}
+    return results
+
+
+def _read_metrics(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        metrics = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        metrics = None
+    if not isinstance(metrics, dict) or not all(
+        isinstance(metrics.get(key), (int, float)) for key in ("accuracy", "loss")
+    ):
+        raise InputError(f"{path}: not the figures of an evaluation; run tools/evaluate.py")
+    return metrics

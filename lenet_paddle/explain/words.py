@@ -1,0 +1,37 @@
+"""The words in figures, in English or Chinese.
+
+Plots write `say("receptive field of {layer}", layer=name)`: the English template is the key of
+`ZH`. `language("zh")` chooses Chinese for a while.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+from collections.abc import Iterator
+from typing import Any
+
+_language = contextvars.ContextVar("language", default="en")
+
+ZH: dict[str, str] = {
+    "epoch": "轮次",
+    "loss": "损失",
+    "accuracy": "准确率",
+}
+
+
+def say(template: str, **values: Any) -> str:
+    """`template` in the chosen language, its `{names}` filled in."""
+    if _language.get() == "zh":
+        template = ZH[template]
+    return template.format(**values)
+
+
+@contextlib.contextmanager
+def language(name: str) -> Iterator[None]:
+    """Figures made while the block runs are titled in `name`: "en" or "zh"."""
+    token = _language.set(name)
+    try:
+        yield
+    finally:
+        _language.reset(token)

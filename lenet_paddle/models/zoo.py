@@ -1,0 +1,56 @@
+"""The classifiers of `paddle.vision.models` on our small grey pictures: `vision:resnet18` ...
+
+Nothing is downloaded: they start from fresh weights.
+"""
+
+from __future__ import annotations
+
+import paddle
+from paddle import nn
+
+# family -> the smallest side of a picture that it takes, by experiment: with a pixel less a
+# pooling window (alexnet: the first linear layer, made for 6x6 maps) no longer fits. Paddle raises
+# no error for such a window but invents a map of 1x1. Families not named here take any picture.
+SMALLEST_SIDE = {
+    "densenet": 29,
+    "squeezenet1_1": 29,
+    "vgg": 32,
+    "squeezenet1_0": 35,
+    "googlenet": 61,
+    "inception_v3": 75,
+    "alexnet": 223,
+}
+_AUXILIARY = tuple(
+    f"_{part}{i}" for i in (1, 2) for part in ("pool_o", "conv_o", "fc_o", "drop_o", "out")
+)
+
+
+def smallest_side(name: str) -> int:
+    """The side in pixels below which a picture is enlarged for `paddle.vision.models.<name>`."""
+    return next((side for family, side in SMALLEST_SIDE.items() if name.startswith(family)), 1)
+
+
+class VisionModel(nn.Layer):
+    """`paddle.vision.models.<name>` for pictures of one channel.
+
+    The grey channel is given three times instead of changing the first convolution, so the
+    network stays the published one, with its parameter counts and names, whatever the family;
+    this is the same as a first convolution whose kernels are summed over the colours. Pictures
+    below the network's smallest side are enlarged to it (bilinear).
+    """
+
+    def __init__(self, name: str, num_classes: int = 10) -> None:
+        super().__init__()
+        self.smallest = smallest_side(name)
+        self.enlarge = nn.Upsample(size=[self.smallest, self.smallest], mode="bilinear")
+        self.network = getattr(paddle.vision.models, name)(num_classes=num_classes)
+        if name == "googlenet":  # the heads that help its training are made for 224x224 alone
+            for part in _AUXILIARY:
+                setattr(self.network, part, nn.Identity())
+
+    def forward(self, images: paddle.Tensor) -> paddle.Tensor:
+        """float32 (B, 1, S, S) in [-1, 1] -> logits float32 (B, num_classes)."""
+        if images.shape[-1] < self.smallest:
+            images = self.enlarge(images)
+        logits = self.network(images.expand([-1, 3, -1, -1]))
+        return logits[0] if isinstance(logits, (tuple, list)) else logits
