@@ -20,9 +20,9 @@ from lenet_paddle.explain.words import say
 MOST_SHEETS = 8  # maps drawn of a stack
 # Lengths are in pixels of the input picture.
 SHIFT = 0.9  # from one sheet of a stack to the next
-BAR = 2.2  # width of a vector
-GAP, LEAST_WIDTH = 7.5, 150.0  # between stages; of the whole
-MARGIN, HEAD, FOOT = 4.0, 12.0, 17.0  # beside, above (title, shapes), below (layers, parameters)
+BAR = 3.0  # width of a vector
+GAP, LEAST_WIDTH = 9.0, 160.0  # between stages; of the whole
+MARGIN, HEAD, FOOT = 4.0, 17.0, 19.0  # beside, above (title, shapes), below (layers, parameters)
 
 
 @dataclass
@@ -130,7 +130,10 @@ def plot_architecture(
     _name_classes(axes, stages[-1], lefts[-1], classes)
     total = sum(stage.parameters for stage in stages)
     text = say("{title}: {total:,} parameters", title=title, total=total)
-    axes.text((right - MARGIN) / 2, half + HEAD - 4, text, fontsize=13, ha="center", va="center")
+    middle, top = (right - MARGIN) / 2, half + HEAD
+    axes.text(middle, top - 4, text, fontsize=13, ha="center", va="center")
+    legend = say("what each layer makes of the picture: blue below 0, red above; orange: what one unit sees")
+    axes.text(middle, top - 8.5, legend, fontsize=9, ha="center", va="center", color="#444444")
     return figure
 
 
@@ -184,8 +187,8 @@ def _connect(axes: Axes, before: Stage, left_before: float, stage: Stage, left: 
         axes.add_patch(Polygon(corners, color="#e8e8e8", linewidth=0, zorder=0))
         return
     side = stage.kernel
-    x = left_before + 0.62 * before.values.shape[2] - side / 2
-    y = bottom + 0.3 * before.side - side / 2
+    x = left_before + min(0.62 * before.side, before.side - side)
+    y = bottom + min(0.25 * before.side, before.side - side)
     target = (left + 0.5, -stage.side / 2 * 0.2)
     if stage.is_spatial:
         target = (left + 0.3 * stage.values.shape[2], -stage.height / 2 + 0.3 * stage.side)

@@ -131,45 +131,83 @@ def _covered(image: np.ndarray, patch: int) -> list[np.ndarray]:
     return pictures
 
 
+def explain(
+    network: nn.Layer, batch: np.ndarray, labels: np.ndarray, layer: str | None
+) -> list[tuple[str, np.ndarray, list[str]]]:
+    """All methods: (name, maps, a note for each picture). Without a `layer` no Grad-CAM."""
+    slopes = compute_slopes(network, batch, labels)
+    integrated = integrated_gradients(network, batch, labels)
+    gains = _logit_gains(network, batch, labels)
+    hidden = occlude(network, batch, labels)
+    methods = [
+        (
+            say("gradient"),
+            slopes,
+            [say("steepest {value:.2f}", value=np.abs(each).max()) for each in slopes],
+        ),
+        (
+            say("integrated gradients"),
+            integrated,
+            [
+                say("sum {sum:.2f}, logit gain {gain:.2f}", sum=each.sum(), gain=gain)
+                for each, gain in zip(integrated, gains, strict=True)
+            ],
+        ),
+        (
+            say("occlusion by 5x5"),
+            hidden,
+            [say("logit falls by up to {value:.1f}", value=each.max()) for each in hidden],
+        ),
+    ]
+    if layer is not None:
+        maps = grad_cam(network, batch, labels, layer)
+        notes = [say("up to {value:.1f}", value=each.max()) for each in maps]
+        methods.insert(2, (say("Grad-CAM at {layer}", layer=layer), maps, notes))
+    return methods
+
+
+@paddle.no_grad()
+def _logit_gains(network: nn.Layer, batch: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Each picture's logit less that of a black picture, which integrated gradients sum to."""
+    black = np.full_like(batch[:1], BACKGROUND)
+    logits = network(paddle.to_tensor(np.concatenate([batch, black]))).numpy()
+    return logits[np.arange(len(batch)), labels] - logits[-1, labels]
+
+
 @styled
 def plot_saliency(
     pictures: np.ndarray,
     captions: Sequence[str],
-    maps: Sequence[tuple[str, np.ndarray]],
-    notes: Sequence[Sequence[str]] | None = None,
+    methods: Sequence[tuple[str, np.ndarray, Sequence[str]]],
     title: str = "",
 ) -> Figure:
-    """A row for each picture: itself, then each map of it under its method's name.
+    """A row for each picture: itself, then each method's map of it.
 
-    pictures: normalised float32 (B, S, S); maps: (title, (B, h, w)) each. A map with negative
-    values is drawn red for, blue against, white at 0; one without lies over the picture. Every
-    map has its own scale. notes: a line under each map of each row, [row][map].
+    pictures: normalised float32 (B, S, S); methods: (name, maps (B, h, w), notes), as `explain`
+    gives them. A map with negative values is drawn red for, blue against, white at 0; one
+    without lies over the picture. Every map has its own scale.
     """
-    num_rows, num_cols = len(pictures), len(maps) + 1
+    num_rows, num_cols = len(pictures), len(methods) + 1
     figure = Figure(figsize=(10, num_rows * (9.6 / num_cols + 0.3) + 0.8), layout="constrained")
     grid = figure.subplots(num_rows, num_cols, squeeze=False)
     for row, (axes_row, picture, caption) in enumerate(zip(grid, pictures, captions, strict=True)):
-        _show_grey(axes_row[0], picture)
-        axes_row[0].set_ylabel(caption, fontsize=9)
-        for col, (axes, (_, values)) in enumerate(zip(axes_row[1:], maps, strict=True)):
-            _show_map(axes, picture, values[row])
-            axes.set_xlabel(notes[row][col] if notes else "", fontsize=8)
-    for axes, (name, _) in zip(grid[0, 1:], maps, strict=True):
+        axes_row[0].imshow(picture, cmap="gray", vmin=-1, vmax=1)
+        axes_row[0].set(xticks=[], yticks=[])
+        axes_row[0].set_xlabel(caption, fontsize=9)
+        for axes, (_, maps, notes) in zip(axes_row[1:], methods, strict=True):
+            _show_map(axes, picture, maps[row])
+            axes.set_xlabel(notes[row], fontsize=8.5)
+    for axes, (name, *_) in zip(grid[0, 1:], methods, strict=True):
         axes.set_title(name, fontsize=9)
     grid[0, 0].set_title(say("what the network sees"), fontsize=9)
     figure.suptitle(title, fontsize=12)
     return figure
 
 
-def _show_grey(axes: Axes, picture: np.ndarray) -> None:
-    axes.imshow(picture, cmap="gray", vmin=-1, vmax=1)
-    axes.set(xticks=[], yticks=[])
-
-
 def _show_map(axes: Axes, picture: np.ndarray, values: np.ndarray) -> None:
     side = picture.shape[0]
-    if values.min() < 0:
-        limit = np.abs(values).max()
+    if values.min() < 0 or values.shape == picture.shape:
+        limit = np.abs(values).max() or 1.0
         axes.imshow(values, cmap="RdBu_r", vmin=-limit, vmax=limit)
         axes.contour(picture, levels=[0], colors="black", linewidths=0.5, alpha=0.6)
     else:

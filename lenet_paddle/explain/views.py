@@ -1,4 +1,4 @@
-"""Inside a network: its kernels, its feature maps, and the classic detectors beside them.
+"""Inside a network: its kernels and its feature maps.
 
 Kernels and maps are drawn on one scale a layer, blue below 0, white at 0, red above.
 """
@@ -6,20 +6,19 @@ Kernels and maps are drawn on one scale a layer, blue below 0, white at 0, red a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
-from matplotlib.patches import Circle
 
-from lenet_paddle.config import InputError
-from lenet_paddle.explain.figures import BLUE, ORANGE, styled
+from lenet_paddle.explain.figures import styled
 from lenet_paddle.explain.words import say
 
+Item = TypeVar("Item")
 MOST_KERNELS, MOST_MAPS, MOST_LAYERS = 32, 16, 16
 """What one figure has room for; of more, the first are drawn (of layers, an even choice)."""
-ENLARGED = 8  # times, for the detectors, which are made for larger pictures than digits
 
 
 GAP = 2  # pixels between tiles in a mosaic, whose tiles are enlarged so that it looks thin
@@ -159,11 +158,11 @@ def _sheet_height(sheet: np.ndarray) -> float:
     return float(np.clip(7.8 * height / width, 0.6, 1.5)) if height > 1 else 0.6
 
 
-def spread(names: Sequence[str], most: int) -> list[str]:
-    """All names, or an even choice of `most` of them with the first and the last."""
-    if len(names) <= most:
-        return list(names)
-    return [names[i] for i in np.linspace(0, len(names) - 1, most).round().astype(int)]
+def spread(items: Sequence[Item], most: int) -> list[Item]:
+    """All items, or an even choice of `most` of them with the first and the last."""
+    if len(items) <= most:
+        return list(items)
+    return [items[i] for i in np.linspace(0, len(items) - 1, most).round().astype(int)]
 
 
 @styled
