@@ -305,7 +305,9 @@ def draw_saliency(settings: Settings) -> dict[str, Figure]:
     if layer is None:
         _log.info("%s has no convolution: Grad-CAM cannot be drawn", subject.config.model)
     methods = attribution.explain(network, batch, answers, layer)
-    title = say("{run}: pixels that speak for the answer (red), against it (blue)", run=subject.name)
+    title = say(
+        "{run}: pixels that speak for the answer (red), against it (blue)", run=subject.name
+    )
     return {"saliency": attribution.plot_saliency(batch[:, 0], captions, methods, title)}
 
 
@@ -319,7 +321,7 @@ def draw_embedding(settings: Settings) -> dict[str, Figure]:
     subject = load_subject(settings)
     test_set = load_test_set(subject.config, subject.classes)
     [train_set] = load_data(subject.config, "train")
-    train_set = train_set.take(slice(0, SVM_IMAGES))
+    trained_on, train_set = len(train_set), train_set.take(slice(0, SVM_IMAGES))
     train, test = _last_features(subject, train_set), _last_features(subject, test_set)
     shown = slice(0, POINTS_SHOWN)
     plane, shares = embedding.project_pca(test[shown])
@@ -330,8 +332,10 @@ def draw_embedding(settings: Settings) -> dict[str, Figure]:
     answers = predict_logits(subject.network, test_set, subject.side).argmax(axis=1)
     by_svm = embedding.svm_accuracy((train, train_set.labels), (test, test_set.labels))
     accuracies = {
-        say("the network's own last layer"): float(np.mean(answers == test_set.labels)),
-        say("SVM on {n:,} training images", n=len(train_set)): by_svm,
+        say("own last layer, {n:,} training images", n=trained_on): float(
+            np.mean(answers == test_set.labels)
+        ),
+        say("SVM, {n:,} training images", n=len(train_set)): by_svm,
     }
     title = say(
         "{run}: the {n} features before the last layer, {count:,} test images",
@@ -362,9 +366,7 @@ def draw_architecture(settings: Settings) -> dict[str, Figure]:
     if settings.run:
         subject = load_subject(settings)
         picture = subject.normalise(choose_pictures(settings, subject, 1).images[:1])
-        figure = plot_architecture(
-            subject.network, picture, subject.config.model, subject.classes
-        )
+        figure = plot_architecture(subject.network, picture, subject.config.model, subject.classes)
         return {"architecture": figure}
     images = load_dataset("mnist", "test").images[:1]
     return {

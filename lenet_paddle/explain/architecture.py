@@ -120,9 +120,7 @@ def plot_architecture(
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(-MARGIN, right), ylim=(-half - FOOT, half + HEAD), aspect="equal")
     axes.axis("off")
-    for before, stage, left_before, left in zip(
-        stages, stages[1:], lefts, lefts[1:], strict=False
-    ):
+    for before, stage, left_before, left in zip(stages, stages[1:], lefts, lefts[1:], strict=False):
         _connect(axes, before, left_before, stage, left)
     for stage, left in zip(stages, lefts, strict=True):
         _draw_stage(axes, stage, left)
@@ -132,7 +130,9 @@ def plot_architecture(
     text = say("{title}: {total:,} parameters", title=title, total=total)
     middle, top = (right - MARGIN) / 2, half + HEAD
     axes.text(middle, top - 4, text, fontsize=13, ha="center", va="center")
-    legend = say("what each layer makes of the picture: blue below 0, red above; orange: what one unit sees")
+    legend = say(
+        "what each layer makes of the picture: blue below 0, red above; orange: what one unit sees"
+    )
     axes.text(middle, top - 8.5, legend, fontsize=9, ha="center", va="center", color="#444444")
     return figure
 
@@ -145,7 +145,9 @@ def _label(axes: Axes, stage: Stage, middle: float, half: float) -> None:
         number = f"{stage.parameters:,}"
         axes.text(middle, -half - FOOT + 3, number, fontsize=10, color=BLUE, ha="center")
     elif stage.is_input:
-        axes.text(middle, -half - FOOT + 3, say("parameters:"), fontsize=10, color=BLUE, ha="center")
+        axes.text(
+            middle, -half - FOOT + 3, say("parameters:"), fontsize=10, color=BLUE, ha="center"
+        )
 
 
 def _draw_stage(axes: Axes, stage: Stage, left: float) -> None:
@@ -175,7 +177,7 @@ def _paint(
         aspect="equal",
         zorder=2,
     )
-    edge = {"edgecolor": "#555555", "linewidth": 0.7, "zorder": 2}
+    edge: dict[str, Any] = {"edgecolor": "#555555", "linewidth": 0.7, "zorder": 2}
     axes.add_patch(Rectangle((left, bottom), width, height, fill=False, **edge))
 
 
@@ -183,7 +185,12 @@ def _connect(axes: Axes, before: Stage, left_before: float, stage: Stage, left: 
     """A window on the stage before and its one unit, or a fan where every unit sees all."""
     right, bottom = left_before + before.width, -before.height / 2
     if not (stage.kernel and before.is_spatial):
-        corners = [(right, -bottom), (right, bottom), (left, -stage.side / 2), (left, stage.side / 2)]
+        corners = [
+            (right, -bottom),
+            (right, bottom),
+            (left, -stage.side / 2),
+            (left, stage.side / 2),
+        ]
         axes.add_patch(Polygon(corners, color="#e8e8e8", linewidth=0, zorder=0))
         return
     side = stage.kernel

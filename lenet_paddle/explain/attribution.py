@@ -94,9 +94,7 @@ def cam_layer(network: nn.Layer, side: int) -> str | None:
 
 
 @paddle.no_grad()
-def occlude(
-    network: nn.Layer, batch: np.ndarray, labels: np.ndarray, patch: int = 5
-) -> np.ndarray:
+def occlude(network: nn.Layer, batch: np.ndarray, labels: np.ndarray, patch: int = 5) -> np.ndarray:
     """How far the logit falls when a black square of `patch` pixels, odd, covers each place.
 
     Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks", ECCV 2014 (there
@@ -141,12 +139,12 @@ def explain(
     hidden = occlude(network, batch, labels)
     methods = [
         (
-            say("gradient"),
+            say("gradient\nSimonyan et al. 2013"),
             slopes,
             [say("steepest {value:.2f}", value=np.abs(each).max()) for each in slopes],
         ),
         (
-            say("integrated gradients"),
+            say("integrated gradients\nSundararajan et al. 2017"),
             integrated,
             [
                 say("sum {sum:.2f}, logit gain {gain:.2f}", sum=each.sum(), gain=gain)
@@ -154,15 +152,17 @@ def explain(
             ],
         ),
         (
-            say("occlusion by 5x5"),
+            say("occlusion by 5x5\nZeiler and Fergus 2014"),
             hidden,
             [say("logit falls by up to {value:.1f}", value=each.max()) for each in hidden],
         ),
     ]
     if layer is not None:
         maps = grad_cam(network, batch, labels, layer)
-        notes = [say("up to {value:.1f}", value=each.max()) for each in maps]
-        methods.insert(2, (say("Grad-CAM at {layer}", layer=layer), maps, notes))
+        notes = [say("up to {value:.2g}", value=each.max()) for each in maps]
+        methods.insert(
+            2, (say("Grad-CAM at {layer}\nSelvaraju et al. 2017", layer=layer), maps, notes)
+        )
     return methods
 
 
@@ -185,15 +185,15 @@ def plot_saliency(
 
     pictures: normalised float32 (B, S, S); methods: (name, maps (B, h, w), notes), as `explain`
     gives them. A map with negative values is drawn red for, blue against, white at 0; one
-    without lies over the picture. Every map has its own scale.
+    without goes from dark to bright. Every map has its own scale.
     """
     num_rows, num_cols = len(pictures), len(methods) + 1
-    figure = Figure(figsize=(10, num_rows * (9.6 / num_cols + 0.3) + 0.8), layout="constrained")
+    figure = Figure(figsize=(10, num_rows * (9.6 / num_cols + 0.3) + 0.95), layout="constrained")
     grid = figure.subplots(num_rows, num_cols, squeeze=False)
     for row, (axes_row, picture, caption) in enumerate(zip(grid, pictures, captions, strict=True)):
         axes_row[0].imshow(picture, cmap="gray", vmin=-1, vmax=1)
         axes_row[0].set(xticks=[], yticks=[])
-        axes_row[0].set_xlabel(caption, fontsize=9)
+        axes_row[0].set_xlabel(caption, fontsize=8.5)
         for axes, (_, maps, notes) in zip(axes_row[1:], methods, strict=True):
             _show_map(axes, picture, maps[row])
             axes.set_xlabel(notes[row], fontsize=8.5)
@@ -211,7 +211,8 @@ def _show_map(axes: Axes, picture: np.ndarray, values: np.ndarray) -> None:
         axes.imshow(values, cmap="RdBu_r", vmin=-limit, vmax=limit)
         axes.contour(picture, levels=[0], colors="black", linewidths=0.5, alpha=0.6)
     else:
-        axes.imshow(picture, cmap="gray", vmin=-1, vmax=1)
         place = (-0.5, side - 0.5, side - 0.5, -0.5)
-        axes.imshow(values, cmap="viridis", alpha=0.7, extent=place, interpolation="bilinear")
+        top = float(values.max()) or 1.0
+        axes.imshow(values, vmin=0, vmax=top, extent=place, interpolation="bilinear")
+        axes.contour(picture, levels=[0], colors="white", linewidths=0.8)
     axes.set(xticks=[], yticks=[], xlim=(-0.5, side - 0.5), ylim=(side - 0.5, -0.5))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -62,7 +63,7 @@ def enlarge(picture: np.ndarray) -> np.ndarray:
 def _key_points(picture: np.ndarray) -> np.ndarray:
     from skimage.feature import SIFT
 
-    sift = SIFT()
+    sift: Any = SIFT()
     try:
         sift.detect(picture)
     except RuntimeError:  # it says so when it finds none
@@ -82,7 +83,7 @@ def plot_edges(found: Detections, maps: np.ndarray | None = None, title: str = "
     figure.suptitle(title, fontsize=12)
     left: Figure | SubFigure = figure
     if maps is not None:
-        left, right = figure.subfigures(1, 2, width_ratios=(1, 0.9))
+        left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=(1, 0.9)).ravel()
         _draw_maps(right, maps[:MOST_MAPS])
     (plain, edges), (points, corners) = left.subplots(2, 2)
     for axes in (plain, edges, points, corners):

@@ -107,7 +107,9 @@ def plot_embedding(
     """
     figure = Figure(figsize=(10, 5.6 + 0.35 * len(accuracies)), layout="constrained")
     figure.suptitle(title, fontsize=12)
-    above, below = figure.subfigures(2, 1, height_ratios=(5, 0.6 + 0.35 * len(accuracies)))
+    above, below = figure.subfigures(
+        2, 1, squeeze=False, height_ratios=(5, 0.6 + 0.35 * len(accuracies))
+    ).ravel()
     for axes, (name, points) in zip(
         np.ravel(above.subplots(1, len(places))), places.items(), strict=True
     ):
@@ -117,9 +119,7 @@ def plot_embedding(
     return figure
 
 
-def _scatter(
-    axes: Axes, points: np.ndarray, labels: np.ndarray, classes: Sequence[str]
-) -> None:
+def _scatter(axes: Axes, points: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> None:
     for label in np.unique(labels):
         own = points[labels == label]
         colour = COLOURS[label % len(COLOURS)]
@@ -127,7 +127,8 @@ def _scatter(
     for label in np.unique(labels):
         middle = np.median(points[labels == label], axis=0)
         axes.text(
-            *middle,
+            middle[0],
+            middle[1],
             short(classes[label]),
             fontsize=14 if max(map(len, classes)) <= 2 else 9,
             fontweight="bold",

@@ -126,4 +126,6 @@ def _draw_matrix(
             )
         )
         size = 9 if abs(value) < 100 else 8
-        axes.text(x + 0.5, y + 0.53, f"{value:g}", fontsize=size, ha="center", va="center", zorder=3)
+        axes.text(
+            x + 0.5, y + 0.53, f"{value:g}", fontsize=size, ha="center", va="center", zorder=3
+        )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import paddle
@@ -85,6 +86,10 @@ def _numbers(*shape: int, low: int = 0, high: int = 4, seed: int = 0) -> np.ndar
     return np.random.default_rng(seed).integers(low, high, shape).astype(np.float32)
 
 
+def _array(numbers: list[Any]) -> np.ndarray:
+    return np.array(numbers, np.float32)
+
+
 def _run(compute: Compute, image: np.ndarray, kernel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The output without its batch axis, and which input cells its first number sees.
 
@@ -124,7 +129,7 @@ def _kernel_mask(kernel: np.ndarray) -> np.ndarray:
 def pointwise() -> Operator:
     """1x1: each output channel is a weighted sum of the input channels at the same place."""
     image = _numbers(3, 3, 3, seed=1)
-    kernel = np.float32([[1, 0, 2], [-1, 1, 1]]).reshape(2, 3, 1, 1)
+    kernel = _array([[1, 0, 2], [-1, 1, 1]]).reshape(2, 3, 1, 1)
     output, seen = _run(F.conv2d, image, kernel)
     return Operator(
         say("1x1 convolution"),
@@ -165,7 +170,7 @@ def strided() -> Operator:
         say("strided convolution (stride 2)"),
         lambda x, w: F.conv2d(x, w, stride=2),
         _numbers(1, 5, 5, seed=2),
-        np.float32([[[[0, 1, 0], [1, 1, 1], [0, 1, 0]]]]),
+        _array([[[[0, 1, 0], [1, 1, 1], [0, 1, 0]]]]),
         say("(5 - 3) / 2 + 1 = 2: every other place only"),
     )
 
@@ -176,14 +181,14 @@ def dilated() -> Operator:
         say("dilated convolution (dilation 2)"),
         lambda x, w: F.conv2d(x, w, dilation=2),
         _numbers(1, 7, 7, seed=5),
-        np.float32([[[[1, 2, 1], [0, 0, 0], [-1, -2, -1]]]]),
+        _array([[[[1, 2, 1], [0, 0, 0], [-1, -2, -1]]]]),
         say("nine weights span a field of 2·(3 - 1) + 1 = 5 cells a side"),
     )
 
 
 def transposed() -> Operator:
     """Transposed: every input number spreads a copy of the kernel; where copies meet, they add."""
-    image = kernel = np.float32([[[[0, 1], [2, 3]]]])
+    image = kernel = _array([[[[0, 1], [2, 3]]]])
     output, _ = _run(F.conv2d_transpose, image[0], kernel)
     parts = [
         Part("", say("input"), image[0].shape, image),
@@ -231,8 +236,8 @@ def three_dimensional() -> Operator:
 def spatially_separable() -> Operator:
     """A 3x3 kernel that is a column times a row (Sobel's): two passes of 3 for one of 9."""
     image = _numbers(1, 5, 5, seed=7)
-    column = np.float32([1, 2, 1]).reshape(1, 1, 3, 1)
-    row = np.float32([-1, 0, 1]).reshape(1, 1, 1, 3)
+    column = _array([1, 2, 1]).reshape(1, 1, 3, 1)
+    row = _array([-1, 0, 1]).reshape(1, 1, 1, 3)
     between, _ = _run(F.conv2d, image, column)
     output, seen_between = _run(F.conv2d, between, row)
     _, seen = _run(F.conv2d, image, column * row)
@@ -281,7 +286,10 @@ def depthwise_separable() -> Operator:
 
 def grouped() -> Operator:
     """Two groups, each output sees half of the channels; a shuffle then mixes the groups."""
-    image, kernel = _numbers(4, 3, 3, high=3, seed=11), _numbers(4, 2, 2, 2, low=-1, high=2, seed=12)
+    image, kernel = (
+        _numbers(4, 3, 3, high=3, seed=11),
+        _numbers(4, 2, 2, 2, low=-1, high=2, seed=12),
+    )
     between, seen = _run(lambda x, w: F.conv2d(x, w, groups=2), image, kernel)
     output = F.channel_shuffle(paddle.to_tensor(between[None]), 2)[0].numpy()
     origin = np.arange(4, dtype=np.float32).reshape(1, 4, 1, 1)

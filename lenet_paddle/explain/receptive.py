@@ -14,7 +14,7 @@ from matplotlib.patches import Rectangle
 from paddle import nn
 
 from lenet_paddle.config import InputError
-from lenet_paddle.explain.figures import BLUE, ORANGE, styled
+from lenet_paddle.explain.figures import ORANGE, styled
 from lenet_paddle.explain.hooks import layer_outputs, leaf_layers, watch_layers
 from lenet_paddle.explain.words import say
 
@@ -113,7 +113,7 @@ def effective_fields(
         middle = outputs[name]
         if middle.ndim == 4:
             middle = middle[:, :, middle.shape[2] // 2, middle.shape[3] // 2]
-        signs = rng.choice(np.float32([-1, 1]), tuple(middle.shape))
+        signs = rng.choice(np.array([-1, 1], np.float32), tuple(middle.shape))
         [slope] = paddle.grad((middle * paddle.to_tensor(signs)).sum(), images, retain_graph=True)
         maps[name] = np.sqrt((slope.numpy().astype(np.float64) ** 2).mean(axis=(0, 1)))
     return maps
@@ -139,7 +139,7 @@ def plot_receptive_fields(
     picture: normalised float32 (S, S); effective: float (S, S) for each layer.
     """
     num_cols = len(fields)
-    figure = Figure(figsize=(10, 19.4 / num_cols + 1.6), layout="constrained")
+    figure = Figure(figsize=(10, 19.4 / num_cols + 1.75), layout="constrained")
     grid = figure.subplots(2, num_cols, squeeze=False)
     for (above, below), field in zip(grid.T, fields, strict=True):
         seen = effective[field.layer]
@@ -154,10 +154,14 @@ def plot_receptive_fields(
             else say("field: the whole\n{size}x{size} picture", size=field.size),
             fontsize=9,
         )
-        below.set_xlabel(say("effective {side:.1f}", side=effective_size(seen)), fontsize=9)
-    grid[0, 0].set_ylabel(say("theoretical"), fontsize=10)
-    grid[1, 0].set_ylabel(say("effective: gradient"), fontsize=10)
-    figure.suptitle(title, fontsize=12)
+        below.set_xlabel(say("effective: {side:.1f} a side", side=effective_size(seen)), fontsize=9)
+    grid[0, 0].set_ylabel(say("theoretical field"), fontsize=10)
+    grid[1, 0].set_ylabel(say("effective field"), fontsize=10)
+    rule = say(
+        "theoretical: r' = r + d(k - 1)j, step j' = js (Araujo et al. 2019); effective: gradient, "
+        "side of the area above 4.55% of its peak (Luo et al. 2016)"
+    )
+    figure.suptitle(f"{title}\n{rule}", fontsize=9.5)
     return figure
 
 

@@ -62,7 +62,7 @@ def plot_filters(kernels: Mapping[str, np.ndarray], title: str = "") -> Figure:
     heights = [_strip_height(array) for array in shown.values()]
     figure = Figure(figsize=(10, sum(heights) + 0.6), layout="constrained")
     figure.suptitle(title, fontsize=12)
-    parts = np.ravel(figure.subfigures(len(shown), 1, height_ratios=heights))
+    parts = figure.subfigures(len(shown), 1, squeeze=False, height_ratios=heights).ravel()
     for part, (name, array) in zip(parts, shown.items(), strict=True):
         full = kernels[name]
         axes = part.subplots()
@@ -192,14 +192,13 @@ def plot_feature_grid(
             _show_signed(axes, kernel, float(np.abs(kernels).max()))
         grid[0, 0].text(0.5, 0.5, say("kernels"), fontsize=9, ha="center", va="center")
     limit = float(np.abs(maps).max())
-    image = None
     for row, picture, own in zip(grid[tops:], pictures, maps, strict=True):
         row[0].imshow(picture, cmap="gray", vmin=-1, vmax=1)
         for axes, values in zip(row[1:], own, strict=True):
             image = _show_signed(axes, values, limit)
     for number, axes in enumerate(grid[0, 1:]):
         axes.set_title(f"{number}", fontsize=9)
-    bar = figure.colorbar(image, ax=grid, shrink=0.5, pad=0.01, aspect=40)
+    bar = figure.colorbar(image, ax=list(grid.ravel()), shrink=0.5, pad=0.01, aspect=40)
     bar.ax.tick_params(labelsize=8)
     figure.suptitle(title, fontsize=12)
     return figure
