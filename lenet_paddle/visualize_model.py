@@ -1,4 +1,4 @@
-"""The figures that need a trained network: runs and pictures loaded, given to `explain/`.
+"""The figures that need a network: runs and pictures loaded, given to `explain/`.
 
 Each function takes the settings of `tools/visualize.py` and returns file stem -> Figure;
 `MODEL_DRAWINGS` names them.
@@ -6,20 +6,17 @@ Each function takes the settings of `tools/visualize.py` and returns file stem -
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lenet_paddle.config import DatasetName, InputError, TrainConfig
+from lenet_paddle.config import InputError
+from lenet_paddle.visualize_input import Settings, Subject, choose_pictures, load_subject
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from paddle import nn
 
     from lenet_paddle.data.imageset import ImageSet
 
@@ -29,140 +26,14 @@ MOST_FIELDS = 7  # layers in the figure of receptive fields
 _log = logging.getLogger(__name__)
 
 
-class Settings(Protocol):
-    """What is read of `visualize.VisualizeConfig`."""
-
-    @property
-    def run(self) -> list[str]:
-        """Folders of runs."""
-
-    @property
-    def checkpoint(self) -> str:
-        """best, latest, or one such as epoch_0005."""
-
-    @property
-    def images(self) -> list[str]:
-        """Positions of test images, or picture files."""
-
-    @property
-    def dataset(self) -> DatasetName | None:
-        """Another data set than the run's own."""
-
-    @property
-    def data_dir(self) -> str | None:
-        """Where that data set lies."""
-
-    @property
-    def layer(self) -> str | None:
-        """A layer by name."""
-
-
-@dataclass(frozen=True)
-class Subject:
-    """The trained network that is drawn."""
-
-    name: str
-    """The run's, for titles."""
-    config: TrainConfig
-    """The run's settings, with the data set that the figure is drawn on."""
-    network: nn.Layer
-    classes: tuple[str, ...]
-    side: int
-    """Pixels a side of what the network takes."""
-
-    def normalise(self, images: np.ndarray) -> np.ndarray:
-        """uint8 (N, 28, 28) -> float32 (N, 1, S, S) for this network."""
-        from lenet_paddle.data.preprocess import normalise
-
-        return normalise(images, self.side)
-
-    @property
-    def first_convolution(self) -> str | None:
-        """Its name; None without one."""
-        from paddle import nn
-
-        from lenet_paddle.explain.hooks import leaf_layers
-
-        layers = leaf_layers(self.network).items()
-        return next((name for name, layer in layers if isinstance(layer, nn.Conv2D)), None)
-
-    def need_convolution(self, what: str) -> str:
-        """The first convolution's name; `InputError` for a network without one."""
-        if self.first_convolution is None:
-            raise InputError(
-                f"{self.name}: {self.config.model} has no convolution, so there is no {what} to "
-                "draw; give --run of another model"
-            )
-        return self.first_convolution
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """Chosen pictures: names for captions and file stems, uint8 (N, 28, 28), the originals."""
-
-    names: list[str]
-    images: np.ndarray
-    originals: list[np.ndarray]
-    """uint8 (H, W) of any size; a test image is its own original."""
-
-
-def load_subject(settings: Settings) -> Subject:
-    """The one run that is drawn. Raises `InputError` when none or several are named."""
-    from lenet_paddle.deploy.predictor import load_run
-    from lenet_paddle.models import input_size
-
-    if len(settings.run) != 1:
-        raise InputError(
-            f"{len(settings.run) or 'no'} run{'s' * (len(settings.run) > 1)} came; expected one "
-            "trained model: --run output/<run>"
-        )
-    run_dir = Path(settings.run[0])
-    config, network, classes = load_run(run_dir, settings.checkpoint)
-    if settings.dataset is not None or settings.data_dir is not None:
-        config = dataclasses.replace(
-            config,
-            dataset=settings.dataset or config.dataset,
-            data_dir=settings.data_dir,
-            preprocess=config.picture_mode,
-        )
-    return Subject(run_dir.resolve().name, config, network, classes, input_size(config.model))
-
-
-def choose_pictures(settings: Settings, subject: Subject, count: int) -> Pictures:
-    """The pictures of `settings.images`, else the first test image of each of `count` classes."""
-    from lenet_paddle.data import load_test_set
-    from lenet_paddle.data.preprocess import load_picture, prepare_picture
-
-    if settings.images and not any(text.isdecimal() for text in settings.images):
-        test_set = None
-    else:
-        test_set = load_test_set(subject.config, subject.classes)
-    names, originals = [], []
-    for text in settings.images or _first_of_each(test_set, count):
-        if text.isdecimal():
-            originals.append(_test_image(test_set, int(text)))
-            names.append(f"#{text}")
-        else:
-            originals.append(load_picture(Path(text)))
-            names.append(Path(text).stem)
-    mode = subject.config.picture_mode
-    images = np.stack([prepare_picture(original, mode) for original in originals])
-    return Pictures(names, images, originals)
-
-
-def _first_of_each(test_set: ImageSet | None, count: int) -> list[str]:
-    assert test_set is not None
-    present, first = np.unique(test_set.labels, return_index=True)
-    return [str(position) for position in first[: min(count, len(present))]]
-
-
-def _test_image(test_set: ImageSet | None, position: int) -> np.ndarray:
-    assert test_set is not None
-    if position >= len(test_set):
-        raise InputError(
-            f"test image {position} came; expected a position from 0 to {len(test_set) - 1}"
-        )
-    return test_set.images[position]
+def _stems(what: str, names: list[str]) -> list[str]:
+    """A file stem for each picture: `what` for one, else with its name, told apart by a number."""
+    if len(names) == 1:
+        return [what]
+    plain = [f"{what}-{name.removeprefix('#')}" for name in names]
+    return [
+        stem if plain.count(stem) == 1 else f"{stem}-{number}" for number, stem in enumerate(plain)
+    ]
 
 
 def draw_operators(settings: Settings) -> dict[str, Figure]:
@@ -202,10 +73,11 @@ def draw_features(settings: Settings) -> dict[str, Figure]:
     layers, batch = leaf_layers(subject.network), subject.normalise(pictures.images)
     outputs = layer_outputs(subject.network, batch)
     figures = {}
-    for row, name in enumerate(pictures.names):
+    for row, (name, stem) in enumerate(
+        zip(pictures.names, _stems("features", pictures.names), strict=True)
+    ):
         own = {caption(layer, layers[layer]): values[row] for layer, values in outputs.items()}
         title = say("{run}: what every layer makes of {name}", run=subject.name, name=name)
-        stem = "features" if len(batch) == 1 else f"features-{name.removeprefix('#')}"
         figures[stem] = plot_features(batch[row, 0], own, title)
     return figures | _draw_feature_grid(settings, subject)
 
@@ -250,10 +122,11 @@ def draw_edges(settings: Settings) -> dict[str, Figure]:
         _log.info("%s has no convolution: no maps beside the edges", subject.config.model)
     outputs = layer_outputs(subject.network, subject.normalise(pictures.images))
     figures = {}
-    for row, picture in enumerate(pictures.names):
+    for row, (picture, stem) in enumerate(
+        zip(pictures.names, _stems("edges", pictures.names), strict=True)
+    ):
         maps = None if name is None else outputs[name][row]
         found = detect(shrink(pictures.originals[row], 400))
-        stem = "edges" if len(pictures.names) == 1 else f"edges-{picture.removeprefix('#')}"
         title = say("made by hand and learned: {name}, {run}", name=picture, run=subject.name)
         figures[stem] = plot_edges(found, maps, title)
     return figures

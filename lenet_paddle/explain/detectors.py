@@ -16,7 +16,7 @@ from lenet_paddle.explain.figures import ORANGE, styled
 from lenet_paddle.explain.words import say
 
 SMALL, ENLARGED = 64, 8  # a picture of fewer pixels a side is enlarged so many times
-MOST_MAPS = 9
+MOST_MAPS, MOST_POINTS = 9, 80  # drawn
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,8 @@ class Detections:
 
     picture: np.ndarray
     """What they saw, 0..1."""
+    scale: int
+    """How many times it was enlarged."""
     edges: np.ndarray
     """bool (H, W): Canny 1986."""
     key_points: np.ndarray
@@ -48,7 +50,8 @@ def detect(picture: np.ndarray) -> Detections:
     seen = enlarge(picture) / 255.0
     response = corner_harris(seen, sigma=2)
     corners = corner_peaks(response, min_distance=5, threshold_rel=0.05)
-    return Detections(seen, canny(seen, sigma=2), _key_points(seen), corners)
+    scale = len(seen) // len(picture)
+    return Detections(seen, scale, canny(seen, sigma=2), _key_points(seen), corners)
 
 
 def enlarge(picture: np.ndarray) -> np.ndarray:
@@ -89,12 +92,20 @@ def plot_edges(found: Detections, maps: np.ndarray | None = None, title: str = "
     for axes in (plain, edges, points, corners):
         axes.set(xticks=[], yticks=[])
         axes.imshow(found.picture, cmap="gray", vmin=0, vmax=1)
-    plain.set_title(say("picture"), fontsize=10)
+    is_larger = found.scale > 1
+    name = (
+        say("picture, enlarged {scale} times", scale=found.scale) if is_larger else say("picture")
+    )
+    plain.set_title(name, fontsize=10)
     edges.imshow(found.edges, cmap="gray")
     edges.set_title(say("Canny edges"), fontsize=10)
-    for key_point in found.key_points:
+    largest = found.key_points[np.argsort(-found.key_points[:, 2], kind="stable")][:MOST_POINTS]
+    for key_point in largest:
         _draw_key_point(points, *key_point)
-    points.set_title(say("SIFT: {n} key points", n=len(found.key_points)), fontsize=10)
+    heading = say("SIFT: {n} key points", n=len(found.key_points))
+    if len(largest) < len(found.key_points):
+        heading += say(", the {n} largest", n=len(largest))
+    points.set_title(heading, fontsize=10)
     corners.plot(found.corners[:, 1], found.corners[:, 0], "+", color=ORANGE, ms=10, mew=2)
     corners.set_title(say("Harris: {n} corners", n=len(found.corners)), fontsize=10)
     return figure

@@ -144,7 +144,7 @@ def plot_receptive_fields(
     for (above, below), field in zip(grid.T, fields, strict=True):
         seen = effective[field.layer]
         above.imshow(picture, cmap="gray", vmin=-1, vmax=1)
-        below.imshow(seen / seen.max(), cmap="viridis", vmin=0, vmax=1)
+        below.imshow(seen, cmap="viridis", vmin=0, vmax=float(seen.max()) or 1.0)
         for axes in (above, below):
             _mark_field(axes, field, picture.shape[0])
         above.set_title(f"{field.layer} {field.kind}", fontsize=9)
@@ -154,7 +154,7 @@ def plot_receptive_fields(
             else say("field: the whole\n{size}x{size} picture", size=field.size),
             fontsize=9,
         )
-        below.set_xlabel(say("effective: {side:.1f} a side", side=effective_size(seen)), fontsize=9)
+        below.set_xlabel(say("effective side {side:.1f}", side=effective_size(seen)), fontsize=9)
     grid[0, 0].set_ylabel(say("theoretical field"), fontsize=10)
     grid[1, 0].set_ylabel(say("effective field"), fontsize=10)
     rule = say(
