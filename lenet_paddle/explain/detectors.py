@@ -106,6 +106,7 @@ def plot_edges(found: Detections, maps: np.ndarray | None = None, title: str = "
     if len(largest) < len(found.key_points):
         heading += say(", the {n} largest", n=len(largest))
     points.set_title(heading, fontsize=10)
+    points.set(xlim=plain.get_xlim(), ylim=plain.get_ylim())  # circles may reach out
     corners.plot(found.corners[:, 1], found.corners[:, 0], "+", color=ORANGE, ms=10, mew=2)
     corners.set_title(say("Harris: {n} corners", n=len(found.corners)), fontsize=10)
     return figure
@@ -117,7 +118,6 @@ def _draw_key_point(axes: Axes, row: float, col: float, sigma: float, angle: flo
     axes.add_patch(Circle((col, row), radius, fill=False, color=ORANGE, linewidth=1.2))
     ends = [col, col + radius * np.cos(angle)], [row, row + radius * np.sin(angle)]
     axes.plot(*ends, color=ORANGE, linewidth=1.2)
-    axes.set(xlim=axes.get_xlim(), ylim=axes.get_ylim())
 
 
 def _draw_maps(part: SubFigure, maps: np.ndarray) -> None:
