@@ -10,7 +10,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "lenet_paddle"
 ROOMS = [  # in the order in which the data walks
     *("config", "files", "progress", "runtime", "cli"),
-    *("data", "models", "evaluation", "explain", "training", "deploy", "run", "benchmark"),
+    *("data", "models", "evaluation", "explain", "training", "deploy", "run"),
+    *("visualize_input", "visualize_model", "visualize", "benchmark"),
 ]
 
 

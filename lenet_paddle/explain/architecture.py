@@ -1,0 +1,222 @@
+"""A network drawn as the LeNet paper draws its own: stacks of maps, shapes, parameters."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Polygon, Rectangle
+from paddle import nn
+
+from lenet_paddle.explain.figures import BLUE, ORANGE, short, styled
+from lenet_paddle.explain.hooks import layer_outputs, leaf_layers
+from lenet_paddle.explain.words import say
+
+MOST_SHEETS = 8  # maps drawn of a stack
+# Lengths are in pixels of the input picture.
+SHIFT = 0.9  # from one sheet of a stack to the next
+BAR = 3.0  # width of a vector
+GAP, LEAST_WIDTH = 9.0, 160.0  # between stages; of the whole
+MARGIN, HEAD, FOOT = 4.0, 17.0, 19.0  # beside, above (title, shapes), below (layers, parameters)
+
+
+@dataclass
+class Stage:
+    """One column of the drawing: a layer that changes the shape, with what follows in place."""
+
+    words: list[str]
+    """What made it: `Conv2D`, `5x5`, `ReLU`."""
+    values: np.ndarray
+    """Its output for one picture, (C, H, W) or (N,), behind the last of its layers."""
+    parameters: int = 0
+    kernel: int = 0
+    """Side of the window that one of its units sees of the stage before; 0: it sees all."""
+    is_input: bool = False
+
+    @property
+    def is_spatial(self) -> bool:
+        """Maps, not a vector (nor 120 maps of one pixel, which are drawn as one)."""
+        return self.values.ndim == 3 and max(self.values.shape[1:]) > 1
+
+    @property
+    def shape(self) -> str:
+        """`6@28x28`, as the paper writes it, or the number of units."""
+        if self.values.ndim == 1:
+            return f"{len(self.values)}"
+        return f"{self.values.shape[0]}@{self.values.shape[1]}x{self.values.shape[2]}"
+
+    @property
+    def sheets(self) -> int:
+        """How many of its maps are drawn."""
+        return min(len(self.values), MOST_SHEETS)
+
+    @property
+    def side(self) -> float:
+        """Height of one map; of a vector, that of a square with as many values."""
+        return self.values.shape[1] if self.is_spatial else math.sqrt(self.values.size)
+
+    @property
+    def height(self) -> float:
+        """Height of the stack."""
+        return self.side + (SHIFT * (self.sheets - 1) if self.is_spatial else 0)
+
+    @property
+    def width(self) -> float:
+        """Width of the stack or bar."""
+        return self.values.shape[2] + SHIFT * (self.sheets - 1) if self.is_spatial else BAR
+
+
+def make_stages(network: nn.Layer, picture: np.ndarray) -> list[Stage]:
+    """The input and every convolution, pooling and dense layer with what it makes of `picture`.
+
+    picture: a normalised batch of one, float32 (1, 1, S, S). Activations and other layers that
+    keep the shape belong to the stage before them; flattening is not drawn.
+    """
+    layers = leaf_layers(network)
+    stages = [Stage([say("input")], picture[0], is_input=True)]
+    for name, output in layer_outputs(network, picture).items():
+        layer, values = layers[name], output[0]
+        parameters = sum(math.prod(weight.shape) for weight in layer.parameters())
+        if isinstance(layer, nn.Flatten):
+            continue
+        if parameters == 0 and values.shape == stages[-1].values.shape:
+            stages[-1].words.append(type(layer).__name__)
+            stages[-1].values = values
+        else:
+            stages.append(_make_stage(layer, values, parameters))
+    return stages
+
+
+def _make_stage(layer: nn.Layer, values: np.ndarray, parameters: int) -> Stage:
+    kernel = getattr(layer, "_kernel_size", getattr(layer, "ksize", None))
+    words = [type(layer).__name__]
+    if kernel is None:
+        return Stage(words, values, parameters)
+    high, wide = np.broadcast_to(kernel, 2).tolist()
+    return Stage([*words, f"{high}x{wide}"], values, parameters, high)
+
+
+@styled
+def plot_architecture(
+    network: nn.Layer, picture: np.ndarray, title: str = "", classes: Sequence[str] = ()
+) -> Figure:
+    """The network with the maps that it really makes of one picture, float32 (1, 1, S, S).
+
+    A stack is as high as its maps have pixels; a vector as a square of as many values. Above
+    each stage its shape, below it its layers and parameters. Blue below 0, red above, each stage
+    with its own scale.
+    """
+    stages = make_stages(network, picture)
+    widths = [stage.width for stage in stages]
+    gap = max(GAP, (LEAST_WIDTH - sum(widths)) / len(stages))
+    lefts = [gap * i + sum(widths[:i]) for i in range(len(stages))]
+    right, half = lefts[-1] + widths[-1] + 2 * MARGIN, max(stage.height for stage in stages) / 2
+    figure = Figure(figsize=(10, 10 * (2 * half + HEAD + FOOT) / (right + MARGIN)))
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set(xlim=(-MARGIN, right), ylim=(-half - FOOT, half + HEAD), aspect="equal")
+    axes.axis("off")
+    for before, stage, left_before, left in zip(stages, stages[1:], lefts, lefts[1:], strict=False):
+        _connect(axes, before, left_before, stage, left)
+    for stage, left in zip(stages, lefts, strict=True):
+        _draw_stage(axes, stage, left)
+        _label(axes, stage, left + stage.width / 2, half)
+    _name_classes(axes, stages[-1], lefts[-1], classes)
+    total = sum(stage.parameters for stage in stages)
+    text = say("{title}: {total:,} parameters", title=title, total=total)
+    middle, top = (right - MARGIN) / 2, half + HEAD
+    axes.text(middle, top - 4, text, fontsize=13, ha="center", va="center")
+    legend = say(
+        "what each layer makes of the picture: blue below 0, red above; orange: what one unit sees"
+    )
+    axes.text(middle, top - 8.5, legend, fontsize=9, ha="center", va="center", color="#444444")
+    return figure
+
+
+def _label(axes: Axes, stage: Stage, middle: float, half: float) -> None:
+    above: dict[str, Any] = {"ha": "center", "va": "bottom", "fontweight": "bold", "fontsize": 10}
+    axes.text(middle, stage.height / 2 + 1, stage.shape, **above)
+    axes.text(middle, -half - 1.5, "\n".join(stage.words), fontsize=9, ha="center", va="top")
+    if stage.parameters:
+        number = f"{stage.parameters:,}"
+        axes.text(middle, -half - FOOT + 3, number, fontsize=10, color=BLUE, ha="center")
+    elif stage.is_input:
+        axes.text(
+            middle, -half - FOOT + 3, say("parameters:"), fontsize=10, color=BLUE, ha="center"
+        )
+
+
+def _draw_stage(axes: Axes, stage: Stage, left: float) -> None:
+    """A stack of maps from back to front, or a bar."""
+    bottom = -stage.height / 2
+    if not stage.is_spatial:
+        _paint(axes, stage, stage.values.reshape(-1, 1), (left, bottom, BAR, stage.side))
+        return
+    for number in reversed(range(stage.sheets)):
+        place = (left + SHIFT * number, bottom + SHIFT * number)
+        size = (stage.values.shape[2], stage.side)
+        _paint(axes, stage, stage.values[number], (*place, *size))
+
+
+def _paint(
+    axes: Axes, stage: Stage, values: np.ndarray, box: tuple[float, float, float, float]
+) -> None:
+    left, bottom, width, height = box
+    limit = float(np.abs(stage.values).max()) or 1.0
+    axes.imshow(
+        values,
+        cmap="gray" if stage.is_input else "RdBu_r",
+        vmin=-limit,
+        vmax=limit,
+        extent=(left, left + width, bottom, bottom + height),
+        interpolation="nearest",
+        aspect="equal",
+        zorder=2,
+    )
+    edge: dict[str, Any] = {"edgecolor": "#555555", "linewidth": 0.7, "zorder": 2}
+    axes.add_patch(Rectangle((left, bottom), width, height, fill=False, **edge))
+
+
+def _connect(axes: Axes, before: Stage, left_before: float, stage: Stage, left: float) -> None:
+    """A window on the stage before and its one unit, or a fan where every unit sees all."""
+    right, bottom = left_before + before.width, -before.height / 2
+    if not (stage.kernel and before.is_spatial):
+        corners = [
+            (right, -bottom),
+            (right, bottom),
+            (left, -stage.side / 2),
+            (left, stage.side / 2),
+        ]
+        axes.add_patch(Polygon(corners, color="#e8e8e8", linewidth=0, zorder=0))
+        return
+    side = stage.kernel
+    x = left_before + min(0.62 * before.side, before.side - side)
+    y = bottom + min(0.25 * before.side, before.side - side)
+    target = (left + 0.5, -stage.side / 2 * 0.2)
+    if stage.is_spatial:
+        target = (left + 0.3 * stage.values.shape[2], -stage.height / 2 + 0.3 * stage.side)
+    style: dict[str, Any] = {"color": ORANGE, "linewidth": 1.0, "zorder": 3}
+    axes.add_patch(Rectangle((x, y), side, side, fill=False, **style))
+    for edge in (y, y + side):
+        axes.plot([x + side, target[0]], [edge, target[1]], **style)
+
+
+def _name_classes(axes: Axes, stage: Stage, left: float, classes: Sequence[str]) -> None:
+    """The strongest answer beside the last layer."""
+    if stage.is_spatial or len(classes) != stage.values.size or stage.parameters == 0:
+        return
+    best = int(stage.values.argmax())
+    y = stage.side * (0.5 - (best + 0.5) / stage.values.size)
+    axes.annotate(
+        short(classes[best]),
+        (left + BAR, y),
+        (left + BAR + 3.5, y),
+        fontsize=12,
+        fontweight="bold",
+        va="center",
+        arrowprops={"arrowstyle": "<-", "color": "#555555"},
+    )
