@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
@@ -19,15 +20,15 @@ def two_places(value: float) -> str:
 
 
 def plain(value: float) -> str:
-    """A number as short as it is: `3`, `-1`, `0.5`."""
-    return f"{value + 0.0:.3g}"
+    """A number as short as it is: `3`, `-1016`, `0.5`."""
+    return f"{value + 0.0:.0f}" if value == round(value) else f"{value:.3g}"
 
 
 class Cells:
     """A matrix (H, W) drawn in `axes`; `show` puts other numbers into the same cells.
 
     `limits` are the values of the first and the last colour (default: symmetric about 0, for a
-    diverging map). `number` writes a value (None: no numbers). Cells that are NaN stay empty.
+    diverging map). `number` writes a value (None: no numbers). Cells that are NaN are empty and grey.
     """
 
     def __init__(
@@ -45,7 +46,8 @@ class Cells:
         peak = float(np.nanmax(np.abs(matrix), initial=1e-12))
         low, high = limits or (-1.4 * peak, 1.4 * peak)  # the ends are too dark to read on
         self.number = number
-        self.image = axes.imshow(matrix, cmap=cmap, vmin=low, vmax=high)
+        colours = colormaps[cmap].with_extremes(bad="0.8")
+        self.image = axes.imshow(matrix, cmap=colours, vmin=low, vmax=high)
         self.texts = {
             place: axes.text(place[1], place[0], "", ha="center", va="center", fontsize=size)
             for place in (np.ndindex(height, width) if number else ())
