@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
@@ -24,11 +25,16 @@ def plain(value: float) -> str:
     return f"{value + 0.0:.0f}" if value == round(value) else f"{value:.3g}"
 
 
+def split(figure: Figure | SubFigure, rows: int, cols: int, **ratios: Any) -> list[SubFigure]:
+    """Parts of a figure, in reading order, each laid out by itself."""
+    return list(np.ravel(figure.subfigures(rows, cols, squeeze=False, **ratios)))
+
+
 class Cells:
     """A matrix (H, W) drawn in `axes`; `show` puts other numbers into the same cells.
 
     `limits` are the values of the first and the last colour (default: symmetric about 0, for a
-    diverging map). `number` writes a value (None: no numbers). Cells that are NaN are empty and grey.
+    diverging map). `number` writes a value (None: no numbers). NaN is an empty grey cell.
     """
 
     def __init__(

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure, SubFigure
 from scipy import ndimage
 
 from lenet_paddle.explain.figures import styled
-from lenet_paddle.explain.grid import Cells, grey
+from lenet_paddle.explain.grid import Cells, grey, split
 from lenet_paddle.explain.words import say
 
 KERNELS: dict[str, np.ndarray] = {
@@ -31,7 +31,7 @@ def apply_kernel(picture: np.ndarray, kernel: np.ndarray) -> np.ndarray:
 
 
 def paint(picture: np.ndarray) -> np.ndarray:
-    """"Water colour", float64 (H, W): the median of 5 x 5 pixels flattens, sharpening outlines."""
+    """ "Water colour", float64 (H, W): the median of 5 x 5 pixels flattens, sharpening outlines."""
     return apply_kernel(ndimage.median_filter(picture, size=5, mode="nearest"), KERNELS["sharpen"])
 
 
@@ -62,7 +62,7 @@ def plot_kernels(picture: np.ndarray, title: str = "") -> Figure:
     }
     figure = Figure(figsize=(10, 8.6), layout="constrained")
     figure.suptitle(title)
-    parts = figure.subfigures(2, 4).ravel()
+    parts = split(figure, 2, 4)
     for part, (name, kernel) in zip(parts, KERNELS.items(), strict=False):
         above, below = part.subplots(2, 1, height_ratios=(2.2, 1))
         grey(above, as_shown(name, apply_kernel(picture, kernel)), words[name])

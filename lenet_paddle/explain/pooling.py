@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from lenet_paddle.explain.figures import BLUE, ORANGE, styled
-from lenet_paddle.explain.grid import Cells, plain
+from lenet_paddle.explain.grid import Cells, plain, split
 from lenet_paddle.explain.words import say
 
 MATRIX = np.array([[1, 3, 2, 0], [5, 4, 1, 7], [8, 2, 6, 6], [0, 1, 3, 9]], np.float64)
@@ -39,7 +40,7 @@ def plot_padding(size: int, kernel: int, pad: int, stride: int) -> Figure:
     """
     other = pad or kernel // 2
     figure = Figure(figsize=(10, 8), layout="constrained")
-    above, below = figure.subfigures(2, 1, height_ratios=(1, 1.5))
+    above, below = split(figure, 2, 1, height_ratios=(1, 1.5))
     _draw_steps(above.subplots(), size, kernel, pad, stride)
     above.suptitle(_formula(size, kernel, pad, stride), fontsize=13)
     counts = [count_views(size, kernel, p, stride) for p in (0, other)]
@@ -57,7 +58,9 @@ def plot_padding(size: int, kernel: int, pad: int, stride: int) -> Figure:
         )
         unseen = int((count == 0).sum())
         if unseen:
-            text += "\n" + say("{unseen} of {total} pixels never seen", unseen=unseen, total=size**2)
+            text += "\n" + say(
+                "{unseen} of {total} pixels never seen", unseen=unseen, total=size**2
+            )
         axes.set_xlabel(text)
     below.colorbar(cells.image, ax=panels, shrink=0.8, label=say("windows that see the pixel"))
     return figure
@@ -70,8 +73,8 @@ def _formula(size: int, kernel: int, pad: int, stride: int) -> str:
         return text
     left = (size + 2 * pad - kernel) % stride
     return text + say(
-        "\nno size: after {fit} windows {left} of {side} pixels stay, too few for a step of {stride};\n"
-        "Paddle rounds down to {fit} and never looks there",
+        "\nno size: after {fit} windows {left} of {side} pixels stay, too few for a step of "
+        "{stride};\nPaddle rounds down to {fit} and never looks there",
         fit=int(exact),
         left=left,
         side=size + 2 * pad,
@@ -165,12 +168,13 @@ def _draw_pooling(
     pooled = pool_with_gradient(matrix, upstream, kind)
     number = plain if numbers else None
     peak = float(np.abs(matrix).max())
-    forward = {
+    forward: dict[str, Any] = {
         "number": number,
         "cmap": "Blues" if numbers else "RdBu_r",
         "limits": (0, 1.6 * peak) if numbers else (-1.2 * peak, 1.2 * peak),
     }
-    back = {"number": number, "cmap": "Oranges", "limits": (0, 1.6 * float(upstream.max()))}
+    limits = (0, 1.6 * float(upstream.max()))
+    back: dict[str, Any] = {"number": number, "cmap": "Oranges", "limits": limits}
     words = {"max": say("max pooling"), "average": say("average pooling")}
     Cells(axes[0], matrix, say("input") if numbers else say("feature map"), **forward, size=11)
     Cells(axes[1], pooled.output, words[kind], **forward, size=11)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.animation import FuncAnimation
@@ -11,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lenet_paddle.explain.figures import ORANGE, styled
-from lenet_paddle.explain.grid import Cells, box, plain, sign, two_places
+from lenet_paddle.explain.grid import Cells, box, plain, sign, split, two_places
 from lenet_paddle.explain.words import say
 
 
@@ -61,7 +62,7 @@ class _Scene:
         is_whole = bool(np.all(sliding.picture == np.rint(sliding.picture)))
         number: Callable[[float], str] = plain if is_whole else two_places
         self.figure = Figure(figsize=(10, 7.6), layout="constrained")
-        above, below = self.figure.subfigures(2, 1, height_ratios=(1.55, 1))
+        above, below = split(self.figure, 2, 1, height_ratios=(1.55, 1))
         left, right = above.subplots(1, 2)
         height, width = sliding.picture.shape
         left.imshow(sliding.picture, cmap="gray")
@@ -228,7 +229,7 @@ def _draw_output(
         for channel, kernel in zip(channels, kernels, strict=True)
     ]
     peak = 1.2 * float(np.abs([*partial, answer]).max())
-    options = {"number": None, "limits": (-peak, peak)}
+    options: dict[str, Any] = {"number": None, "limits": (-peak, peak)}
     for c, part in enumerate(partial):
         Cells(row[3 * c], kernels[c], say("kernel"))
         Cells(row[3 * c + 1], part, **options)

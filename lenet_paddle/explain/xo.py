@@ -16,7 +16,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from scipy import ndimage
 
 from lenet_paddle.explain.figures import BLUE, ORANGE, styled
-from lenet_paddle.explain.grid import Cells, box, plain, sign
+from lenet_paddle.explain.grid import Cells, box, sign, split
 from lenet_paddle.explain.words import say
 
 
@@ -122,16 +122,14 @@ def thicken(picture: np.ndarray) -> np.ndarray:
 def plot_xo() -> Figure:
     """From an X to its pooled maps: one match worked out, then all places of all three features."""
     figure = Figure(figsize=(10, 12.5), layout="constrained")
-    above, below = figure.subfigures(2, 1, height_ratios=(1, 3.4))
+    above, below = split(figure, 2, 1, height_ratios=(1, 3.4))
     _draw_match(above)
     columns = below.subplots(3, 5, width_ratios=(1, 3.2, 3.2, 1.9, 1))
     for row, (axes, feature) in enumerate(zip(columns, FEATURES, strict=True)):
         found = match(X, feature)
         _draw_stages(axes, feature, found)
         if row == 0:
-            titles = (say("feature"), say("match at every place"), say("ReLU"))
-            for panel, title in zip(axes, (*titles, say("pooled 2 × 2"), say("again")), strict=True):
-                panel.set_title(title, fontsize=10)
+            _name_stages(axes)
             for panel in axes[1:3]:
                 box(panel, 0, 0, 2, 2, ORANGE)
             box(axes[3], 0, 0, 1, 1, ORANGE)
@@ -166,6 +164,12 @@ def _draw_match(part: SubFigure) -> None:
         sign(part.add_subplot(grid[row, 6]), total, 13)
 
 
+def _name_stages(axes: np.ndarray) -> None:
+    titles = (say("feature"), say("match at every place"), say("ReLU"))
+    for panel, title in zip(axes, (*titles, say("pooled 2 × 2"), say("again")), strict=True):
+        panel.set_title(title, fontsize=10)
+
+
 def _draw_stages(axes: np.ndarray, feature: np.ndarray, found: np.ndarray) -> None:
     Cells(axes[0], feature, **_LETTER)
     once = pool(rectify(found))
@@ -177,7 +181,7 @@ def _draw_stages(axes: np.ndarray, feature: np.ndarray, found: np.ndarray) -> No
 def plot_votes() -> Figure:
     """The dense layer: the twelve values of X and O, who votes for whom, and changed pictures."""
     figure = Figure(figsize=(10, 8), layout="constrained")
-    above, below = figure.subfigures(2, 1, height_ratios=(1, 1.5))
+    above, below = split(figure, 2, 1, height_ratios=(1, 1.5))
     _draw_dense(above.subplots())
     changes: list[tuple[str, Callable[[np.ndarray], np.ndarray]]] = [
         (say("plain"), lambda picture: picture),
