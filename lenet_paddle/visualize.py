@@ -240,6 +240,7 @@ def choose_picture(config: VisualizeConfig, prepared: bool = True) -> tuple[np.n
     """The first of `--images`, else test image 0: grey uint8 (28, 28), or a file as it is when
     not `prepared`; and what to call it. Raises `InputError`."""
     from lenet_paddle.data.preprocess import load_picture, prepare_picture
+    from lenet_paddle.explain.words import say
 
     if config.images and not config.images[0].lstrip("-").isdigit():
         path = Path(config.images[0])
@@ -249,7 +250,8 @@ def choose_picture(config: VisualizeConfig, prepared: bool = True) -> tuple[np.n
         return picture, path.name
     image_set, dataset = load_images(config)
     position = (choose_positions(config, image_set) or [0])[0]
-    return image_set.images[position], f"{dataset} #{position}"
+    name = say("{dataset} test image {n}", dataset=dataset, n=position)
+    return image_set.images[position], name
 
 
 def load_model(config: VisualizeConfig) -> tuple[paddle.nn.Layer, int]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import logging
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import paddle
@@ -33,7 +33,6 @@ from lenet_paddle.explain.sliding import (
 from lenet_paddle.explain.words import say
 from lenet_paddle.explain.xo import plot_votes, plot_xo
 from lenet_paddle.visualize import (
-    Drawn,
     VisualizeConfig,
     choose_picture,
     choose_positions,
@@ -42,6 +41,9 @@ from lenet_paddle.visualize import (
     need_run,
     predict_test_set,
 )
+
+if TYPE_CHECKING:
+    from lenet_paddle.visualize import Drawn
 
 NUM_SAMPLES = 64  # images that `samples` shows
 NUM_MEASURED = 500  # test images on which saturation is measured
@@ -125,13 +127,13 @@ def _find_sliding(config: VisualizeConfig) -> tuple[Sliding, np.ndarray]:
     title = say(
         "{layer}, kernel {n} of {total}, on {name}",
         layer=layer_name,
-        n=strongest,
+        n=strongest + 1,
         total=len(weights),
         name=name,
     )
     picture = np.pad(normalise(digit[None], size)[0, 0].astype(np.float64), padding)
     bias = 0.0 if layer.bias is None else float(layer.bias.numpy()[strongest])
-    return Sliding(picture, weights[strongest], bias, stride, title), digit
+    return Sliding(picture, weights[strongest], bias, stride, padding, title), digit
 
 
 def _find_convolution(network: nn.Layer, name: str | None) -> tuple[str, nn.Conv2D]:

@@ -124,7 +124,7 @@ def _draw_saturation(axes: Axes, saturation: Saturation) -> None:
     axes.set_title(saturation.name, fontsize=10)
     axes.set_xlabel(
         say(
-            "input; orange: {lost:.1%} lost,\n{always:.1%} of the units always",
+            "input; orange: gradient lost, {lost:.1%}\nin {always:.1%} of the units on every image",
             lost=saturation.lost.mean(),
             always=saturation.always,
         ),
@@ -153,15 +153,17 @@ def plot_dropout(units: np.ndarray, p: float = 0.5, title: str = "") -> Figure:
     draws = units * masks
     figure = Figure(figsize=(10, 6.6), layout="constrained")
     above, below = split(figure, 2, 1, height_ratios=(1, 1.1))
-    limits = (min(0.0, float(draws.min())), float(draws.max()))
+    top = float(np.abs(draws).max())
+    signed = float(draws.min()) < 0
+    limits, cmap = ((-top, top), "RdBu_r") if signed else ((0.0, top), "viridis")
     panels = above.subplots(1, 4)
     cells = Cells(
-        *(panels[0], _as_block(units), say("without")), number=None, cmap="viridis", limits=limits
+        *(panels[0], _as_block(units), say("without")), number=None, cmap=cmap, limits=limits
     )
     panels[0].set_xlabel(say("mean {mean:.3f}", mean=units.mean()))
     for n, axes in enumerate(panels[1:]):
         shown = _as_block(np.where(masks[n] == 0, np.nan, draws[n]))
-        Cells(axes, shown, say("draw {n}", n=n + 1), number=None, cmap="viridis", limits=limits)
+        Cells(axes, shown, say("draw {n}", n=n + 1), number=None, cmap=cmap, limits=limits)
         text = say("{n} of {total} units dropped", n=int((masks[n] == 0).sum()), total=len(units))
         axes.set_xlabel(say("mean {mean:.3f}", mean=draws[n].mean()) + "\n" + text)
     above.colorbar(cells.image, ax=panels, shrink=0.7, label=say("value; grey: dropped"))
@@ -184,14 +186,15 @@ def _draw_means(axes: Axes, draws: np.ndarray, units: np.ndarray, p: float) -> N
         counts, running * (1 - p), color=ORANGE, linestyle="--", label=say("kept units as they are")
     )
     axes.set(xlabel=say("draws"), ylabel=say("mean of the layer over the draws"))
-    axes.set_ylim(min(0.0, 1.3 * float(units.mean())), None)
+    axes.axhline(0, color="0.6", linewidth=1)
     axes.grid(alpha=0.3)
     axes.legend()
 
 
 def _as_block(values: np.ndarray) -> np.ndarray:
-    """(n,) as rows of a nearly square block, the rest NaN."""
-    width = int(np.ceil(np.sqrt(len(values))))
+    """(n,) as rows of a nearly square block; where none fits wholly, the rest is NaN."""
+    root = int(np.ceil(np.sqrt(len(values))))
+    width = next((w for w in range(root, 2 * root) if len(values) % w == 0), root)
     block = np.full(-(-len(values) // width) * width, np.nan)
     block[: len(values)] = values
     return block.reshape(-1, width)

@@ -58,9 +58,7 @@ def plot_padding(size: int, kernel: int, pad: int, stride: int) -> Figure:
         )
         unseen = int((count == 0).sum())
         if unseen:
-            text += "\n" + say(
-                "{unseen} of {total} pixels never seen", unseen=unseen, total=size**2
-            )
+            text += "\n" + say("{n} of {total} pixels never seen", n=unseen, total=size**2)
         axes.set_xlabel(text)
     below.colorbar(cells.image, ax=panels, shrink=0.8, label=say("windows that see the pixel"))
     return figure

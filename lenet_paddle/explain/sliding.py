@@ -26,6 +26,8 @@ class Sliding:
     """(F, F)."""
     bias: float = 0.0
     stride: int = 1
+    padding: int = 0
+    """How much of the picture's border is padding."""
     title: str = ""
 
     def window(self, row: int, col: int) -> np.ndarray:
@@ -68,7 +70,10 @@ class _Scene:
         left.imshow(sliding.picture, cmap="gray")
         self.answer = Cells(right, self.map, number=None)
         right.set_title(say("feature map {h} × {w}", h=self.map.shape[0], w=self.map.shape[1]))
-        left.set_title(say("input {h} × {w}", h=height, w=width))
+        name = say("input {h} × {w}", h=height, w=width)
+        if sliding.padding:
+            name += say(", {p} of it padding on each side", p=sliding.padding)
+        left.set_title(name)
         left.set(xticks=[], yticks=[])
         above.colorbar(self.answer.image, ax=right, shrink=0.8)
         side = len(sliding.kernel)
