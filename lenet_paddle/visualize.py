@@ -64,7 +64,7 @@ _log = logging.getLogger(__name__)
 class VisualizeConfig:
     """Settings of `tools/visualize.py`. Raises `InputError` for a wrong type or range."""
 
-    what: Annotated[What, tyro.conf.Positional]
+    what: Annotated[What, tyro.conf.Positional] = "samples"
     """The figure."""
     run: list[str] = field(default_factory=list)
     """The run whose model is drawn, output/<run>; curves takes several."""
@@ -242,6 +242,10 @@ def choose_picture(config: VisualizeConfig, prepared: bool = True) -> tuple[np.n
     from lenet_paddle.data.preprocess import load_picture, prepare_picture
     from lenet_paddle.explain.words import say
 
+    if len(config.images) > 1:
+        raise InputError(
+            f"{config.what} draws one picture; {len(config.images)} came after --images"
+        )
     if config.images and not config.images[0].lstrip("-").isdigit():
         path = Path(config.images[0])
         picture = load_picture(path)

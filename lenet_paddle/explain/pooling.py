@@ -49,7 +49,7 @@ def plot_padding(size: int, kernel: int, pad: int, stride: int) -> Figure:
     for axes, count, p in zip(panels, counts, (0, other), strict=True):
         number = plain if size <= 12 else None
         cells = Cells(axes, count, number=number, cmap="viridis", limits=(0, top))
-        side = int(output_size(size, kernel, p, stride))
+        side = max(0, int(output_size(size, kernel, p, stride)))
         axes.set_title(say("P = {p}: a map of {side} × {side}", p=p, side=side))
         text = say(
             "times seen: corner {corner}, middle {middle}",
