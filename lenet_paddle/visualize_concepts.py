@@ -92,7 +92,7 @@ def _find_photo(config: VisualizeConfig) -> tuple[np.ndarray, str]:
 def _enlarge(picture: np.ndarray) -> np.ndarray:
     from PIL import Image
 
-    scale = 224 // max(picture.shape)
+    scale = max(1, 84 // max(picture.shape))  # larger ones are too smooth for 3x3 kernels
     size = (picture.shape[1] * scale, picture.shape[0] * scale)
     return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC))
 

@@ -103,7 +103,7 @@ def _draw_run(
     epochs = np.array([row["epoch"] for row in rows])
     train = np.array([row[f"train_{quantity}"] for row in rows])
     other = np.array([row[f"{held_out}_{quantity}"] for row in rows])
-    before = f"{short(name)}, " if name else ""
+    before = f"{name}, " if name else ""
     axes.plot(epochs, train, "o--", color=colours[0], markersize=4, label=before + say("train"))
     label = before + (say("val") if held_out == "val" else say("test"))
     axes.plot(epochs, other, "s-", color=colours[1], markersize=4, label=label)
