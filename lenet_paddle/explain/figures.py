@@ -13,11 +13,15 @@ from typing import Any, TypeVar
 import matplotlib
 import numpy as np
 from matplotlib import font_manager
+from matplotlib.animation import FuncAnimation, PillowWriter
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from lenet_paddle.explain.words import say
 from lenet_paddle.files import replacing
 
 BLUE, ORANGE = "#0072B2", "#D55E00"  # Okabe and Ito 2008: colour-blind-safe
+OKABE_ITO = (BLUE, ORANGE, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MAX_NAME = 16  # characters of a class name that a figure shows
 CJK_FONTS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Micro Hei", "SimHei")
 
@@ -46,22 +50,85 @@ def short(name: str) -> str:
     return name if len(name) <= MAX_NAME else name[: MAX_NAME - 1] + "…"
 
 
+def find_chinese_font() -> bool:
+    """Whether figures can show Chinese; looks for fonts installed after matplotlib's last look."""
+    if len(_font_families()) == 1:
+        for path in font_manager.findSystemFonts():
+            if Path(path).name.startswith(("NotoSansCJK", "wqy-microhei", "simhei", "SimHei")):
+                font_manager.fontManager.addfont(path)
+        _font_families.cache_clear()
+    return len(_font_families()) > 1
+
+
 @styled
 def plot_history(rows: Sequence[Mapping[str, Any]], title: str = "") -> Figure:
     """Loss and accuracy per epoch from the rows of `history.csv`, train beside val (or test)."""
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    epochs = [row["epoch"] for row in rows]
-    held_out = "val" if not rows or "val_loss" in rows[0] else "test"
-    for axes, quantity in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
-        for split, colour, marker in (("train", BLUE, "o"), (held_out, ORANGE, "s")):
-            values = [row[f"{split}_{quantity}"] for row in rows]
-            axes.plot(epochs, values, color=colour, marker=marker, markersize=4, label=split)
-        axes.set(xlabel="epoch", ylabel=quantity)
+    return plot_curves({title: rows})
+
+
+@styled
+def plot_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
+    """Loss and accuracy per epoch of one or several runs, the overfitting gap shaded.
+
+    runs: name -> rows of `history.csv`. The gap is what val (or test) is worse than train, from
+    the epoch with the lowest val loss on.
+    """
+    figure = Figure(figsize=(10, 4 + 0.25 * (len(runs) > 2) * len(runs)), layout="constrained")
+    colours = [BLUE, ORANGE] if len(runs) == 1 else list(OKABE_ITO)
+    panels = figure.subplots(1, 2)
+    for axes, quantity in zip(panels, ("loss", "accuracy"), strict=True):
+        for number, (name, rows) in enumerate(runs.items()):
+            pair = colours[:2] if len(runs) == 1 else [colours[number % len(colours)]] * 2
+            _draw_run(axes, rows, quantity, (pair[0], pair[1]), name if len(runs) > 1 else "")
+        axes.set(xlabel=say("epoch"), ylabel=say("loss") if quantity == "loss" else say("accuracy"))
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
-        axes.legend()
-    figure.suptitle(title)
+    if len(runs) == 1:
+        for axes in panels:
+            axes.legend(fontsize=9)
+        figure.suptitle(next(iter(runs)))
+    else:
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
+
+
+def _draw_run(
+    axes: Axes,
+    rows: Sequence[Mapping[str, Any]],
+    quantity: str,
+    colours: tuple[str, str],
+    name: str,
+) -> None:
+    held_out = "val" if not rows or "val_loss" in rows[0] else "test"
+    epochs = np.array([row["epoch"] for row in rows])
+    train = np.array([row[f"train_{quantity}"] for row in rows])
+    other = np.array([row[f"{held_out}_{quantity}"] for row in rows])
+    before = f"{name}, " if name else ""
+    axes.plot(epochs, train, "o--", color=colours[0], markersize=4, label=before + say("train"))
+    label = before + (say("val") if held_out == "val" else say("test"))
+    axes.plot(epochs, other, "s-", color=colours[1], markersize=4, label=label)
+    if not rows:
+        return
+    first = find_overfitting([row[f"{held_out}_loss"] for row in rows])
+    gap = other - train if quantity == "loss" else train - other
+    shaded = slice(first, None)
+    label = before + say("overfitting gap, {gap:.3f} at the end", gap=gap[-1])
+    if first < len(rows) - 1 and (gap[shaded] > 0).any():
+        axes.fill_between(
+            *(epochs[shaded], train[shaded], other[shaded]),
+            where=gap[shaded] > 0,
+            interpolate=True,
+            color=colours[1],
+            alpha=0.18,
+            label=label,
+        )
+        label = "" if name else say("lowest loss that was not trained on")
+        axes.axvline(epochs[first], color=colours[1], linestyle=":", linewidth=1.5, label=label)
+
+
+def find_overfitting(losses: Sequence[float]) -> int:
+    """The position from which a model overfits: that of the lowest held-out loss."""
+    return int(np.argmin(losses))
 
 
 @styled
@@ -80,13 +147,13 @@ def plot_confusion(confusion: np.ndarray, classes: Sequence[str], title: str = "
     for row, col in np.argwhere(confusion > 0) if num_classes <= 30 else ():
         colour = "white" if share[row, col] > 0.3 else "black"
         axes.text(col, row, f"{confusion[row, col]}", ha="center", va="center", color=colour)
-    axes.set(xlabel="predicted", ylabel="true", title=title)
+    axes.set(xlabel=say("predicted"), ylabel=say("true"), title=title)
     if num_classes <= 60:
         names = [short(name) for name in classes]
         turned: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
         axes.set_xticks(range(num_classes), names, **(turned if max(map(len, names)) > 2 else {}))
         axes.set_yticks(range(num_classes), names)
-    bar = figure.colorbar(image, ax=axes, shrink=0.8, label="share of the true class")
+    bar = figure.colorbar(image, ax=axes, shrink=0.8, label=say("share of the true class"))
     bar.set_ticks([0, 0.1**0.5, 0.5, 1], labels=["0", "0.1", "0.25", "1"])
     return figure
 
@@ -108,11 +175,17 @@ def plot_mistakes(
     wrong = np.flatnonzero(preds != labels)
     worst = wrong[np.argsort(probs[wrong, labels[wrong]], kind="stable")][:num_most]
     captions = [
-        f"{short(classes[labels[i]])}\nread as {short(classes[preds[i]])}\n"
-        f"p = {probs[i, preds[i]]:.2f}, #{i}"
+        f"{short(classes[labels[i]])}\n"
+        + say("read as {name}", name=short(classes[preds[i]]))
+        + f"\np = {probs[i, preds[i]]:.2f}, #{i}"
         for i in worst
     ]
-    shown = f"{len(worst)} worst of {len(wrong)} mistakes in {len(labels):,} images"
+    shown = say(
+        "{n} worst of {wrong} mistakes in {total:,} images",
+        n=len(worst),
+        wrong=len(wrong),
+        total=len(labels),
+    )
     return plot_images(images[worst], captions, f"{title}{': ' if title else ''}{shown}")
 
 
@@ -179,3 +252,11 @@ def save_figure(figure: Figure, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=120)
+
+
+@styled
+def save_animation(animation: FuncAnimation, path: Path) -> None:
+    """Write an animation as a GIF, by Pillow."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        animation.save(temporary, writer=PillowWriter(fps=6), dpi=72)

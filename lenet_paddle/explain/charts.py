@@ -1,0 +1,114 @@
+"""What a data set is like, and how far a model's probabilities can be trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from lenet_paddle.explain.figures import BLUE, ORANGE, short, styled
+from lenet_paddle.explain.grid import split
+from lenet_paddle.explain.words import say
+
+
+@styled
+def plot_samples(
+    images: np.ndarray,
+    labels: np.ndarray,
+    classes: Sequence[str],
+    chosen: np.ndarray,
+    title: str = "",
+) -> Figure:
+    """The images at `chosen` with their labels; beside them what the whole set is like.
+
+    images: uint8 (N, H, W); labels: int (N,). Class balance, pixel values, mean and deviation.
+    """
+    figure = Figure(figsize=(10, 6.6), layout="constrained")
+    left, right = split(figure, 1, 2, width_ratios=(1.5, 1))
+    side = min(8, max(1, int(np.ceil(np.sqrt(len(chosen))))))
+    num_rows = max(1, -(-len(chosen) // side))
+    for place, axes in enumerate(left.subplots(num_rows, side, squeeze=False).ravel()):
+        axes.axis("off")
+        if place < len(chosen):
+            axes.imshow(images[chosen[place]], cmap="gray", vmin=0, vmax=255)
+            axes.set_title(short(classes[labels[chosen[place]]]), fontsize=9)
+    grid = right.add_gridspec(3, 2, height_ratios=(1.2, 1, 1))
+    _draw_balance(right.add_subplot(grid[0, :]), labels, classes)
+    _draw_pixels(right.add_subplot(grid[1, :]), images)
+    for col, (name, picture) in enumerate(
+        ((say("mean image"), images.mean(axis=0)), (say("deviation"), images.std(axis=0)))
+    ):
+        axes = right.add_subplot(grid[2, col])
+        axes.imshow(picture, cmap="gray")
+        axes.set_title(name, fontsize=10)
+        axes.set(xticks=[], yticks=[])
+    figure.suptitle(title)
+    return figure
+
+
+def _draw_balance(axes: Axes, labels: np.ndarray, classes: Sequence[str]) -> None:
+    counts = np.bincount(labels, minlength=len(classes))
+    axes.bar(range(len(classes)), counts, color=BLUE)
+    axes.axhline(counts.mean(), color="black", linestyle=":", linewidth=1)
+    axes.set_title(
+        say("class balance: {low:,} to {high:,} images", low=counts.min(), high=counts.max()),
+        fontsize=10,
+    )
+    names = [short(name) for name in classes]
+    if len(classes) <= 30:
+        turned: dict[str, Any] = {"rotation": 60, "ha": "right", "fontsize": 8}
+        long = max(map(len, names)) > 2
+        axes.set_xticks(range(len(classes)), names, **(turned if long else {}))
+
+
+def _draw_pixels(axes: Axes, images: np.ndarray) -> None:
+    counts = np.bincount(images.ravel(), minlength=256)
+    axes.bar(
+        np.arange(0, 256, 8), counts.reshape(32, 8).sum(axis=1), width=8, align="edge", color=BLUE
+    )
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    axes.tick_params(labelsize=8)
+    axes.set_title(
+        say(
+            "pixels: mean {mean:.1f}, deviation {std:.1f}, {zero:.0%} are 0",
+            mean=images.mean(),
+            std=images.std(),
+            zero=counts[0] / counts.sum(),
+        ),
+        fontsize=10,
+    )
+
+
+@styled
+def plot_calibration(error: float, bins: Mapping[str, np.ndarray], title: str = "") -> Figure:
+    """A reliability diagram (Guo et al. 2017) from what `metrics.compute_calibration` returns."""
+    count, accuracy, confidence = bins["count"], bins["accuracy"], bins["confidence"]
+    edges = np.linspace(0, 1, len(count) + 1)
+    width, used = edges[1], count > 0
+    figure = Figure(figsize=(8, 8), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    above.plot([0, 1], [0, 1], color="black", linestyle=":", label=say("perfectly calibrated"))
+    options: dict[str, Any] = {"width": width, "align": "edge", "edgecolor": "white"}
+    above.bar(edges[:-1][used], accuracy[used], color=BLUE, label=say("accuracy"), **options)
+    gap = (confidence - accuracy)[used]
+    above.bar(
+        *(edges[:-1][used], gap),
+        bottom=accuracy[used],
+        label=say("gap to the confidence"),
+        **{**options, "edgecolor": ORANGE, "facecolor": "none", "hatch": "///", "linewidth": 1.5},
+    )
+    above.set(ylabel=say("accuracy"), xlim=(0, 1), ylim=(0, 1), title=title)
+    above.legend(loc="upper left")
+    text = say("expected calibration error {error:.4f}", error=error)
+    above.text(0.98, 0.04, text, ha="right", fontsize=12, bbox={"facecolor": "white"})
+    below.bar(edges[:-1], count, color="0.6", **options)
+    for left, number in zip(edges[:-1][used], count[used], strict=True):
+        below.text(left + width / 2, number, f"{number:,}", ha="center", va="bottom", fontsize=8)
+    below.set(yscale="log", ylim=(0.7, count.max() * 6), xlabel=say("confidence"))
+    below.set_ylabel(say("images"))
+    below.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    return figure

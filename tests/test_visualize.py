@@ -1,0 +1,436 @@
+"""tools/visualize.py: what is written where, what is refused, and that the figures are true."""
+
+from __future__ import annotations
+
+import ast
+import logging
+import re
+import string
+import sys
+import types
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+from tools_help import SMALL, assert_refused, tool
+
+from lenet_paddle import TrainConfig, train_and_evaluate
+from lenet_paddle.cli import parse_args
+from lenet_paddle.config import InputError
+from lenet_paddle.evaluation.metrics import compute_calibration
+from lenet_paddle.explain import figures
+from lenet_paddle.explain.charts import plot_calibration, plot_samples
+from lenet_paddle.explain.grid import Cells, plain, two_places
+from lenet_paddle.explain.sliding import Sliding, animate_convolution, choose_places
+from lenet_paddle.explain.words import ZH, language, say
+from lenet_paddle.visualize import VisualizeConfig, What, find_drawing, visualize
+from lenet_paddle.visualize_concepts import CONCEPT_DRAWINGS, read_history
+
+PACKAGE = Path(__file__).resolve().parents[1] / "lenet_paddle"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> str:
+    config = TrainConfig(
+        model="lenet_builtin",
+        data_dir=SMALL[1],
+        val_size=300,
+        limit=640,
+        epochs=2,
+        output_dir=str(tmp_path_factory.mktemp("visualize")),
+        name="small",
+    )
+    return str(train_and_evaluate(config)["run_dir"])
+
+
+def _texts(figure: Figure) -> str:
+    from matplotlib.text import Text
+
+    return "\n".join(text.get_text() for text in figure.findobj(Text))
+
+
+def _draw(what: str, **settings: Any) -> dict[str, Any]:
+    config = VisualizeConfig(what=what, **settings)  # type: ignore[arg-type]
+    return dict(find_drawing(what)(config))
+
+
+def _refusal(*argv: str) -> str:
+    with pytest.raises(InputError) as caught:
+        visualize(parse_args(VisualizeConfig, "", argv))
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.fixture
+def small_xo(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`xo` draws two empty figures at once."""
+    empty = {"xo": Figure(figsize=(2, 1)), "xo-votes": Figure(figsize=(2, 1))}
+    monkeypatch.setitem(CONCEPT_DRAWINGS, "xo", lambda config: empty)
+
+
+# Where it goes
+
+
+@pytest.mark.usefixtures("small_xo")
+def test_without_a_run_the_figure_lies_in_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert visualize(VisualizeConfig("xo")) == [Path("xo.png"), Path("xo-votes.png")]
+    for name in ("xo.png", "xo-votes.png"):
+        assert Image.open(tmp_path / name).size == (240, 120)
+
+
+def test_with_a_run_it_lies_in_the_runs_figures(run: str) -> None:
+    assert visualize(VisualizeConfig("calibration", run=[run])) == [
+        Path(run) / "figures" / "calibration.png"
+    ]
+
+
+def test_the_suffix_chooses_the_format(tmp_path: Path) -> None:
+    for suffix, start in ((".png", b"\x89PNG"), (".svg", b"<?xml"), (".pdf", b"%PDF")):
+        [path] = visualize(VisualizeConfig("padding", out=str(tmp_path / "new" / f"a{suffix}")))
+        assert path == tmp_path / "new" / f"a{suffix}"
+        assert path.read_bytes().startswith(start)
+
+
+def test_an_animation_becomes_a_gif_beside_the_figure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sliding = Sliding(np.eye(6) * 255, np.ones((3, 3)))
+    drawn = {"convolution": Figure(), "convolution-sliding": animate_convolution(sliding, 8)}
+    monkeypatch.setitem(CONCEPT_DRAWINGS, "convolution", lambda config: drawn)
+    paths = visualize(VisualizeConfig("convolution", out=str(tmp_path / "c.svg")))
+    assert [path.name for path in paths] == ["c.svg", "c-sliding.gif"]
+    gif = Image.open(paths[1])
+    assert gif.format == "GIF" and gif.n_frames == len(choose_places(sliding.compute_map(), 8))
+    first = np.asarray(gif.convert("RGB"), int)
+    gif.seek(gif.n_frames - 1)
+    assert (np.asarray(gif.convert("RGB"), int) != first).any()
+
+
+def test_convolution_draws_one_place_the_channels_and_the_slide() -> None:
+    drawn = _draw("convolution", images=["3"])
+    assert list(drawn) == ["convolution", "convolution-channels", "convolution-sliding"]
+    assert "vertical edges (Sobel) of mnist test image 3" in _texts(drawn["convolution"])
+    text = _texts(drawn["convolution-channels"])
+    assert "8 × 8 × 3 → 8 × 8 × 2" in text and "56 parameters" in text
+    drawn["convolution-sliding"]._draw_was_started = True  # never shown: no warning about it
+
+
+def test_the_figures_of_a_foreign_set_do_not_replace_the_runs_own(run: str) -> None:
+    foreign = {"dataset": "mnist", "data_dir": None}
+    assert list(_draw("confusion", run=[run], **foreign)) == ["confusion-mnist"]
+    assert list(_draw("confusion", run=[run])) == ["confusion"]
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["nonsense"], ["nonsense", "samples", "architecture"]),
+        (["confusion"], ["confusion needs a trained run", "--run"]),
+        (["mistakes"], ["needs a trained run"]),
+        (["calibration"], ["needs a trained run"]),
+        (["curves"], ["needs a trained run"]),
+        (["curves", "--run", "nowhere"], ["nowhere", "config.yaml"]),
+        (["confusion", "--run", "a", "b"], ["one run", "2"]),
+        (["samples", "--images", "10000"], ["'10000'", "0 to 9999"]),
+        (["samples", "--images", "-1"], ["'-1'"]),
+        (["convolution", "--images", "no.png"], ["no.png"]),
+        (["convolution", "--images", "1", "2"], ["one picture", "2"]),
+        (["padding", "--out", "a.jpg"], ["a.jpg", ".png, .svg, .pdf"]),
+        (["padding", "--kernel", "33"], ["kernel is 33", "32", "--pad"]),
+        (["padding", "--size", "0"], ["size is 0"]),
+        (["padding", "--size", "513"], ["size is 513", "512"]),
+        (["padding", "--stride", "0"], ["stride is 0"]),
+        (["padding", "--pad", "-1"], ["pad is -1"]),
+        (["padding", "--lang", "fr"], ["fr", "en", "zh"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_bad_input_is_one_line(argv: list[str], words: list[str], tmp_path: Path) -> None:
+    try:
+        message = _refusal(*argv)
+    except FileNotFoundError as error:  # the tools make one line of it, with the file's name
+        message = str(error)
+    for word in words:
+        assert word in message
+
+
+def test_a_layer_that_does_not_see_the_picture_is_refused(run: str) -> None:
+    message = _refusal("convolution", "--run", run, "--layer", "features.3")
+    assert "features.3" in message and message.endswith("features.0")
+
+
+def test_chinese_without_a_font_names_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(figures, "_font_families", _cached(["DejaVu Sans"]))
+    monkeypatch.setattr(figures.font_manager, "findSystemFonts", lambda: [])
+    assert "fonts-noto-cjk" in _refusal("padding", "--lang", "zh")
+
+
+def _cached(fonts: list[str]) -> Any:
+    families = lambda: fonts  # noqa: E731
+    families.cache_clear = lambda: None  # type: ignore[attr-defined]
+    return families
+
+
+def test_the_tool_ends_with_2_and_one_line() -> None:
+    assert_refused(tool("visualize", "padding", "--kernel", "40"), "kernel is 40")
+
+
+def test_the_tool_prints_what_it_wrote(tmp_path: Path) -> None:
+    done = tool("visualize", "padding", "--stride", "3", cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "padding.png\n", "")
+
+
+def test_an_unreadable_history_is_an_input_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="has this run trained"):
+        read_history(tmp_path)
+    for text, word in (("epoch,train_loss\n1,x\n", "damaged"), ("epoch\n", "no epoch")):
+        (tmp_path / "history.csv").write_text(text)
+        with pytest.raises(InputError, match=word):
+            read_history(tmp_path)
+
+
+# --show
+
+
+@pytest.mark.usefixtures("small_xo")
+def test_show_without_a_display_warns_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from matplotlib import pyplot
+
+    monkeypatch.setattr(pyplot, "show", lambda: pytest.fail("nothing to show on"))
+    pyplot.switch_backend("agg")
+    with caplog.at_level(logging.WARNING):
+        visualize(VisualizeConfig("xo", out=str(tmp_path / "x.png"), show=True))
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "no display" in caplog.text and (tmp_path / "x.png").exists()
+
+
+@pytest.mark.usefixtures("small_xo")
+def test_show_opens_a_window_for_each_figure_where_there_is_a_display(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from matplotlib import pyplot
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    shown = []
+    pyplot.switch_backend("agg")
+    monkeypatch.setattr(FigureCanvasBase, "required_interactive_framework", "tk")
+    monkeypatch.setattr(pyplot, "show", lambda: shown.extend(pyplot.get_fignums()))
+    visualize(VisualizeConfig("xo", out=str(tmp_path / "x.png"), show=True))
+    assert len(shown) == 2
+    pyplot.close("all")
+
+
+# The dict
+
+
+def test_every_figure_has_one_place() -> None:
+    assert set(CONCEPT_DRAWINGS) <= set(get_args(What))
+    assert find_drawing("xo") is CONCEPT_DRAWINGS["xo"]
+
+
+def test_what_looks_into_a_model_is_found_in_its_own_module(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    module = types.ModuleType("lenet_paddle.visualize_model")
+    module.MODEL_DRAWINGS = {"filters": print}  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    assert find_drawing("filters") is print
+
+
+# The words
+
+
+def _templates() -> set[str]:
+    found = set()
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "say":
+                [template, *_] = node.args
+                if isinstance(template, ast.Constant):
+                    found.add(template.value)
+    return found
+
+
+def test_every_text_has_its_chinese() -> None:
+    assert len(_templates()) > 100 and not _templates() - set(ZH)
+
+
+def test_the_chinese_fills_in_the_same_values() -> None:
+    for english, chinese in ZH.items():
+        fields = [
+            sorted(f"{name}:{spec}" for _, name, spec, _ in string.Formatter().parse(text) if name)
+            for text in (english, chinese)
+        ]
+        assert set(fields[0]) == set(fields[1]), english
+
+
+def test_say_speaks_the_language_of_its_block() -> None:
+    assert say("feature map") == "feature map"
+    with language("zh"):
+        assert say("draw {n}", n=2) == "第 2 次抽样"
+    assert say("draw {n}", n=2) == "draw 2"
+
+
+@pytest.mark.skipif(not figures.find_chinese_font(), reason="no Chinese font is installed")
+def test_chinese_figures_have_chinese_titles_and_no_missing_glyph(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    visualize(VisualizeConfig("padding", lang="zh", stride=2, out=str(tmp_path / "a.svg")))
+    visualize(VisualizeConfig("dropout", lang="zh", out=str(tmp_path / "b.pdf")))
+    assert not [w for w in recwarn if "Glyph" in str(w.message)]
+
+
+# What is drawn
+
+
+def test_padding_says_why_14_and_a_half_is_no_size() -> None:
+    text = _texts(_draw("padding", stride=2)["padding"])
+    assert "(32 − 5 + 2·0) / 2 + 1 = 14.5" in text
+    assert "no size" in text and "rounds down to 14" in text
+    assert "63 of 1024 pixels never seen" in text  # a row and a column of 32
+    text = _texts(_draw("padding", stride=3)["padding"])
+    assert "/ 3 + 1 = 10" in text and "no size" not in text
+
+
+def test_xo_shows_the_courses_numbers_and_the_votes() -> None:
+    drawn = _draw("xo")
+    text = _texts(drawn["xo"])
+    assert "of 0.77, -0.11, -0.11, 1.00\nit keeps 1.00" in text and "mean 5/9\n= 0.55" in text
+    assert "/ 5 = 0.912" in _texts(drawn["xo-votes"])
+
+
+def test_kernels_show_each_sum_and_take_a_picture_of_the_users(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
+    Image.fromarray(rng.integers(0, 256, (300, 400)).astype(np.uint8)).save(tmp_path / "own.png")
+    text = _texts(_draw("kernels", images=[str(tmp_path / "own.png")])["kernels"])
+    assert "own.png" in text and text.count("1/9") == 9
+    assert re.findall(r"sum (\d)", text) == list("11100001")
+
+
+def test_kernels_fall_back_to_a_digit_with_one_line(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(sys.modules, "skimage", None)
+    assert "mnist test image 0" in _texts(_draw("kernels")["kernels"])
+    assert caplog.text.count("pip install scikit-image") == 1
+
+
+def test_a_runs_convolution_is_what_its_layer_computes(run: str) -> None:
+    import paddle
+
+    from lenet_paddle.data.preprocess import normalise
+    from lenet_paddle.visualize import choose_picture, load_model
+    from lenet_paddle.visualize_concepts import _find_sliding
+
+    config = VisualizeConfig("convolution", run=[run], images=["7"])
+    sliding, digit = _find_sliding(config)
+    network, size = load_model(config)
+    with paddle.no_grad():
+        maps = network.features[0](paddle.to_tensor(normalise(digit[None], size)))[0].numpy()
+    number = int(re.findall(r"kernel (\d)", sliding.title)[0])
+    np.testing.assert_allclose(sliding.compute_map(), maps[number - 1], atol=1e-5)
+    np.testing.assert_array_equal(digit, choose_picture(config)[0])
+
+
+def test_activations_measure_only_with_a_run(run: str) -> None:
+    assert "features" not in _texts(_draw("activations")["activations"])
+    text = _texts(_draw("activations", run=[run])["activations"])
+    assert "features.1 (ReLU)" in text and "features.4 (ReLU)" in text
+
+
+def test_dropout_takes_the_runs_last_hidden_layer(run: str) -> None:
+    assert "of 84 units dropped" in _texts(_draw("dropout", run=[run])["dropout"])
+    assert "of 120 units dropped" in _texts(_draw("dropout")["dropout"])
+
+
+def test_samples_count_what_the_set_holds(run: str) -> None:
+    text = _texts(_draw("samples", run=[run])["samples"])
+    assert "640 training images" in text
+    images = np.zeros((4, 28, 28), np.uint8)
+    images[3] = 200
+    figure = plot_samples(images, np.array([0, 0, 0, 1]), ("a", "b"), np.array([0, 3]))
+    text = _texts(figure)
+    assert "class balance: 1 to 3" in text
+    assert "mean 50.0, deviation 86.6, 75% are 0" in text
+
+
+def _rows(train: list[float], val: list[float]) -> list[dict[str, float]]:
+    return [
+        {
+            "epoch": n + 1,
+            "train_loss": t,
+            "val_loss": v,
+            "train_accuracy": 1 - t / 10,
+            "val_accuracy": 1 - v / 10,
+        }
+        for n, (t, v) in enumerate(zip(train, val, strict=True))
+    ]
+
+
+def test_the_overfitting_gap_starts_at_the_lowest_val_loss() -> None:
+    figure = figures.plot_curves({"a": _rows([3, 2, 1, 0.5], [3, 2, 2.5, 3])})
+    loss, _ = figure.axes
+    [band] = loss.collections
+    assert band.get_paths()[0].vertices[:, 0].min() == 2  # the epoch
+    assert "overfitting gap, 2.500 at the end" in _texts(figure)
+
+
+def test_no_gap_is_marked_where_the_val_loss_still_falls() -> None:
+    figure = figures.plot_curves({"a": _rows([3, 2, 1], [3, 2.5, 2])})
+    assert not figure.axes[0].collections
+
+
+def test_curves_compare_runs_of_one_name(run: str) -> None:
+    [figure] = _draw("curves", run=[run, run]).values()
+    assert len(figure.axes[0].lines) >= 2
+    other = {"first": _rows([2, 1], [2, 1]), "second": _rows([3, 1], [3, 2])}
+    text = _texts(figures.plot_curves(other))
+    assert all(f"{name}, {split}" in text for name in other for split in ("train", "val"))
+
+
+def test_the_reliability_diagram_shows_the_bins_and_the_error(rng: np.random.Generator) -> None:
+    probs = rng.dirichlet(np.full(4, 0.5), 300)
+    error, bins = compute_calibration(probs, rng.integers(0, 4, 300))
+    figure = plot_calibration(error, bins)
+    bars = figure.axes[0].containers[0]
+    used = bins["count"] > 0
+    np.testing.assert_allclose([bar.get_height() for bar in bars], bins["accuracy"][used])
+    tops = [bar.get_y() + bar.get_height() for bar in figure.axes[0].containers[1]]
+    np.testing.assert_allclose(tops, bins["confidence"][used])
+    assert f"{error:.4f}" in _texts(figure)
+
+
+def test_confusion_and_mistakes_are_those_of_the_evaluation(run: str) -> None:
+    import json
+
+    metrics = json.loads((Path(run) / "metrics.json").read_text())
+    matrix = np.array(metrics["confusion_matrix"])
+    figure = _draw("confusion", run=[run])["confusion"]
+    numbers = [int(text.get_text()) for text in figure.axes[0].texts]
+    assert numbers == matrix[matrix > 0].tolist()
+    wrong = matrix.sum() - np.trace(matrix)
+    assert f"of {wrong} mistakes in 300 images" in _texts(_draw("mistakes", run=[run])["mistakes"])
+
+
+def test_cells_write_the_numbers_legibly() -> None:
+    axes = Figure().subplots()
+    cells = Cells(axes, np.array([[-1.0, np.nan], [0.0, 2.0]]), limits=(-2, 2), cmap="gray")
+    texts = {place: (t.get_text(), t.get_color()) for place, t in cells.texts.items()}
+    assert texts[0, 0] == ("-1", "white") and texts[1, 1] == ("2", "black")
+    assert texts[0, 1][0] == ""
+    cells.show(np.ones((2, 2)))
+    assert cells.texts[0, 1].get_text() == "1"
+    assert [plain(v) for v in (-1016.0, 0.5, -0.0)] == ["-1016", "0.5", "0"]
+    assert [two_places(v) for v in (-0.001, 7 / 9)] == ["0.00", "0.78"]
