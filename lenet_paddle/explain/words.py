@@ -17,6 +17,13 @@ ZH: dict[str, str] = {
     "epoch": "轮次",
     "loss": "损失",
     "accuracy": "准确率",
+    "false positive rate": "假正率",
+    "true positive rate": "真正率",
+    "precision": "精确率",
+    "recall": "召回率",
+    "micro average": "微平均",
+    "area under the curve": "曲线下面积",
+    "average precision": "平均精确率",
 }
 
 
