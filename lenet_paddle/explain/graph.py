@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import paddle
 from paddle import nn
@@ -65,7 +66,7 @@ def _silence() -> Iterator[None]:
     """While the block runs, what Paddle's C++ and warnings say on stderr goes nowhere."""
     sys.stderr.flush()
     kept = os.dup(2)
-    with open(os.devnull, "w") as nowhere:
+    with Path(os.devnull).open("w") as nowhere:
         os.dup2(nowhere.fileno(), 2)
     try:
         yield

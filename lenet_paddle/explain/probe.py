@@ -37,7 +37,8 @@ def leaf_layers(network: nn.Layer) -> dict[str, nn.Layer]:
 
 
 def compute_activations(network: nn.Layer, batch: np.ndarray) -> dict[str, np.ndarray]:
-    """The output of each layer for a normalised batch, float32 (B, 1, S, S), by the layer's name.
+    """The output of each layer for a normalised batch, float32 (B, 1, S, S), by the layer's name
+    and kind: "features.0 Conv2D".
 
     Flattening layers, whose values are those of the layer before, are left out.
     """
@@ -92,7 +93,7 @@ def _watch(network: nn.Layer) -> Iterator[dict[str, np.ndarray]]:
         return hook
 
     hooks = [
-        layer.register_forward_post_hook(keep(name))
+        layer.register_forward_post_hook(keep(f"{name} {type(layer).__name__}"))
         for name, layer in leaf_layers(network).items()
         if not isinstance(layer, nn.Flatten)
     ]
@@ -134,49 +135,46 @@ def plot_filters(filters: np.ndarray, title: str = "", num_most: int = 32) -> Fi
         image = axes.imshow(values, cmap="RdBu_r", vmin=-limit, vmax=limit)
         axes.set_title(f"{i}", fontsize=8)
     figure.colorbar(image, ax=grid, shrink=0.9, aspect=12)
-    of_all = say("{shown} of {all} filters", shown=len(shown), all=len(filters))
+    counts = {"shown": len(shown), "all": len(filters)}
+    of_all = say("filters of the first layer, {shown} of {all}", **counts)
     figure.suptitle(f"{title}{': ' if title else ''}{of_all}", fontsize=10)
     return figure
 
 
 @styled
 def plot_maps(
-    image: np.ndarray, activations: dict[str, np.ndarray], title: str = "", num_most: int = 16
+    image: np.ndarray, activations: dict[str, np.ndarray], title: str = "", num_layers: int = 6
 ) -> Figure | None:
     """An image, uint8 (H, W), and under it the feature maps of each layer that has any.
 
     activations: of a batch of that image alone (`compute_activations`). Every map has a scale of
-    its own. At most 8 layers, evenly chosen, and `num_most` maps of each. None without maps.
+    its own. At most `num_layers`, evenly chosen, and 16 maps of each. None without maps.
     """
     maps = {name: a[0] for name, a in activations.items() if a.ndim == 4 and a[0, 0].size > 1}
     if not maps:
         return None
-    chosen = np.unique(np.linspace(0, len(maps) - 1, min(8, len(maps))).round().astype(int))
-    names = [list(maps)[i] for i in chosen]
-    mosaics = [_mosaic(maps[name][:num_most]) for name in names]
-    heights = [2 / 16, *(mosaic.shape[0] / mosaic.shape[1] for mosaic in mosaics)]
-    width = 9.0
-    figure = Figure(
-        figsize=(width, width * sum(heights) + 0.35 * len(heights) + 0.3), layout="constrained"
-    )
-    rows = figure.subplots(len(heights), 1, height_ratios=heights)
-    rows[0].imshow(image, cmap="gray", vmin=0, vmax=255)
-    rows[0].set_title(title, fontsize=10)
-    for axes, name, mosaic in zip(rows[1:], names, mosaics, strict=True):
-        axes.imshow(mosaic, cmap="viridis", vmin=0, vmax=1)
-        channels, height, across = maps[name].shape
-        of_all = say("{layer}: {shape}", layer=name, shape=f"{channels} x {height} x {across}")
-        axes.set_title(of_all, fontsize=9, loc="left")
-    for axes in rows:
+    chosen = np.linspace(0, len(maps) - 1, min(num_layers, len(maps))).round().astype(int)
+    rows = [("", image[None] / 255), *(list(maps.items())[i] for i in chosen)]
+    mosaics = [_mosaic(values[:16]) for _, values in rows]
+    heights = [10 * mosaic.shape[0] / mosaic.shape[1] for mosaic in mosaics]  # inches
+    size = (10, sum(heights) + 0.3 * len(rows) + 0.2)
+    figure = Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(len(rows), 1, height_ratios=heights)
+    for axes, (name, values), mosaic in zip(grid, rows, mosaics, strict=True):
+        grey = values is rows[0][1]
+        axes.imshow(mosaic, cmap="gray" if grey else "viridis", vmin=0, vmax=1)
+        shape = " x ".join(map(str, values.shape))
+        axes.set_title(title if grey else f"{name}: {shape}", fontsize=9, loc="left")
         axes.axis("off")
     return figure
 
 
-def _mosaic(maps: np.ndarray) -> np.ndarray:
-    """Maps (C, H, W), each scaled to 0..1, side by side with gaps of NaN."""
+def _mosaic(maps: np.ndarray, min_cols: int = 10) -> np.ndarray:
+    """Maps (C, H, W), each scaled to 0..1, side by side with gaps of NaN; few maps leave room."""
     low = maps.min(axis=(1, 2), keepdims=True)
     span = maps.max(axis=(1, 2), keepdims=True) - low
     scaled = np.divide(maps - low, span, out=np.zeros_like(maps), where=span > 0)
     gap = max(1, maps.shape[2] // 10)
-    padded = np.pad(scaled, ((0, 0), (0, 0), (0, gap)), constant_values=np.nan)
+    missing = max(0, min_cols - len(maps))
+    padded = np.pad(scaled, ((0, missing), (0, 0), (0, gap)), constant_values=np.nan)
     return np.concatenate(list(padded), axis=1)[:, :-gap]

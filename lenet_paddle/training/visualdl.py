@@ -1,0 +1,285 @@
+"""What VisualDL is given: the curves (`--vdl plain`), or all that its tabs can show (`rich`).
+
+One log file, appended to. When a run is resumed it is cut back to its length at the checkpoint,
+so that no point stands twice. What is logged changes nothing of the training: `RichLogger` looks
+at a copy of the network and leaves all generators of random numbers as they were.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import random
+import typing
+from collections.abc import Iterator
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paddle
+import yaml
+from matplotlib.figure import Figure
+from paddle.callbacks import Callback
+
+from lenet_paddle.config import TrainConfig
+from lenet_paddle.data.imageset import ImageSet
+from lenet_paddle.data.preprocess import normalise
+from lenet_paddle.evaluation.evaluate import image_spec
+from lenet_paddle.evaluation.metrics import compute_probs
+from lenet_paddle.files import write_text
+from lenet_paddle.training.callbacks import Recorder, is_finished
+from lenet_paddle.training.checkpoint import TrainState
+
+LOG_NAME = "vdlrecords.log"  # VisualDL wants "vdlrecords" in it
+GRAPH_NAME = "vdlgraph.log"  # and "vdlgraph" in this one
+NUM_SAMPLES = 24
+NUM_PROBED = 256  # training images for the histograms of gradients and activations
+NUM_EMBEDDED = 500
+NUM_BINS = 32
+
+ABOUT = f"""What is logged, epoch by epoch:
+
+- scalars: train/* every few steps, the mean since the point before; val/* after each epoch, exact
+  means; test/* once, of the best epoch's weights
+- images: samples (training images), worst_mistakes, filters (of the first layer), feature_maps
+  (of one fixed image), roc and precision_recall (each class against the rest)
+- histograms: weights/*; gradients/* and activations/*, both of the first {NUM_PROBED} training
+  images, in evaluation mode, with the weights as they are after the epoch: the gradient of the
+  mean cross-entropy, not that of an update
+- embeddings: the last hidden layer's output for the first {NUM_EMBEDDED} held-out images, after
+  the first and the last epoch
+- hyperparameters: the run's settings; their metrics are the last points of the scalars
+"""
+
+
+class VisualDLLogger(Callback):
+    """Curves with a global step: of training every N steps, the rest every epoch."""
+
+    def __init__(
+        self, folder: Path, recorder: Recorder, eval_set: ImageSet, log_every: int
+    ) -> None:
+        super().__init__()
+        self.recorder, self.state, self.eval_set = recorder, recorder.state, eval_set
+        self.log_every = log_every
+        self.path = folder / LOG_NAME
+        self.writer: Any = None
+        self.last = (0.0, 0, 0.0)
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Cut the log back to the state, and open it."""
+        self.writer = _open_log(self.path, self.state.vdl_bytes)
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """The recorder's sums start at 0 again."""
+        self.last = (0.0, 0, 0.0)
+
+    def on_train_batch_end(self, step: int, logs: Any = None) -> None:
+        """Every N steps, the mean of loss and accuracy since the point before."""
+        if self.state.step % self.log_every:
+            return
+        recorder = self.recorder
+        right = recorder.train_accuracy * recorder.seen
+        now = (recorder.loss_sum, recorder.seen, right)
+        loss, seen, right = (b - a for a, b in zip(self.last, now, strict=True))
+        self.last = now
+        for tag, value in (
+            ("train/loss", loss / seen),
+            ("train/accuracy", right / seen),
+            ("train/learning_rate", self.model._optimizer.get_lr()),
+        ):
+            self.writer.add_scalar(tag, float(value), self.state.step)
+
+    def on_eval_end(self, logs: Any = None) -> None:
+        """The epoch is whole: log it, and note how long the log is now."""
+        self.log_epoch()
+        self.writer._get_file_writer().flush()
+        self.state.vdl_bytes = self.path.stat().st_size
+
+    def log_epoch(self) -> None:
+        """The epoch's held-out figures, its worst mistakes, and the weights' histograms."""
+        from lenet_paddle.explain.figures import plot_mistakes
+
+        split, row = self.recorder.split, self.state.history[-1]
+        for quantity in ("loss", "accuracy"):
+            value = row[f"{split}_{quantity}"]
+            self.writer.add_scalar(f"{split}/{quantity}", value, self.state.step)
+        probs = compute_probs(self.recorder.eval_logits)
+        self.add_figure(
+            f"{split}/worst_mistakes",
+            plot_mistakes(
+                self.eval_set.images, self.recorder.eval_labels, probs, self.eval_set.classes
+            ),
+        )
+        for name, weight in self.model.network.state_dict().items():
+            self.add_histogram(f"weights/{name}", weight.numpy())
+
+    def add_figure(self, tag: str, figure: Figure) -> None:
+        """A figure as an image of this step."""
+        from lenet_paddle.explain.figures import render
+
+        self.writer.add_image(tag, render(figure), self.state.step)
+
+    def add_histogram(self, tag: str, values: np.ndarray) -> None:
+        """A histogram of this step; of values that are not finite none can be made."""
+        finite = values[np.isfinite(values)]
+        if finite.size:
+            self.writer.add_histogram(tag, finite, self.state.step, NUM_BINS)
+
+    def close(self) -> None:
+        """Close the log; also after an error, where hapi calls no `on_train_end`."""
+        if self.writer is not None:
+            self.writer.close()
+
+
+class RichLogger(VisualDLLogger):
+    """Beside the curves: images, histograms, graph, hyperparameters, text and embeddings.
+
+    `network` is copied here; each epoch's weights are put into the copy, and only the copy is
+    looked into. hapi has cleared the last update's gradients when callbacks run, so those of a
+    fixed batch of training images are computed, by `paddle.grad`, which stores and updates
+    nothing.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        recorder: Recorder,
+        eval_set: ImageSet,
+        train_set: ImageSet,
+        network: paddle.nn.Layer,
+        input_size: int,
+    ) -> None:
+        from lenet_paddle.explain.probe import twin
+
+        super().__init__(folder, recorder, eval_set, recorder.config.log_every)
+        self.config, self.train_set, self.input_size = recorder.config, train_set, input_size
+        self.network = network
+        self.twin = twin(network)
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """What does not change is logged when the run begins, not when it is resumed."""
+        super().on_train_begin(logs)
+        if self.state.epoch == 0:
+            with undisturbed():
+                self._log_start()
+
+    def _log_start(self) -> None:
+        from lenet_paddle.explain.figures import plot_images
+        from lenet_paddle.explain.graph import describe_graph
+        from lenet_paddle.explain.probe import twin
+
+        samples = self.train_set.take(slice(0, NUM_SAMPLES))
+        captions = [samples.classes[label] for label in samples.labels]
+        self.add_figure("train/samples", plot_images(samples.images, captions))
+        settings = yaml.safe_dump(self.config.to_dict(), sort_keys=False, allow_unicode=True)
+        self.writer.add_text("about", ABOUT, 0)
+        self.writer.add_text("settings", settings, 0)
+        self.writer.add_text("network", _summarise(self.twin, self.input_size), 0)
+        metrics = ["test/accuracy", "test/loss", "train/accuracy", "train/loss"]
+        if self.recorder.split == "val":
+            metrics[2:2] = ["val/accuracy", "val/loss"]
+        self.writer.add_hparams(hyperparameters(self.config), metrics)
+        graph = describe_graph(twin(self.network), image_spec(self.input_size))
+        if graph is not None:
+            write_text(self.path.with_name(GRAPH_NAME), graph)
+
+    def log_epoch(self) -> None:
+        """All that changes from epoch to epoch."""
+        super().log_epoch()
+        with undisturbed():
+            weights = {name: t.numpy() for name, t in self.network.state_dict().items()}
+            self.twin.set_state_dict({k: w.astype(np.float32) for k, w in weights.items()})
+            self._log_images()
+            self._log_histograms()
+            if self.state.epoch == 1 or is_finished(self.config, self.state):
+                self._log_embeddings()
+
+    def _log_images(self) -> None:
+        from lenet_paddle.explain import probe
+        from lenet_paddle.explain.thresholds import plot_precision_recall, plot_roc
+
+        split, title = self.recorder.split, f"epoch {self.state.epoch}"
+        probs, labels = compute_probs(self.recorder.eval_logits), self.recorder.eval_labels
+        for tag, plot in (("roc", plot_roc), ("precision_recall", plot_precision_recall)):
+            self.add_figure(f"{split}/{tag}", plot(probs, labels, self.eval_set.classes, title))
+        filters = probe.first_filters(self.twin, self.input_size)
+        if filters is not None:
+            self.add_figure("network/filters", probe.plot_filters(filters, title))
+        image = self.eval_set.images[:1]
+        activations = probe.compute_activations(self.twin, normalise(image, self.input_size))
+        maps = probe.plot_maps(image[0], activations, title)
+        if maps is not None:
+            self.add_figure("network/feature_maps", maps)
+
+    def _log_histograms(self) -> None:
+        from lenet_paddle.explain.probe import compute_activations, compute_gradients
+
+        probed = self.train_set.take(slice(0, NUM_PROBED))
+        batch = normalise(probed.images, self.input_size)
+        for name, gradient in compute_gradients(self.twin, batch, probed.labels).items():
+            self.add_histogram(f"gradients/{name}", gradient)
+        for name, activation in compute_activations(self.twin, batch).items():
+            self.add_histogram(f"activations/{name}", activation)
+
+    def _log_embeddings(self) -> None:
+        from lenet_paddle.explain.probe import compute_features
+
+        chosen = self.eval_set.take(slice(0, NUM_EMBEDDED))
+        features = compute_features(self.twin, normalise(chosen.images, self.input_size))
+        if features is not None:
+            tag = f"{self.recorder.split}/features_epoch_{self.state.epoch:04d}"
+            names = [chosen.classes[label] for label in chosen.labels]
+            self.writer.add_embeddings(tag, features, names)
+
+
+def log_result(folder: Path, state: TrainState, result: dict[str, Any]) -> None:
+    """Append the test set's figures at the best epoch's step; those of an earlier call go."""
+    writer = _open_log(folder / LOG_NAME, state.vdl_bytes)
+    step = state.history[state.best_epoch - 1]["step"]
+    for quantity in ("loss", "accuracy"):
+        writer.add_scalar(f"test/{quantity}", result[quantity], step)
+    writer.close()
+
+
+def hyperparameters(config: TrainConfig) -> dict[str, Any]:
+    """The settings that make a run's result. VisualDL compares runs column by column, so each has
+    one type in all runs: what may be left out (`patience`) is text, and so is a bool, on which
+    VisualDL 2.5.3 fails."""
+    left_out = ("data_dir", "device", "keep_last", "keep_every", "log_every", "vdl", "init_from")
+    hints = typing.get_type_hints(TrainConfig)
+    settings = {k: v for k, v in config.to_dict().items() if k not in left_out}
+    return {
+        name: hints[name](value) if hints[name] in (int, float) else str(value)
+        for name, value in settings.items()
+    }
+
+
+def _open_log(path: Path, length: int) -> Any:
+    """A LogWriter that appends to `path`, cut back to `length` bytes."""
+    from visualdl import LogWriter
+
+    if path.exists():
+        os.truncate(path, min(length, path.stat().st_size))
+    with redirect_stdout(io.StringIO()):  # it announces that the file exists
+        return LogWriter(str(path.parent), file_name=path.name)
+
+
+def _summarise(network: paddle.nn.Layer, input_size: int) -> str:
+    table = io.StringIO()
+    with redirect_stdout(table):
+        paddle.summary(network, (1, 1, input_size, input_size))
+    return table.getvalue().strip()
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Leave Paddle's, NumPy's and Python's global generators as they are before the block."""
+    states = paddle.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
+    try:
+        yield
+    finally:
+        paddle.set_rng_state(states[0])
+        np.random.set_state(states[1])  # noqa: NPY002
+        random.setstate(states[2])
