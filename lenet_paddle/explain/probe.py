@@ -36,6 +36,19 @@ def leaf_layers(network: nn.Layer) -> dict[str, nn.Layer]:
     return {name: layer for name, layer in layers if not layer.sublayers()}
 
 
+def describe_layers(network: nn.Layer, batch: np.ndarray) -> list[str]:
+    """A line for each layer: name, kind, shape of its output for one image, parameters; and the
+    total. batch: float32 (B, 1, S, S)."""
+    lines = []
+    layers = leaf_layers(network)
+    for name, output in compute_activations(network, batch).items():
+        shape = " x ".join(map(str, output.shape[1:]))
+        count = sum(p.size for p in layers[name.split(" ")[0]].parameters())
+        lines.append(f"{name}: {shape}" + (f", {count:,} parameters" if count else ""))
+    total = sum(p.size for p in network.parameters())
+    return [*lines, f"in all {total:,} parameters"]
+
+
 def compute_activations(network: nn.Layer, batch: np.ndarray) -> dict[str, np.ndarray]:
     """The output of each layer for a normalised batch, float32 (B, 1, S, S), by the layer's name
     and kind: "features.0 Conv2D".

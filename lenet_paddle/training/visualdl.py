@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 import paddle
-import yaml
 from matplotlib.figure import Figure
 from paddle.callbacks import Callback
 
@@ -39,19 +38,18 @@ NUM_PROBED = 256  # training images for the histograms of gradients and activati
 NUM_EMBEDDED = 500
 NUM_BINS = 32
 
-ABOUT = f"""What is logged, epoch by epoch:
-
-- scalars: train/* every few steps, the mean since the point before; val/* after each epoch, exact
-  means; test/* once, of the best epoch's weights
-- images: samples (training images), worst_mistakes, filters (of the first layer), feature_maps
-  (of one fixed image), roc and precision_recall (each class against the rest)
-- histograms: weights/*; gradients/* and activations/*, both of the first {NUM_PROBED} training
-  images, in evaluation mode, with the weights as they are after the epoch: the gradient of the
-  mean cross-entropy, not that of an update
-- embeddings: the last hidden layer's output for the first {NUM_EMBEDDED} held-out images, after
-  the first and the last epoch
-- hyperparameters: the run's settings; their metrics are the last points of the scalars
-"""
+# VisualDL shows all in one paragraph; where the mouse rests, line by line.
+ABOUT = f"""What is logged:
+• scalars: train/* every few steps, the mean since the point before; val/* after each epoch, exact
+means; test/* once, at the end, of the best epoch's weights.
+• images: samples of the training data, the worst mistakes, the filters of the first layer, the
+feature maps of one fixed image, ROC and precision against recall (each class against the rest).
+• histograms: weights/* after each epoch; gradients/* and activations/* for the first {NUM_PROBED}
+training images, in evaluation mode, with those weights: the gradient of the mean cross-entropy,
+not that of an update.
+• embeddings: the last hidden layer's output for the first {NUM_EMBEDDED} held-out images, after
+the first and the last epoch.
+• hyperparameters: the run's settings; their metrics are the last points of the scalars."""
 
 
 class VisualDLLogger(Callback):
@@ -168,22 +166,25 @@ class RichLogger(VisualDLLogger):
     def _log_start(self) -> None:
         from lenet_paddle.explain.figures import plot_images
         from lenet_paddle.explain.graph import describe_graph
-        from lenet_paddle.explain.probe import twin
+        from lenet_paddle.explain.probe import describe_layers, twin
 
         samples = self.train_set.take(slice(0, NUM_SAMPLES))
         captions = [samples.classes[label] for label in samples.labels]
         self.add_figure("train/samples", plot_images(samples.images, captions))
-        settings = yaml.safe_dump(self.config.to_dict(), sort_keys=False, allow_unicode=True)
+        batch = normalise(samples.images[:1], self.input_size)
+        settings = [f"{name}: {value}" for name, value in self.config.to_dict().items()]
         self.writer.add_text("about", ABOUT, 0)
-        self.writer.add_text("settings", settings, 0)
-        self.writer.add_text("network", _summarise(self.twin, self.input_size), 0)
-        metrics = ["test/accuracy", "test/loss", "train/accuracy", "train/loss"]
-        if self.recorder.split == "val":
-            metrics[2:2] = ["val/accuracy", "val/loss"]
+        self.writer.add_text("settings", ";\n".join(settings), 0)
+        self.writer.add_text("network", ";\n".join(describe_layers(self.twin, batch)), 0)
+        splits = ["test", "val", "train"] if self.recorder.split == "val" else ["test", "train"]
+        metrics = [f"{split}/{name}" for split in splits for name in ("accuracy", "loss")]
         self.writer.add_hparams(hyperparameters(self.config), metrics)
         graph = describe_graph(twin(self.network), image_spec(self.input_size))
         if graph is not None:
-            write_text(self.path.with_name(GRAPH_NAME), graph)
+            # VisualDL calls a graph by its folder: the run's name.
+            folder = self.path.parent / self.path.resolve().parent.parent.name
+            folder.mkdir(exist_ok=True)
+            write_text(folder / GRAPH_NAME, graph)
 
     def log_epoch(self) -> None:
         """All that changes from epoch to epoch."""
@@ -228,10 +229,19 @@ class RichLogger(VisualDLLogger):
 
         chosen = self.eval_set.take(slice(0, NUM_EMBEDDED))
         features = compute_features(self.twin, normalise(chosen.images, self.input_size))
-        if features is not None:
-            tag = f"{self.recorder.split}/features_epoch_{self.state.epoch:04d}"
-            names = [chosen.classes[label] for label in chosen.labels]
-            self.writer.add_embeddings(tag, features, names)
+        if features is None:
+            return
+        tag = f"{self.recorder.split}/features_epoch_{self.state.epoch:04d}"
+        preds = self.recorder.eval_logits[:NUM_EMBEDDED].argmax(axis=1)
+        names = _category_names(chosen.classes)
+        columns = [[names[i] for i in indices] for indices in (chosen.labels, preds)]
+        self.writer.add_embeddings(tag, features, columns, ["class", "predicted"])
+
+
+def _category_names(classes: tuple[str, ...]) -> list[str]:
+    """The class names so that VisualDL gives each a colour: numbers it would take for a scale."""
+    numeric = all(name.lstrip("-")[:1].isdigit() for name in classes)
+    return [f"class {name}" if numeric else name for name in classes]
 
 
 def log_result(folder: Path, state: TrainState, result: dict[str, Any]) -> None:
@@ -245,9 +255,12 @@ def log_result(folder: Path, state: TrainState, result: dict[str, Any]) -> None:
 
 def hyperparameters(config: TrainConfig) -> dict[str, Any]:
     """The settings that make a run's result. VisualDL compares runs column by column, so each has
-    one type in all runs: what may be left out (`patience`) is text, and so is a bool, on which
-    VisualDL 2.5.3 fails."""
-    left_out = ("data_dir", "device", "keep_last", "keep_every", "log_every", "vdl", "init_from")
+    one type in all runs: what may be left out (`patience`) is text. (A bool would make
+    VisualDL 2.5.3 fail.)"""
+    left_out = {
+        *("data_dir", "test_size", "preprocess", "monitor", "keep_last", "keep_every"),
+        *("log_every", "vdl", "device", "init_from", "with_optimizer"),
+    }
     hints = typing.get_type_hints(TrainConfig)
     settings = {k: v for k, v in config.to_dict().items() if k not in left_out}
     return {
@@ -264,13 +277,6 @@ def _open_log(path: Path, length: int) -> Any:
         os.truncate(path, min(length, path.stat().st_size))
     with redirect_stdout(io.StringIO()):  # it announces that the file exists
         return LogWriter(str(path.parent), file_name=path.name)
-
-
-def _summarise(network: paddle.nn.Layer, input_size: int) -> str:
-    table = io.StringIO()
-    with redirect_stdout(table):
-        paddle.summary(network, (1, 1, input_size, input_size))
-    return table.getvalue().strip()
 
 
 @contextlib.contextmanager
