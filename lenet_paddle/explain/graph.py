@@ -6,7 +6,9 @@ import contextlib
 import json
 import logging
 import os
+import re
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -42,7 +44,7 @@ def describe_graph(network: nn.Layer, spec: InputSpec) -> str | None:
         while utils._name_scope_stack:  # what the broken-off tracing has left open
             utils._name_scope_stack.pop().__exit__(None, None, None)
         return None
-    graph = json.loads(text)
+    graph = json.loads(re.sub(r"_deepcopy_\d+", "", text))  # a copy's parameters are called so
     for node in graph["nodes"]:
         node["attrs"].pop("op_callstack", None)
     return json.dumps(graph)
@@ -63,13 +65,15 @@ def _old_operator(kind: str) -> Callable[[paddle.Tensor], paddle.Tensor]:
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """While the block runs, what Paddle's C++ and warnings say on stderr goes nowhere."""
+    """While the block runs, warnings, and what Paddle's C++ says on stderr, go nowhere."""
     sys.stderr.flush()
     kept = os.dup(2)
     with Path(os.devnull).open("w") as nowhere:
         os.dup2(nowhere.fileno(), 2)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
         os.dup2(kept, 2)
         os.close(kept)
