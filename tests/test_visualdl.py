@@ -229,6 +229,17 @@ def test_each_models_graph_is_its_layers_and_tells_no_paths(name):
     assert str(paddle.__file__).rsplit("/", 1)[0] not in text
 
 
+def test_a_rich_run_has_the_graph_of_the_plain_network(rich):
+    folder, network, _ = rich
+    [path] = (folder / "vdl").rglob("vdlgraph.log")
+    assert path.parent.name == folder.name  # by which VisualDL calls it
+    graph = json.loads(path.read_text())
+    kinds = [node["type"] for node in graph["nodes"]]
+    assert kinds.count("conv2d") == 2 and kinds.count("flatten_contiguous_range") == 1
+    names = {variable["name"] for variable in graph["vars"]}
+    assert {parameter.name for parameter in network.parameters()} < names
+
+
 def test_a_network_that_cannot_be_traced_is_named_and_the_next_one_is_whole(caplog, capfd):
     class Squared(paddle.nn.Layer):
         def forward(self, images):
@@ -242,3 +253,13 @@ def test_a_network_that_cannot_be_traced_is_named_and_the_next_one_is_whole(capl
     ]
     assert not any("Squared" in name for name in names)
     assert capfd.readouterr().err.count("\n") <= 1  # Paddle's own chatter is kept off the screen
+
+
+def test_a_run_without_validation_images_and_without_maps_is_logged_too(tmp_path):
+    train(tmp_path, vdl="rich", val_size=0, epochs=1)
+    assert set(tags(tmp_path, "image")) == {
+        *("train/samples", "test/worst_mistakes", "test/roc", "test/precision_recall"),
+        "network/filters",
+    }
+    [record] = read(tmp_path, "hyper_parameters", "hparam")
+    assert [info.name for info in record.hparam.metricInfos] == ["test/accuracy"]

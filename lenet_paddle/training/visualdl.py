@@ -26,6 +26,10 @@ from lenet_paddle.data.imageset import ImageSet
 from lenet_paddle.data.preprocess import normalise
 from lenet_paddle.evaluation.evaluate import image_spec
 from lenet_paddle.evaluation.metrics import compute_probs
+from lenet_paddle.explain import probe
+from lenet_paddle.explain.figures import plot_images, plot_mistakes, render
+from lenet_paddle.explain.graph import describe_graph
+from lenet_paddle.explain.thresholds import plot_precision_recall, plot_roc
 from lenet_paddle.files import write_text
 from lenet_paddle.training.callbacks import Recorder, is_finished
 from lenet_paddle.training.checkpoint import TrainState
@@ -97,8 +101,6 @@ class VisualDLLogger(Callback):
 
     def log_epoch(self) -> None:
         """The epoch's held-out figures, its worst mistakes, and the weights' histograms."""
-        from lenet_paddle.explain.figures import plot_mistakes
-
         split, row = self.recorder.split, self.state.history[-1]
         for quantity in ("loss", "accuracy"):
             value = row[f"{split}_{quantity}"]
@@ -115,8 +117,6 @@ class VisualDLLogger(Callback):
 
     def add_figure(self, tag: str, figure: Figure) -> None:
         """A figure as an image of this step."""
-        from lenet_paddle.explain.figures import render
-
         self.writer.add_image(tag, render(figure), self.state.step)
 
     def add_histogram(self, tag: str, values: np.ndarray) -> None:
@@ -134,7 +134,7 @@ class VisualDLLogger(Callback):
 class RichLogger(VisualDLLogger):
     """Beside the curves: images, histograms, graph, hyperparameters, text and embeddings.
 
-    `network` is copied here; each epoch's weights are put into the copy, and only the copy is
+    `network` is copied here, with its plain layers; each epoch's weights are put into the copy, and only the copy is
     looked into. hapi has cleared the last update's gradients when callbacks run, so those of a
     fixed batch of training images are computed, by `paddle.grad`, which stores and updates
     nothing.
@@ -149,12 +149,10 @@ class RichLogger(VisualDLLogger):
         network: paddle.nn.Layer,
         input_size: int,
     ) -> None:
-        from lenet_paddle.explain.probe import twin
-
         super().__init__(folder, recorder, eval_set, recorder.config.log_every)
         self.config, self.train_set, self.input_size = recorder.config, train_set, input_size
         self.network = network
-        self.twin = twin(network)
+        self.twin = probe.twin(network)
 
     def on_train_begin(self, logs: Any = None) -> None:
         """What does not change is logged when the run begins, not when it is resumed."""
@@ -164,10 +162,6 @@ class RichLogger(VisualDLLogger):
                 self._log_start()
 
     def _log_start(self) -> None:
-        from lenet_paddle.explain.figures import plot_images
-        from lenet_paddle.explain.graph import describe_graph
-        from lenet_paddle.explain.probe import describe_layers, twin
-
         samples = self.train_set.take(slice(0, NUM_SAMPLES))
         captions = [samples.classes[label] for label in samples.labels]
         self.add_figure("train/samples", plot_images(samples.images, captions))
@@ -175,10 +169,10 @@ class RichLogger(VisualDLLogger):
         settings = [f"{name}: {value}" for name, value in self.config.to_dict().items()]
         self.writer.add_text("about", ABOUT, 0)
         self.writer.add_text("settings", ";\n".join(settings), 0)
-        self.writer.add_text("network", ";\n".join(describe_layers(self.twin, batch)), 0)
+        self.writer.add_text("network", ";\n".join(probe.describe_layers(self.twin, batch)), 0)
         metrics = [f"{split}/accuracy" for split in dict.fromkeys(("test", self.recorder.split))]
         self.writer.add_hparams(hyperparameters(self.config), metrics)
-        graph = describe_graph(twin(self.network), image_spec(self.input_size))
+        graph = describe_graph(probe.twin(self.twin), image_spec(self.input_size))
         if graph is not None:
             # VisualDL calls a graph by its folder: the run's name.
             folder = self.path.parent / self.path.resolve().parent.parent.name
@@ -197,9 +191,6 @@ class RichLogger(VisualDLLogger):
                 self._log_embeddings()
 
     def _log_images(self) -> None:
-        from lenet_paddle.explain import probe
-        from lenet_paddle.explain.thresholds import plot_precision_recall, plot_roc
-
         split, title = self.recorder.split, f"epoch {self.state.epoch}"
         probs, labels = compute_probs(self.recorder.eval_logits), self.recorder.eval_labels
         for tag, plot in (("roc", plot_roc), ("precision_recall", plot_precision_recall)):
@@ -214,20 +205,16 @@ class RichLogger(VisualDLLogger):
             self.add_figure("network/feature_maps", maps)
 
     def _log_histograms(self) -> None:
-        from lenet_paddle.explain.probe import compute_activations, compute_gradients
-
         probed = self.train_set.take(slice(0, NUM_PROBED))
         batch = normalise(probed.images, self.input_size)
-        for name, gradient in compute_gradients(self.twin, batch, probed.labels).items():
+        for name, gradient in probe.compute_gradients(self.twin, batch, probed.labels).items():
             self.add_histogram(f"gradients/{name}", gradient)
-        for name, activation in compute_activations(self.twin, batch).items():
+        for name, activation in probe.compute_activations(self.twin, batch).items():
             self.add_histogram(f"activations/{name}", activation)
 
     def _log_embeddings(self) -> None:
-        from lenet_paddle.explain.probe import compute_features
-
         chosen = self.eval_set.take(slice(0, NUM_EMBEDDED))
-        features = compute_features(self.twin, normalise(chosen.images, self.input_size))
+        features = probe.compute_features(self.twin, normalise(chosen.images, self.input_size))
         if features is None:
             return
         tag = f"{self.recorder.split}/features_epoch_{self.state.epoch:04d}"
