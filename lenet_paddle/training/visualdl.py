@@ -134,10 +134,10 @@ class VisualDLLogger(Callback):
 class RichLogger(VisualDLLogger):
     """Beside the curves: images, histograms, graph, hyperparameters, text and embeddings.
 
-    `network` is copied here, with its plain layers; each epoch's weights are put into the copy, and only the copy is
-    looked into. hapi has cleared the last update's gradients when callbacks run, so those of a
-    fixed batch of training images are computed, by `paddle.grad`, which stores and updates
-    nothing.
+    `network` is copied here, with its plain layers; each epoch's weights are put into the copy,
+    and only the copy is looked into. hapi has cleared the last update's gradients when callbacks
+    run, so those of a fixed batch of training images are computed, by `paddle.grad`, which
+    stores and updates nothing.
     """
 
     def __init__(
