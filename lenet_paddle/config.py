@@ -118,6 +118,9 @@ class TrainConfig:
     """Keep the checkpoint of every K-th epoch too; 0: none."""
     log_every: int = 20
     """Write a point of VisualDL's training curves every N steps."""
+    vdl: Literal["plain", "rich"] = "plain"
+    """rich: VisualDL also gets samples, filters, feature maps, histograms of gradients and
+    activations, the graph, hyperparameters, embeddings, and PR and ROC curves."""
 
     seed: int = 0
     """Seeds the weights, the order of the images and every draw."""

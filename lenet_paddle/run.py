@@ -42,6 +42,7 @@ from lenet_paddle.training.checkpoint import (
     take_optimizer_state,
 )
 from lenet_paddle.training.fit import fit
+from lenet_paddle.training.visualdl import log_result
 
 _log = logging.getLogger(__name__)
 
@@ -260,6 +261,8 @@ def finish(
         plot_history(state.history, run_dir.resolve().name), run_dir / "figures" / "curves.png"
     )
     result = report(config, network, test_set, run_dir, best)
+    if config.vdl == "rich" and config.val_size:
+        log_result(run_dir / "vdl", state, result)
     _log.info(
         "test loss %.4f accuracy %.4f (%s images; epoch %d, chosen by %s)",
         result["loss"],

@@ -181,3 +181,53 @@ def test_the_summary_holds_every_figure_and_survives_json(
 def test_the_summary_of_two_classes_has_no_empty_top_k() -> None:
     summary = metrics.summarise(np.array([[1.0, 0.0]]), np.array([0]), ("no", "yes"))
     assert summary["top_k"] == {"1": 1.0}
+
+
+# Scores 0.9 0.8 0.8 0.4 0.1 of samples that are + + - - +: thresholds inf, 0.9, 0.8, 0.4, 0.1.
+SCORES = np.array([0.4, 0.9, 0.1, 0.8, 0.8])
+POSITIVE = np.array([False, True, True, False, True])
+
+
+def test_the_roc_curve_is_the_one_worked_by_hand() -> None:
+    false_rates, true_rates, thresholds = metrics.compute_roc(SCORES, POSITIVE)
+    assert thresholds.tolist() == [np.inf, 0.9, 0.8, 0.4, 0.1]
+    assert false_rates.tolist() == [0, 0, 1 / 2, 1, 1]
+    assert true_rates.tolist() == [0, 1 / 3, 2 / 3, 2 / 3, 1]
+    # pairs (+, -): 0.9 beats both; 0.8 ties with 0.8 and beats 0.4; 0.1 beats none: 3.5 of 6
+    assert metrics.compute_roc_area(false_rates, true_rates) == pytest.approx(3.5 / 6)
+
+
+def test_precision_and_recall_are_those_worked_by_hand() -> None:
+    precision, recall, thresholds = metrics.compute_precision_recall(SCORES, POSITIVE)
+    assert thresholds.tolist() == [np.inf, 0.9, 0.8, 0.4, 0.1]
+    assert precision.tolist() == [1, 1, 2 / 3, 2 / 4, 3 / 5]
+    assert recall.tolist() == [0, 1 / 3, 2 / 3, 2 / 3, 1]
+    average = metrics.compute_average_precision(precision, recall)
+    assert average == pytest.approx(1 / 3 * 1 + 1 / 3 * 2 / 3 + 0 * 2 / 4 + 1 / 3 * 3 / 5)
+
+
+@pytest.mark.parametrize("decimals", [1, 8], ids=["many ties", "hardly any"])
+def test_roc_and_precision_recall_are_scikit_learns(
+    rng: np.random.Generator, decimals: int
+) -> None:
+    scores, positive = rng.normal(size=400).round(decimals), rng.random(400) < 0.3
+    false_rates, true_rates, thresholds = metrics.compute_roc(scores, positive)
+    expected = reference.roc_curve(positive, scores, drop_intermediate=False)
+    for ours, theirs in zip((false_rates, true_rates, thresholds), expected, strict=True):
+        np.testing.assert_allclose(ours, theirs)
+    area = metrics.compute_roc_area(false_rates, true_rates)
+    assert area == pytest.approx(reference.roc_auc_score(positive, scores))
+
+    precision, recall, thresholds = metrics.compute_precision_recall(scores, positive)
+    expected = reference.precision_recall_curve(positive, scores)  # in falling order of recall
+    np.testing.assert_allclose(precision, expected[0][::-1])
+    np.testing.assert_allclose(recall, expected[1][::-1])
+    np.testing.assert_allclose(thresholds[1:], expected[2][::-1])
+    average = metrics.compute_average_precision(precision, recall)
+    assert average == pytest.approx(reference.average_precision_score(positive, scores))
+
+
+def test_a_rate_without_samples_of_its_kind_is_nan_and_warns_of_nothing() -> None:
+    with np.errstate(all="raise"):
+        assert np.isnan(metrics.compute_roc(SCORES, np.ones(5, bool))[0]).any()
+        assert np.isnan(metrics.compute_precision_recall(SCORES, np.zeros(5, bool))[1]).any()

@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "lenet_paddle"
 ROOMS = [  # in the order in which the data walks
-    *("config", "files", "progress", "runtime", "cli"),
+    *("config", "files", "progress", "runtime", "cli", "monitor"),
     *("data", "models", "evaluation", "explain", "training", "deploy", "run"),
     *("visualize_input", "visualize_model", "visualize", "visualize_concepts", "benchmark"),
 ]

@@ -89,6 +89,59 @@ def compute_calibration(
     return error, {"count": count, **means}
 
 
+def _count_above(scores: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, ...]:
+    """thresholds (inf, then each distinct score, falling), and how many positive and negative
+    samples have a score of at least that, each (T,)."""
+    order = np.argsort(-scores, kind="stable")
+    scores, positive = scores[order], positive[order].astype(bool)
+    last = np.flatnonzero(np.append(np.diff(scores) != 0, True))  # of a run of equal scores
+    true_positives = np.append(0, np.cumsum(positive)[last])
+    false_positives = np.append(0, np.cumsum(~positive)[last])
+    return np.append(np.inf, scores[last]), true_positives, false_positives
+
+
+def compute_roc(
+    scores: np.ndarray, positive: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The ROC curve of a detector: false and true positive rate at every threshold.
+
+    scores: float (N,), higher is more positive; positive: bool (N,), with both kinds in it (a
+    rate whose kind is missing is NaN). Returns (false positive rates, true positive rates,
+    thresholds), each (T,): from (0, 0) at the threshold inf up to (1, 1) at the lowest score.
+    """
+    thresholds, hits, false_alarms = _count_above(scores, positive)
+    with np.errstate(invalid="ignore"):
+        return false_alarms / false_alarms[-1], hits / hits[-1], thresholds
+
+
+def compute_roc_area(false_rates: np.ndarray, true_rates: np.ndarray) -> float:
+    """The area under a ROC curve (trapezoids): 0.5 for chance, 1 for a perfect ranking. It is
+    the probability that a positive sample has a higher score than a negative one (ties: half)."""
+    heights = (true_rates[1:] + true_rates[:-1]) / 2
+    return float((np.diff(false_rates) * heights).sum())
+
+
+def compute_precision_recall(
+    scores: np.ndarray, positive: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Precision and recall of a detector at every threshold.
+
+    scores: float (N,), higher is more positive; positive: bool (N,), at least one true (without
+    any, recall is NaN). Returns (precision, recall, thresholds), each (T,), in the order of
+    rising recall: from (1, 0) at the threshold inf, where nothing is found and precision is set
+    to 1, to the lowest score, where recall is 1.
+    """
+    thresholds, hits, false_alarms = _count_above(scores, positive)
+    precision = np.append(1.0, hits[1:] / (hits + false_alarms)[1:])
+    with np.errstate(invalid="ignore"):
+        return precision, hits / hits[-1], thresholds
+
+
+def compute_average_precision(precision: np.ndarray, recall: np.ndarray) -> float:
+    """The area under a precision-recall curve as steps: sum of (R_n - R_(n-1)) * P_n."""
+    return float((np.diff(recall) * precision[1:]).sum())
+
+
 def summarise(logits: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]) -> dict[str, Any]:
     """Everything that `metrics.json` says of a set, JSON-ready.
 

@@ -263,6 +263,14 @@ ZH: dict[str, str] = {
     "kept units as they are": "保留的单元不缩放",
     "draws": "抽样次数",
     "mean of the layer over the draws": "该层在多次抽样中的均值",
+    "false positive rate": "假正率",
+    "true positive rate": "真正率",
+    "precision": "精确率",
+    "recall": "召回率",
+    "micro average": "微平均",
+    "area under the curve": "曲线下面积",
+    "average precision": "平均精确率",
+    "filters of the first layer, {shown} of {all}": "第一层的卷积核，{all} 个中的 {shown} 个",
 }
 
 

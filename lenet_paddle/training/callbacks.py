@@ -14,12 +14,10 @@ import csv
 import io
 import logging
 import math
-import os
 import signal
 import threading
 import time
 from collections.abc import Callable
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +26,8 @@ import paddle
 from paddle.callbacks import Callback
 
 from lenet_paddle.config import RunStopped, TrainConfig
-from lenet_paddle.data.imageset import ImageSet
 from lenet_paddle.data.loader import BatchLoader
-from lenet_paddle.evaluation.metrics import compute_losses, compute_probs
+from lenet_paddle.evaluation.metrics import compute_losses
 from lenet_paddle.files import write_text
 from lenet_paddle.progress import Progress, format_seconds
 from lenet_paddle.runtime import get_rank, sum_over_ranks
@@ -268,76 +265,6 @@ class HistoryFile(Callback):
         writer.writeheader()
         writer.writerows(self.state.history)
         write_text(self.path, text.getvalue())
-
-
-class VisualDLLogger(Callback):
-    """VisualDL's log with a global step: train curves every N steps, the rest every epoch.
-
-    One file, appended to. When a run is resumed it is cut back to its length at the checkpoint,
-    so that no point stands twice.
-    """
-
-    FILE_NAME = "vdlrecords.log"  # VisualDL wants "vdlrecords" in it
-
-    def __init__(
-        self, folder: Path, recorder: Recorder, eval_set: ImageSet, log_every: int
-    ) -> None:
-        super().__init__()
-        self.recorder, self.state, self.eval_set = recorder, recorder.state, eval_set
-        self.log_every = log_every
-        self.path = folder / self.FILE_NAME
-        self.writer: Any = None
-        self.last = (0.0, 0.0, 0.0)
-
-    def on_train_begin(self, logs: Any = None) -> None:
-        """Cut the log back to the state, and open it."""
-        from visualdl import LogWriter
-
-        if self.path.exists():
-            os.truncate(self.path, min(self.state.vdl_bytes, self.path.stat().st_size))
-        with redirect_stdout(io.StringIO()):  # it announces that the file exists
-            self.writer = LogWriter(str(self.path.parent), file_name=self.FILE_NAME)
-
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """The recorder's sums start at 0 again."""
-        self.last = (0.0, 0.0, 0.0)
-
-    def on_train_batch_end(self, step: int, logs: Any = None) -> None:
-        """Every N steps, the mean of loss and accuracy since the point before."""
-        if self.state.step % self.log_every:
-            return
-        now = self.recorder.sums
-        loss, right, seen = (b - a for a, b in zip(self.last, now, strict=True))
-        self.last = now
-        for tag, value in (
-            ("train/loss", loss / seen),
-            ("train/accuracy", right / seen),
-            ("train/learning_rate", self.model._optimizer.get_lr()),
-        ):
-            self.writer.add_scalar(tag, float(value), self.state.step)
-
-    def on_eval_end(self, logs: Any = None) -> None:
-        """The epoch's held-out figures, its worst mistakes, and the weights' histograms."""
-        from lenet_paddle.explain.figures import plot_mistakes, render
-
-        recorder, split, step = self.recorder, self.recorder.split, self.state.step
-        row = self.state.history[-1]
-        for quantity in ("loss", "accuracy"):
-            self.writer.add_scalar(f"{split}/{quantity}", row[f"{split}_{quantity}"], step)
-        probs = compute_probs(recorder.eval_logits)
-        figure = plot_mistakes(
-            self.eval_set.images, recorder.eval_labels, probs, self.eval_set.classes
-        )
-        self.writer.add_image(f"{split}/worst_mistakes", render(figure), step)
-        for name, weight in self.model.network.state_dict().items():
-            self.writer.add_histogram(f"weights/{name}", weight.numpy(), step)
-        self.writer._get_file_writer().flush()
-        self.state.vdl_bytes = self.path.stat().st_size
-
-    def close(self) -> None:
-        """Close the log; also after an error, where hapi calls no `on_train_end`."""
-        if self.writer is not None:
-            self.writer.close()
 
 
 class Checkpoints(Callback):

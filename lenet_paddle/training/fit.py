@@ -20,6 +20,7 @@ from lenet_paddle.models.layers import fast_layers
 from lenet_paddle.training import callbacks as cb
 from lenet_paddle.training.checkpoint import TrainState
 from lenet_paddle.training.optimizers import AverageOverRanks, build_optimizer
+from lenet_paddle.training.visualdl import RichLogger, VisualDLLogger
 
 EVAL_BATCH_SIZE = 256
 
@@ -62,7 +63,9 @@ def fit(
     model = _prepare(config, network, loss, answers, input_size, optimizer_state)
 
     recorder = cb.Recorder(config, state, answers, loader)
-    vdl = cb.VisualDLLogger(run_dir / "vdl", recorder, eval_set, config.log_every)
+    vdl = VisualDLLogger(run_dir / "vdl", recorder, eval_set, config.log_every)
+    if config.vdl == "rich" and loader.rank == 0:
+        vdl = RichLogger(run_dir / "vdl", recorder, eval_set, train_set, network, input_size)
     watch = stop or cb.StopOnSignal(state, f"python tools/train.py --resume {run_dir}")
     has_parts = config.accumulate > 1 or loader.num_ranks > 1
     writers = [

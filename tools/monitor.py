@@ -1,0 +1,41 @@
+"""Watch runs in a browser: start VisualDL and print its address.
+
+  python tools/monitor.py --logdir output
+  python tools/monitor.py --logdir output/lenet_builtin-mnist-001 --lang zh --open
+
+Only this machine can reach it, and it reports to nobody; from elsewhere go through
+`ssh -L 8040:127.0.0.1:8040 machine`. It ends with Ctrl-C.
+"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from lenet_paddle.cli import parse_args, run_tool
+
+
+@dataclass(frozen=True)
+class Args:
+    logdir: str = "output"
+    """The folder of the runs, or one run."""
+    port: int = 8040
+    """The port on 127.0.0.1."""
+    lang: Literal["en", "zh"] = "en"
+    """The language of the pages."""
+    open: bool = False
+    """Open the address in the browser too."""
+
+
+def main() -> None:
+    args = parse_args(Args, __doc__)
+
+    from lenet_paddle.monitor import monitor
+
+    monitor(Path(args.logdir), args.port, args.lang, args.open)
+
+
+if __name__ == "__main__":
+    run_tool(main)
