@@ -111,3 +111,9 @@ def test_the_chart_has_a_panel_a_size_and_a_bar_a_worker():
 def test_a_chart_that_cannot_be_drawn_is_refused_before_measuring(tmp_path, what, name, said):
     with pytest.raises(InputError, match=said):
         compare.check_chart(what, tmp_path / name)
+
+
+def test_training_from_a_mapped_file_keeps_only_labels_and_order_in_memory():
+    found = compare.run_worker("grow", 240_000)  # a file of 188 MB
+    assert found["order_and_labels_mb"] == pytest.approx(16 * 240_000 / 2**20)
+    assert found["added_mb"] < found["order_and_labels_mb"] + 60  # Paddle's own buffers
