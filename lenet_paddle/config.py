@@ -73,7 +73,7 @@ class TrainConfig:
     dataset: DatasetName = "mnist"
     """The data: mnist is embedded; folder and npz are your own, named by --data-dir."""
     data_dir: str | None = None
-    """Where the data lies: a folder of IDX files or of pictures, or a .npz file."""
+    """Where the data lies: a folder of IDX files, of pictures or of .npy files, or a .npz file."""
     val_size: int = 5000
     """Training images held out to choose the model by; 0: none, curves come from the test set."""
     test_size: int | None = None

@@ -29,6 +29,16 @@ def test_medians_and_ratios_are_of_all_rounds_in_turn(monkeypatch):
     ] == [("ours", 8.0, 1.0, 8000.0), ("jax", 4.0, 0.5, 16000.0), ("tutorial", 16.0, 2.0, 4000.0)]
 
 
+def test_a_profile_has_a_row_an_operator_the_dearest_first(monkeypatch):
+    found = {64: {"conv2d": 2.0, "relu": 0.5}, 512: {"conv2d": 9.0, "pool2d": 8.0}}
+    monkeypatch.setattr(compare, "run_worker", lambda worker, size: found[size])
+    assert compare.compare("profile", [], 1) == [
+        {"operator": "conv2d", "ms_at_64": 2.0, "ms_at_512": 9.0},
+        {"operator": "relu", "ms_at_64": 0.5, "ms_at_512": 0.0},
+        {"operator": "pool2d", "ms_at_64": 0.0, "ms_at_512": 8.0},
+    ]
+
+
 def test_an_unknown_peer_lists_those_there_are():
     with pytest.raises(InputError, match=r"tensorflow.*tutorial, pytorch, jax, keras"):
         compare.choose_peers(["tensorflow"])
@@ -111,3 +121,9 @@ def test_the_chart_has_a_panel_a_size_and_a_bar_a_worker():
 def test_a_chart_that_cannot_be_drawn_is_refused_before_measuring(tmp_path, what, name, said):
     with pytest.raises(InputError, match=said):
         compare.check_chart(what, tmp_path / name)
+
+
+def test_training_from_a_mapped_file_keeps_only_labels_and_order_in_memory():
+    found = compare.run_worker("grow", 240_000)  # a file of 188 MB
+    assert found["order_and_labels_mb"] == pytest.approx(16 * 240_000 / 2**20)
+    assert found["added_mb"] < found["order_and_labels_mb"] + 60  # Paddle's own buffers

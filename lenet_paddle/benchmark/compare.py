@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from lenet_paddle.benchmark.workers import WORKERS
 from lenet_paddle.config import InputError
 from lenet_paddle.explain.figures import BLUE, save_figure, styled
 from lenet_paddle.progress import Progress
-from lenet_paddle.runtime import versions
+from lenet_paddle.runtime import BLAS_SWITCH, MEMORY_SWITCH, versions
 
 GREY = "#999999"
 _log = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ WHAT = {  # what is measured -> (its workers, what their size is, the sizes)
     "profile": (("profile",), "batch_size", (64, 512)),
     "start": (("start",), "batch_size", (64,)),
     "infer": (("network", "inference", "inference_onednn"), "batch_size", (1, 64, 256)),
-    "evaluate": (("evaluation",), "batch_size", (256,)),
+    "evaluate": (("evaluation",), "batch_size", (64, 128, 256)),
     "load": (("load", "load_fashion", "load_npz", "load_folder"), "batch_size", (64,)),
     "grow": (("grow",), "images", (60_000, 600_000, 6_000_000)),
 }
@@ -83,10 +84,23 @@ def compare(what: str, peers: Sequence[str], rounds: int) -> list[dict[str, Any]
         {"worker": worker, kind: size, "rounds": rounds, **_medians(results)}
         for (worker, size), results in found.items()
     ]
+    if what == "profile":
+        return _by_operator(rows)
     if "ms_per_step" not in rows[0]:
         return rows
     first = {row[kind]: row["ms_per_step"] for row in rows if row["worker"] == own[0]}
     return [_with_ratio(row, first[row[kind]]) for row in rows]
+
+
+def _by_operator(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A row an operator, a column a batch size: milliseconds a step; the dearest first."""
+    about = ("worker", "batch_size", "rounds")
+    names = dict.fromkeys(key for row in rows for key in row if key not in about)
+    found = [
+        {"operator": name, **{f"ms_at_{row['batch_size']}": row.get(name, 0.0) for row in rows}}
+        for name in names
+    ]
+    return sorted(found, key=lambda row: -list(row.values())[1])
 
 
 def _with_ratio(row: dict[str, Any], unit: float) -> dict[str, Any]:
@@ -99,6 +113,8 @@ def run_worker(worker: str, size: int) -> dict[str, float]:
     """One measurement in a process of its own. Raises `InputError` with its last line."""
     command = [sys.executable, "-m", "lenet_paddle.benchmark.workers", worker, str(size)]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    if worker in WORKERS["peers"]:  # who run as they come
+        environment |= {BLAS_SWITCH: "off", MEMORY_SWITCH: "off"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no output"])[-1]
@@ -139,8 +155,7 @@ def plot_rows(rows: Sequence[dict[str, Any]], title: str) -> Figure:
     for axes, size in zip(figure.subplots(1, len(sizes), squeeze=False)[0], sizes, strict=True):
         chosen = [row for row in rows if row[kind] == size]
         names = [row["worker"] for row in chosen]
-        peers = {worker for of_peer, _ in PEERS.values() for worker in of_peer}
-        colours = [GREY if name in peers else BLUE for name in names]
+        colours = [GREY if name in WORKERS["peers"] else BLUE for name in names]
         bars = axes.barh(names, [row[figure_of] for row in chosen], color=colours)
         axes.bar_label(bars, [_bar_text(row, figure_of) for row in chosen], padding=3)
         axes.invert_yaxis()

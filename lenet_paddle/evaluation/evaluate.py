@@ -19,7 +19,7 @@ def predict_logits(
     network: paddle.nn.Layer,
     image_set: ImageSet,
     input_size: int = SIZE,
-    batch_size: int = 256,
+    batch_size: int = 128,
 ) -> np.ndarray:
     """Logits float32 (N, C) of every image, in order."""
     loader = BatchLoader(image_set, batch_size, input_size=input_size)
@@ -40,7 +40,7 @@ def image_spec(input_size: int) -> InputSpec:
 
 
 def evaluate(
-    network: paddle.nn.Layer, image_set: ImageSet, input_size: int = SIZE, batch_size: int = 256
+    network: paddle.nn.Layer, image_set: ImageSet, input_size: int = SIZE, batch_size: int = 128
 ) -> dict[str, Any]:
     """The figures of `network` on `image_set`, see `metrics.summarise`."""
     logits = predict_logits(network, image_set, input_size, batch_size)
