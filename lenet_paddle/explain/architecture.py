@@ -133,6 +133,8 @@ def plot_architecture(
     legend = say(
         "what each layer makes of the picture: blue below 0, red above; orange: what one unit sees"
     )
+    if any(stage.is_spatial and len(stage.values) > MOST_SHEETS for stage in stages):
+        legend += say("\nof a stack the first {count} maps are drawn", count=MOST_SHEETS)
     axes.text(middle, top - 8.5, legend, fontsize=9, ha="center", va="center", color="#444444")
     return figure
 
