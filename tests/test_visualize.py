@@ -131,10 +131,12 @@ def test_a_frame_drawn_on_the_still_part_is_the_whole_figure_drawn_anew() -> Non
     sliding = Sliding(np.eye(6) * 255, np.ones((3, 3)), title="eye")
     frames = animate_convolution(sliding, 8)
     scene = _Scene(sliding)
+    figures.render(scene.figure, dpi=72)
+    scene.figure.set_layout_engine("none")  # as there: laid out once
     for number in (0, len(frames) - 1):
         scene.show_until(int(choose_places(scene.map, 8)[number]))
-        whole = figures.render(scene.figure, dpi=72).astype(int)
-        assert (np.abs(whole - frames[number]).max(axis=2) > 40).mean() < 0.002
+        whole = figures.render(scene.figure, dpi=72)
+        assert (frames[number] != whole).mean() < 0.001  # where the frame crosses an axis
 
 
 def test_each_operator_has_a_file_of_its_own() -> None:

@@ -257,10 +257,11 @@ def save_figure(figure: Figure, path: Path) -> None:
 def save_animation(frames: np.ndarray, path: Path, milliseconds: int = 170) -> None:
     """Write frames, uint8 (T, H, W, 3), as a GIF that begins anew after a while.
 
-    All frames have the colours of the last, which has most to show.
+    All frames have one palette, made from a few of them, so that no colour flickers.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    colours = Image.fromarray(frames[-1]).quantize(256)
+    some = np.concatenate(frames[[len(frames) // 3, len(frames) // 2, -1]])
+    colours = Image.fromarray(some).quantize(256, Image.Quantize.MAXCOVERAGE)
     pictures = [
         Image.fromarray(frame).quantize(palette=colours, dither=Image.Dither.NONE)
         for frame in frames

@@ -142,7 +142,7 @@ def plot_receptive_fields(
         below.imshow(seen, cmap="viridis", vmin=0, vmax=float(seen.max()) or 1.0)
         for axes in (above, below):
             _mark_field(axes, field, picture.shape[0])
-        above.set_title(f"{field.layer} {field.kind}", fontsize=9)
+        above.set_title(f"{_wrap(field.layer)}\n{field.kind}", fontsize=9)
         above.set_xlabel(_describe(field, picture.shape[0]), fontsize=9)
         below.set_xlabel(say("effective side {side:.1f}", side=effective_size(seen)), fontsize=9)
     grid[0, 0].set_ylabel(say("theoretical field"), fontsize=10)
@@ -153,6 +153,16 @@ def plot_receptive_fields(
     )
     figure.suptitle(f"{title}\n{rule}", fontsize=9.5)
     return figure
+
+
+def _wrap(name: str, width: int = 16) -> str:
+    """A long layer name over several lines, broken before dots."""
+    lines = [""]
+    for part in name.replace(".", "\0.").split("\0"):
+        if len(lines[-1] + part) > width:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(lines).strip()
 
 
 def _describe(field: ReceptiveField, side: int) -> str:
