@@ -167,6 +167,17 @@ class TrainConfig:
         """The settings that `config.yaml` keeps: all but those of one invocation."""
         return {k: v for k, v in dataclasses.asdict(self).items() if k not in _INVOCATION}
 
+    def on_data(self, dataset: DatasetName | None, data_dir: str | None) -> TrainConfig:
+        """The same run on other data; itself when that is its own, or none is named."""
+        if dataset in (None, self.dataset) and data_dir is None:
+            return self
+        return dataclasses.replace(
+            self,
+            dataset=dataset or self.dataset,
+            data_dir=data_dir,
+            preprocess=self.picture_mode,
+        )
+
     @property
     def picture_mode(self) -> Preprocess:
         """`preprocess` with `auto` decided: `digit` for MNIST's digits, else `resize`."""

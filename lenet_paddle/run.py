@@ -291,17 +291,11 @@ def evaluate_run(
     """
     runtime.select_device(device)
     config, network, classes = load_run(run_dir, checkpoint)
-    is_own = dataset in (None, config.dataset) and data_dir is None
-    if not is_own:
-        config = dataclasses.replace(
-            config,
-            dataset=dataset or config.dataset,
-            data_dir=data_dir,
-            preprocess=config.picture_mode,
-        )
-    test_set = load_test_set(config, classes)
+    chosen = config.on_data(dataset, data_dir)
+    test_set = load_test_set(chosen, classes)
     path = find_checkpoint(run_dir, checkpoint)
-    return report(config, network, test_set, run_dir, path, "" if is_own else f"-{config.dataset}")
+    suffix = "" if chosen is config else f"-{chosen.dataset}"
+    return report(chosen, network, test_set, run_dir, path, suffix)
 
 
 def report(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lenet_paddle.config import InputError
-from lenet_paddle.explain.detectors import detect, enlarge, plot_edges
+from lenet_paddle.explain.detectors import detect, plot_edges
 
 
 @pytest.fixture
@@ -51,8 +51,8 @@ def test_a_key_points_angle_is_the_direction_of_growing_brightness(turns):
 
 def test_a_digit_is_enlarged_and_an_even_picture_has_nothing_to_find():
     pytest.importorskip("skimage")
-    assert enlarge(np.zeros((28, 28), np.uint8)).shape == (224, 224)
     found = detect(np.full((28, 28), 90, np.uint8))
+    assert found.picture.shape == (224, 224)
     assert (found.scale, len(found.key_points), found.edges.sum()) == (8, 0, 0)
 
 
@@ -64,6 +64,13 @@ def test_the_figure_counts_what_was_found(square):
     assert "Harris: 4 corners" in titles
     assert f"SIFT: {len(found.key_points)} key points" in titles
     assert [title for title in titles if title.isdecimal()] == list("012345")
+
+
+def test_of_many_maps_the_figure_says_how_many_it_shows(square):
+    pytest.importorskip("skimage")
+    figure = plot_edges(detect(square), np.zeros((64, 10, 10)))
+    texts = [part.get_suptitle() for part in figure.subfigs]
+    assert "the first layer's maps: 64 learned kernels, the first 9" in texts
 
 
 def test_without_scikit_image_the_extra_is_named(square, monkeypatch):

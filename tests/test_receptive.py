@@ -5,11 +5,12 @@ import paddle
 import pytest
 from paddle import nn
 
-from lenet_paddle.config import InputError
 from lenet_paddle.explain.hooks import caption, layer_outputs, leaf_layers, watch_layers
 from lenet_paddle.explain.receptive import (
+    _locate,
     effective_fields,
     effective_size,
+    layers_with_fields,
     plot_receptive_fields,
     receptive_fields,
 )
@@ -49,36 +50,55 @@ def pixels_that_matter(network, side, layer):
             12,
         ),
         (lambda: build_model("lenet_builtin"), 28),
+        (lambda: Branches(), 33),
     ],
-    ids=["strided", "dilated", "padded", "lenet"],
+    ids=["strided", "dilated", "padded", "lenet", "branches"],
 )
 def test_the_theoretical_field_is_what_changes_a_unit(network, side):
     paddle.seed(0)
     network = positive(network())
     for field in receptive_fields(network, side):
-        begin, end = field.span(field.units // 2)
         rows, cols = np.nonzero(pixels_that_matter(network, side, field.layer))
-        inside = (max(0, begin), min(side - 1, end))
-        assert (rows.min(), rows.max()) == (cols.min(), cols.max()) == inside  # dilation has holes
+        for seen, begin, size in zip((rows, cols), field.begin, field.size, strict=True):
+            inside = max(0, begin), min(side, begin + size) - 1
+            assert (seen.min(), seen.max()) == inside  # dilation has holes
 
 
 def test_lenet5_fields_are_those_of_the_paper():
     fields = receptive_fields(build_model("lenet5"), 32)
-    assert [field.size for field in fields] == [5, 6, 14, 16, 32, 32, 32]
-    assert [field.jump for field in fields] == [1, 2, 2, 4, 4, 0, 0]
+    assert [field.size[0] for field in fields] == [5, 6, 14, 16, 32, 32, 32]
+    assert [field.step for field in fields] == [(s, s) for s in (1, 2, 2, 4, 4)] + [(), ()]
+    # the middle unit is number n // 2 of 28, 14, 10, 5, 1, each of which begins at its number
+    # times the step
+    assert [field.begin[0] for field in fields] == [14, 14, 10, 8, 0, 0, 0]
 
 
-def test_a_network_with_branches_is_refused():
-    class Branches(nn.Layer):
-        def __init__(self):
-            super().__init__()
-            self.one, self.two = nn.Conv2D(1, 1, 3), nn.Conv2D(1, 1, 3)
+@pytest.mark.parametrize(
+    ("size", "seen", "begin"),
+    [
+        (3, [0, 1, 1, 1, 0, 0], 1),
+        (5, [1, 1, 1, 0, 0, 0], -2),  # two pixels in the padding
+        (5, [0, 0, 0, 1, 1, 1], 3),
+        (10, [1, 1, 1, 1, 1, 1], -2),  # all: where it lies cannot be seen, nor matters
+        (2.5, [0, 1, 1, 1, 0, 0], 1.25),
+    ],
+)
+def test_a_field_is_located_by_the_pixels_that_it_has_in_the_picture(size, seen, begin):
+    assert _locate(size, np.array(seen, bool)) == begin
 
-        def forward(self, images):
-            return self.one(images) + self.two(images)
 
-    with pytest.raises(InputError, match="without branches"):
-        receptive_fields(Branches(), 8)
+class Branches(nn.Layer):
+    """A residual block whose way around is narrower than its convolutions."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2D(1, 2, 3, stride=2, padding=1)
+        self.one, self.two = nn.Conv2D(2, 2, 5, padding=2), nn.Conv2D(2, 2, 1)
+        self.last = nn.Conv2D(2, 2, (3, 1), padding=(1, 0))
+
+    def forward(self, images):
+        images = self.first(images)
+        return self.last(self.one(images) + self.two(images))
 
 
 def test_the_effective_field_of_one_convolution_is_its_kernel(rng):
@@ -98,11 +118,30 @@ def test_the_effective_field_lies_within_the_theoretical(rng):
     batch = rng.normal(size=(8, 1, 32, 32)).astype(np.float32)
     effective = effective_fields(network, batch, [field.layer for field in fields])
     for field in fields:
-        begin, end = field.span(field.units // 2)
+        (top, left), (height, width) = field.begin, field.size
         outside = effective[field.layer].copy()
-        outside[max(0, begin) : end + 1, max(0, begin) : end + 1] = 0
+        rows, cols = (
+            np.arange(max(0, a), min(32, a + n), dtype=int)
+            for a, n in ((top, height), (left, width))
+        )
+        outside[np.ix_(rows, cols)] = 0
         assert outside.max() == 0
-        assert 0 < effective_size(effective[field.layer]) <= field.size
+        assert 0 < effective_size(effective[field.layer]) <= height
+
+
+def test_a_residual_network_has_its_published_fields():
+    """By hand: a 7x7, a pooling, then two 3x3 in each of the first blocks, with their steps."""
+    network = build_model("vision:resnet18")
+    layers = [
+        "network.conv1",
+        "network.maxpool",
+        "network.layer1.1.conv2",
+        "network.layer4.1.conv2",
+    ]
+    fields = receptive_fields(network, 28, layers)
+    assert [field.size for field in fields] == [(n, n) for n in (7, 11, 11 + 4 * 8, 435)]
+    assert [field.sees_all(28) for field in fields] == [False, False, True, True]
+    assert layers_with_fields(network, 28)[:2] == layers[:2]
 
 
 def test_the_effective_size_counts_what_is_over_a_twentieth_of_the_peak():
@@ -140,7 +179,7 @@ def test_an_output_used_by_hooks_is_that_of_the_layer_alone(rng):
     outputs = layer_outputs(network, batch)
     alone = network.features[0](paddle.to_tensor(batch)).numpy()
     np.testing.assert_allclose(outputs["features.0"], alone, rtol=1e-6)
-    with watch_layers(network) as watched:
+    with watch_layers(leaf_layers(network)) as watched:
         final = network(paddle.to_tensor(batch))
     assert watched["fc.2"] is final
     assert caption("features.0", network.features[0]) == "features.0 Conv2D"

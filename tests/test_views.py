@@ -72,6 +72,29 @@ def test_the_feature_grid_has_a_row_a_picture_and_a_column_a_kernel(rng):
             np.testing.assert_array_equal(drawn[4 + 4 * row + col], maps[row, col])
 
 
+def test_what_shows_only_a_choice_says_of_how_many(rng):
+    def title(figure):
+        return figure.get_suptitle()
+
+    outputs = {f"layer {n}": rng.normal(size=(2, 3, 3)) for n in range(40)}
+    assert title(plot_features(np.zeros((8, 8)), outputs, "all")) == "all (16 of 40 layers)"
+    assert title(plot_features(np.zeros((8, 8)), dict(list(outputs.items())[:3]), "all")) == "all"
+    kernels = {f"layer {n}": rng.normal(size=(4, 2, 3, 3)) for n in range(20)}
+    assert title(plot_filters(kernels, "k")) == "k (6 of 20 layers)"
+    maps = rng.normal(size=(2, 30, 4, 4))
+    assert title(plot_feature_grid(np.zeros((2, 8, 8)), maps, title="m")) == (
+        "m, the first 16 of 30"
+    )
+
+
+def test_the_architecture_says_that_stacks_are_cut():
+    for name, is_cut in (("lenet5", True), ("mlp", False)):
+        side = MODELS[name][1]
+        figure = plot_architecture(build_model(name), np.zeros((1, 1, side, side), np.float32))
+        text = "\n".join(text.get_text() for text in figure.axes[0].texts)
+        assert ("of a stack the first 8 maps are drawn" in text) == is_cut
+
+
 def test_spread_keeps_the_first_and_the_last():
     assert spread(list(range(5)), 5) == [0, 1, 2, 3, 4]
     chosen = spread(list(range(100)), 7)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import logging
 import re
 import string
+import subprocess
 import sys
-import types
 from pathlib import Path
 from typing import Any, get_args
 
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from PIL import Image
-from tools_help import SMALL, assert_refused, tool
+from tools_help import ROOT, SMALL, assert_refused, tool
 
 from lenet_paddle import TrainConfig, train_and_evaluate
 from lenet_paddle.cli import parse_args
@@ -24,10 +25,12 @@ from lenet_paddle.evaluation.metrics import compute_calibration
 from lenet_paddle.explain import figures
 from lenet_paddle.explain.charts import plot_calibration, plot_samples
 from lenet_paddle.explain.grid import Cells, plain, two_places
-from lenet_paddle.explain.sliding import Sliding, animate_convolution, choose_places
+from lenet_paddle.explain.sliding import Sliding, _Scene, animate_convolution, choose_places
 from lenet_paddle.explain.words import ZH, language, say
-from lenet_paddle.visualize import VisualizeConfig, What, find_drawing, visualize
-from lenet_paddle.visualize_concepts import CONCEPT_DRAWINGS, read_history
+from lenet_paddle.visualize import VisualizeConfig, What, find_drawing, ideas, networks, results
+from lenet_paddle.visualize import visualize as draw_files
+from lenet_paddle.visualize.results import read_history
+from lenet_paddle.visualize.subject import choose_picture, load_subject
 
 PACKAGE = Path(__file__).resolve().parents[1] / "lenet_paddle"
 
@@ -59,7 +62,7 @@ def _draw(what: str, **settings: Any) -> dict[str, Any]:
 
 def _refusal(*argv: str) -> str:
     with pytest.raises(InputError) as caught:
-        visualize(parse_args(VisualizeConfig, "", argv))
+        draw_files(parse_args(VisualizeConfig, "", argv))
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -68,7 +71,7 @@ def _refusal(*argv: str) -> str:
 def small_xo(monkeypatch: pytest.MonkeyPatch) -> None:
     """`xo` draws two empty figures at once."""
     empty = {"xo": Figure(figsize=(2, 1)), "xo-votes": Figure(figsize=(2, 1))}
-    monkeypatch.setitem(CONCEPT_DRAWINGS, "xo", lambda config: empty)
+    monkeypatch.setitem(ideas.DRAWINGS, "xo", lambda config: empty)
 
 
 # Where it goes
@@ -79,20 +82,20 @@ def test_without_a_run_the_figure_lies_in_the_current_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert visualize(VisualizeConfig("xo")) == [Path("xo.png"), Path("xo-votes.png")]
+    assert draw_files(VisualizeConfig("xo")) == [Path("xo.png"), Path("xo-votes.png")]
     for name in ("xo.png", "xo-votes.png"):
         assert Image.open(tmp_path / name).size == (240, 120)
 
 
 def test_with_a_run_it_lies_in_the_runs_figures(run: str) -> None:
-    assert visualize(VisualizeConfig("calibration", run=[run])) == [
+    assert draw_files(VisualizeConfig("calibration", run=[run])) == [
         Path(run) / "figures" / "calibration.png"
     ]
 
 
 def test_the_suffix_chooses_the_format(tmp_path: Path) -> None:
     for suffix, start in ((".png", b"\x89PNG"), (".svg", b"<?xml"), (".pdf", b"%PDF")):
-        [path] = visualize(VisualizeConfig("padding", out=str(tmp_path / "new" / f"a{suffix}")))
+        [path] = draw_files(VisualizeConfig("padding", out=str(tmp_path / "new" / f"a{suffix}")))
         assert path == tmp_path / "new" / f"a{suffix}"
         assert path.read_bytes().startswith(start)
 
@@ -101,15 +104,17 @@ def test_an_animation_becomes_a_gif_beside_the_figure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sliding = Sliding(np.eye(6) * 255, np.ones((3, 3)))
-    drawn = {"convolution": Figure(), "convolution-sliding": animate_convolution(sliding, 8)}
-    monkeypatch.setitem(CONCEPT_DRAWINGS, "convolution", lambda config: drawn)
-    paths = visualize(VisualizeConfig("convolution", out=str(tmp_path / "c.svg")))
+    frames = animate_convolution(sliding, 8)
+    drawn = {"convolution": Figure(), "convolution-sliding": frames}
+    monkeypatch.setitem(ideas.DRAWINGS, "convolution", lambda config: drawn)
+    paths = draw_files(VisualizeConfig("convolution", out=str(tmp_path / "c.svg")))
     assert [path.name for path in paths] == ["c.svg", "c-sliding.gif"]
     gif = Image.open(paths[1])
-    assert gif.format == "GIF" and gif.n_frames == len(choose_places(sliding.compute_map(), 8))
-    first = np.asarray(gif.convert("RGB"), int)
-    gif.seek(gif.n_frames - 1)
-    assert (np.asarray(gif.convert("RGB"), int) != first).any()
+    assert gif.format == "GIF" and gif.n_frames == len(frames)
+    for number, frame in enumerate(frames):  # all colours are near those that were drawn
+        gif.seek(number)
+        difference = np.abs(np.asarray(gif.convert("RGB"), int) - frame).max(axis=2)
+        assert (difference > 40).mean() < 0.001
 
 
 def test_convolution_draws_one_place_the_channels_and_the_slide() -> None:
@@ -118,13 +123,36 @@ def test_convolution_draws_one_place_the_channels_and_the_slide() -> None:
     assert "vertical edges (Sobel) of mnist test image 3" in _texts(drawn["convolution"])
     text = _texts(drawn["convolution-channels"])
     assert "8 × 8 × 3 → 8 × 8 × 2" in text and "56 parameters" in text
-    drawn["convolution-sliding"]._draw_was_started = True  # never shown: no warning about it
+    frames = drawn["convolution-sliding"]
+    assert frames.ndim == 4 and all((a != b).any() for a, b in itertools.pairwise(frames))
+
+
+def test_a_frame_drawn_on_the_still_part_is_the_whole_figure_drawn_anew() -> None:
+    sliding = Sliding(np.eye(6) * 255, np.ones((3, 3)), title="eye")
+    frames = animate_convolution(sliding, 8)
+    scene = _Scene(sliding)
+    figures.render(scene.figure, dpi=72)
+    scene.figure.set_layout_engine("none")  # as there: laid out once
+    for number in (0, len(frames) - 1):
+        scene.show_until(int(choose_places(scene.map, 8)[number]))
+        whole = figures.render(scene.figure, dpi=72)
+        assert (frames[number] != whole).mean() < 0.001  # where the frame crosses an axis
+
+
+def test_each_operator_has_a_file_of_its_own() -> None:
+    assert list(_draw("operators")) == [
+        "operators",
+        *("operators-1x1", "operators-strided", "operators-dilated", "operators-transposed"),
+        *("operators-3d", "operators-spatially-separable", "operators-depthwise-separable"),
+        "operators-grouped",
+    ]
 
 
 def test_the_figures_of_a_foreign_set_do_not_replace_the_runs_own(run: str) -> None:
-    foreign = {"dataset": "mnist", "data_dir": None}
+    foreign = {"dataset": "mnist", "data_dir": SMALL[1]}
     assert list(_draw("confusion", run=[run], **foreign)) == ["confusion-mnist"]
     assert list(_draw("confusion", run=[run])) == ["confusion"]
+    assert list(_draw("confusion", run=[run], dataset="mnist")) == ["confusion"]
 
 
 # What is refused
@@ -139,7 +167,13 @@ def test_the_figures_of_a_foreign_set_do_not_replace_the_runs_own(run: str) -> N
         (["calibration"], ["needs a trained run"]),
         (["curves"], ["needs a trained run"]),
         (["curves", "--run", "nowhere"], ["nowhere", "config.yaml"]),
+        (["filters"], ["filters needs a trained run"]),
         (["confusion", "--run", "a", "b"], ["one run", "2"]),
+        (["architecture", "--model", "resnet18"], ["'resnet18' is unknown", "vision:NAME"]),
+        (["filters", "--model", "mlp"], ["model is for architecture", "filters"]),
+        (["architecture", "--model", "mlp", "--run", "a"], ["two networks"]),
+        (["xo", "--layer", "fc.0"], ["layer is for convolution, pooling, features, saliency"]),
+        (["convolution", "--layer", "fc.0"], ["'fc.0' is of no run", "--run"]),
         (["samples", "--images", "10000"], ["'10000'", "0 to 9999"]),
         (["samples", "--images", "-1"], ["'-1'"]),
         (["convolution", "--images", "no.png"], ["no.png"]),
@@ -155,10 +189,7 @@ def test_the_figures_of_a_foreign_set_do_not_replace_the_runs_own(run: str) -> N
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
 def test_bad_input_is_one_line(argv: list[str], words: list[str], tmp_path: Path) -> None:
-    try:
-        message = _refusal(*argv)
-    except FileNotFoundError as error:  # the tools make one line of it, with the file's name
-        message = str(error)
+    message = _refusal(*argv)
     for word in words:
         assert word in message
 
@@ -210,7 +241,7 @@ def test_show_without_a_display_warns_once(
     monkeypatch.setattr(pyplot, "show", lambda: pytest.fail("nothing to show on"))
     pyplot.switch_backend("agg")
     with caplog.at_level(logging.WARNING):
-        visualize(VisualizeConfig("xo", out=str(tmp_path / "x.png"), show=True))
+        draw_files(VisualizeConfig("xo", out=str(tmp_path / "x.png"), show=True))
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "no display" in caplog.text and (tmp_path / "x.png").exists()
 
@@ -226,7 +257,7 @@ def test_show_opens_a_window_for_each_figure_where_there_is_a_display(
     pyplot.switch_backend("agg")
     monkeypatch.setattr(FigureCanvasBase, "required_interactive_framework", "tk")
     monkeypatch.setattr(pyplot, "show", lambda: shown.extend(pyplot.get_fignums()))
-    visualize(VisualizeConfig("xo", out=str(tmp_path / "x.png"), show=True))
+    draw_files(VisualizeConfig("xo", out=str(tmp_path / "x.png"), show=True))
     assert len(shown) == 2
     pyplot.close("all")
 
@@ -235,17 +266,23 @@ def test_show_opens_a_window_for_each_figure_where_there_is_a_display(
 
 
 def test_every_figure_has_one_place() -> None:
-    assert set(CONCEPT_DRAWINGS) <= set(get_args(What))
-    assert find_drawing("xo") is CONCEPT_DRAWINGS["xo"]
+    drawings = [*ideas.DRAWINGS, *networks.DRAWINGS, *results.DRAWINGS]
+    assert sorted(drawings) == sorted(get_args(What))
+    assert find_drawing("xo") is ideas.DRAWINGS["xo"]
+    assert find_drawing("filters") is networks.DRAWINGS["filters"]
 
 
-def test_what_looks_into_a_model_is_found_in_its_own_module(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    module = types.ModuleType("lenet_paddle.visualize_model")
-    module.MODEL_DRAWINGS = {"filters": print}  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, module.__name__, module)
-    assert find_drawing("filters") is print
+def test_help_needs_neither_paddle_nor_matplotlib() -> None:
+    code = "import sys, lenet_paddle.visualize; print({'paddle', 'matplotlib'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout == "set()\n"
+
+
+@pytest.mark.parametrize("module", ["ideas", "networks", "results", "subject"])
+def test_each_module_can_be_imported_first(module: str) -> None:
+    command = [sys.executable, "-c", f"import lenet_paddle.visualize.{module}"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
 
 
 # The words
@@ -286,8 +323,8 @@ def test_say_speaks_the_language_of_its_block() -> None:
 def test_chinese_figures_have_chinese_titles_and_no_missing_glyph(
     tmp_path: Path, recwarn: pytest.WarningsRecorder
 ) -> None:
-    visualize(VisualizeConfig("padding", lang="zh", stride=2, out=str(tmp_path / "a.svg")))
-    visualize(VisualizeConfig("dropout", lang="zh", out=str(tmp_path / "b.pdf")))
+    draw_files(VisualizeConfig("padding", lang="zh", stride=2, out=str(tmp_path / "a.svg")))
+    draw_files(VisualizeConfig("dropout", lang="zh", out=str(tmp_path / "b.pdf")))
     assert not [w for w in recwarn if "Glyph" in str(w.message)]
 
 
@@ -324,30 +361,43 @@ def test_kernels_fall_back_to_a_digit_with_one_line(
 ) -> None:
     monkeypatch.setitem(sys.modules, "skimage", None)
     assert "mnist test image 0" in _texts(_draw("kernels")["kernels"])
-    assert caplog.text.count("pip install scikit-image") == 1
+    assert caplog.text.count("pip install '.[vision]'") == 1
+
+
+@pytest.mark.parametrize(
+    ("what", "modules"),
+    [("edges", ("skimage", "skimage.feature")), ("embedding", ("sklearn", "sklearn.manifold"))],
+)
+def test_a_missing_library_is_one_line_with_its_extra(
+    run: str, what: str, modules: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in modules:
+        monkeypatch.setitem(sys.modules, name, None)
+    message = _refusal(what, "--run", run)
+    assert "is not installed" in message and message.endswith("pip install '.[vision]'")
 
 
 def test_a_runs_convolution_is_what_its_layer_computes(run: str) -> None:
     import paddle
 
-    from lenet_paddle.data.preprocess import normalise
-    from lenet_paddle.visualize import choose_picture, load_model
-    from lenet_paddle.visualize_concepts import _find_sliding
-
     config = VisualizeConfig("convolution", run=[run], images=["7"])
-    sliding, digit = _find_sliding(config)
-    network, size = load_model(config)
+    sliding, digit = ideas._find_sliding(config)
+    subject = load_subject(config)
     with paddle.no_grad():
-        maps = network.features[0](paddle.to_tensor(normalise(digit[None], size)))[0].numpy()
+        batch = paddle.to_tensor(subject.normalise(digit[None]))
+        maps = subject.network.features[0](batch)[0].numpy()
     number = int(re.findall(r"kernel (\d)", sliding.title)[0])
     np.testing.assert_allclose(sliding.compute_map(), maps[number - 1], atol=1e-5)
-    np.testing.assert_array_equal(digit, choose_picture(config)[0])
+    np.testing.assert_array_equal(digit, choose_picture(config).image)
 
 
 def test_activations_measure_only_with_a_run(run: str) -> None:
     assert "features" not in _texts(_draw("activations")["activations"])
     text = _texts(_draw("activations", run=[run])["activations"])
     assert "features.1 (ReLU)" in text and "features.4 (ReLU)" in text
+    assert "300 mnist test images" in text
+    chosen = _draw("activations", run=[run], images=["3", "4"])["activations"]
+    assert "2 chosen pictures" in _texts(chosen)
 
 
 def test_dropout_takes_the_runs_last_hidden_layer(run: str) -> None:
@@ -357,7 +407,7 @@ def test_dropout_takes_the_runs_last_hidden_layer(run: str) -> None:
 
 def test_samples_count_what_the_set_holds(run: str) -> None:
     text = _texts(_draw("samples", run=[run])["samples"])
-    assert "640 training images" in text
+    assert "64 of 640 training images" in text
     images = np.zeros((4, 28, 28), np.uint8)
     images[3] = 200
     figure = plot_samples(images, np.array([0, 0, 0, 1]), ("a", "b"), np.array([0, 3]))

@@ -2,12 +2,15 @@
 
   python tools/visualize.py kernels
   python tools/visualize.py padding --size 32 --kernel 5 --stride 3 --out padding.svg
+  python tools/visualize.py architecture --model lenet5
   python tools/visualize.py confusion --run output/lenet_builtin-mnist-001
   python tools/visualize.py curves --run output/first output/second --lang zh
 
-Prints the files written: figures/<what>.png of the run, or <what>.png here; convolution writes a
-GIF too. --run is needed for curves, confusion, mistakes and calibration and for what looks into a
-trained model; samples, convolution, pooling, activations and dropout take one if they get it.
+Prints the files written: figures/<what>.png of the run, or <what>.png here; some draw several, and
+convolution a GIF too. --run is needed for what looks into a trained model, and for curves,
+confusion, mistakes, calibration and embedding; samples, convolution, pooling, activations, dropout
+and architecture take one if they get it. --images names positions of test images, or picture files
+(samples takes positions only).
 """
 
 import sys

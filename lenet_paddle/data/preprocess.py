@@ -114,6 +114,15 @@ def shrink(picture: np.ndarray, side: int) -> np.ndarray:
     return picture if longer <= side else _scaled(picture, side / longer)
 
 
+def enlarge(picture: np.ndarray, times: int) -> np.ndarray:
+    """A grey picture, uint8 (H, W), `times` as large, bicubic."""
+    from PIL import Image
+
+    height, width = picture.shape
+    size = (width * times, height * times)
+    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC))
+
+
 def _resize(picture: np.ndarray) -> np.ndarray:
     small = _scaled(picture, SIZE / max(picture.shape))
     border = np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])

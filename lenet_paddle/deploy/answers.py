@@ -142,11 +142,14 @@ def draw_answers(answers: Sequence[Answer], path: Path) -> None:
     captions = [
         f"{Path(a.name).name[-24:]}\n{a.top_k[0][0]}  p = {a.top_k[0][1]:.2f}" for a in drawn
     ]
+    title = "original, what the network saw, and its answer"
+    if len(answers) > MAX_DRAWN:
+        title += f" (the first {MAX_DRAWN} of {len(answers):,})"
     figure = plot_answers(
         [a.picture for a in drawn],
         [a.seen for a in drawn],
         captions,
-        "original, what the network saw, and its answer",
+        title,
     )
     save_figure(figure, path)
     _log.info("drawn: %s", path)

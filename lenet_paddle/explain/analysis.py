@@ -29,6 +29,7 @@ from lenet_paddle.explain.counting import (
     has_weights,
     write_formula,
 )
+from lenet_paddle.explain.hooks import leaf_layers
 from lenet_paddle.models import build_model, input_size
 
 DEFINITIONS = {
@@ -142,9 +143,8 @@ class _Tracer:
         self.alive: list[paddle.Tensor] = []  # else a node's number would be given again
         self.called: set[int] = set()
         self.hooks: list[Any] = []
-        for name, layer in network.named_sublayers(include_self=True):
-            if not layer.sublayers() and not isinstance(layer, nn.Identity):
-                self._watch(name or "network", layer)
+        for name, layer in leaf_layers(network).items():
+            self._watch(name, layer)
 
     def _watch(self, name: str, layer: nn.Layer) -> None:
         def after(layer: nn.Layer, inputs: Any, output: Any) -> None:

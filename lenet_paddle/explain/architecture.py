@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +20,8 @@ from lenet_paddle.explain.hooks import layer_outputs, leaf_layers
 from lenet_paddle.explain.words import say
 
 MOST_SHEETS = 8  # maps drawn of a stack
+MOST_STAGES = 12  # columns; of a deeper network a column is all layers of one map size
+LARGEST_MAP = 32  # drawn of such a network; larger ones are drawn smaller, all by one factor
 # Lengths are in pixels of the input picture.
 SHIFT = 0.9  # from one sheet of a stack to the next
 BAR = 3.0  # width of a vector
@@ -33,6 +37,8 @@ class Stage:
     """What made it: `Conv2D`, `5x5`, `ReLU`."""
     values: np.ndarray
     """Its output for one picture, (C, H, W) or (N,), behind the last of its layers."""
+    size: tuple[int, ...]
+    """The shape of that output, which is drawn smaller where it has no room."""
     parameters: int = 0
     kernel: int = 0
     """Side of the window that one of its units sees of the stage before; 0: it sees all."""
@@ -46,9 +52,9 @@ class Stage:
     @property
     def shape(self) -> str:
         """`6@28x28`, as the paper writes it, or the number of units."""
-        if self.values.ndim == 1:
-            return f"{len(self.values)}"
-        return f"{self.values.shape[0]}@{self.values.shape[1]}x{self.values.shape[2]}"
+        if len(self.size) == 1:
+            return f"{self.size[0]}"
+        return f"{self.size[0]}@{self.size[1]}x{self.size[2]}"
 
     @property
     def sheets(self) -> int:
@@ -78,7 +84,7 @@ def make_stages(network: nn.Layer, picture: np.ndarray) -> list[Stage]:
     keep the shape belong to the stage before them; flattening is not drawn.
     """
     layers = leaf_layers(network)
-    stages = [Stage([say("input")], picture[0], is_input=True)]
+    stages = [Stage([say("input")], picture[0], picture[0].shape, is_input=True)]
     for name, output in layer_outputs(network, picture).items():
         layer, values = layers[name], output[0]
         parameters = sum(math.prod(weight.shape) for weight in layer.parameters())
@@ -96,9 +102,30 @@ def _make_stage(layer: nn.Layer, values: np.ndarray, parameters: int) -> Stage:
     kernel = getattr(layer, "_kernel_size", getattr(layer, "ksize", None))
     words = [type(layer).__name__]
     if kernel is None:
-        return Stage(words, values, parameters)
+        return Stage(words, values, values.shape, parameters)
     high, wide = np.broadcast_to(kernel, 2).tolist()
-    return Stage([*words, f"{high}x{wide}"], values, parameters, high)
+    return Stage([*words, f"{high}x{wide}"], values, values.shape, parameters, high)
+
+
+def group_stages(stages: Sequence[Stage]) -> list[Stage]:
+    """The stages of one map size as one, with the last one's maps and all their layers counted.
+
+    Small maps between larger ones, as of a gate on the channels, belong to the larger. Maps are
+    thinned out where they are larger than `LARGEST_MAP`.
+    """
+    sides = [stage.size[1] if len(stage.size) == 3 else 0 for stage in stages]
+    largest = np.maximum.accumulate(sides[::-1])[::-1].tolist()  # of this and all later stages
+    step = -(-max(sides[1:]) // LARGEST_MAP)
+    groups: list[Stage] = [stages[0]]
+    for _, members in itertools.groupby(range(1, len(stages)), lambda i: largest[i] or -i):
+        own = list(members)
+        last = stages[[i for i in own if sides[i] == largest[i]][-1]]
+        values = last.values[:, ::step, ::step] if last.values.ndim == 3 else last.values
+        kinds = Counter(word for i in own for word in stages[i].words if word.isidentifier())
+        words = [f"{count} {kind}" for kind, count in kinds.most_common(3)]
+        parameters = sum(stages[i].parameters for i in own)
+        groups.append(Stage(words, values, last.size, parameters))
+    return groups
 
 
 @styled
@@ -112,6 +139,8 @@ def plot_architecture(
     with its own scale.
     """
     stages = make_stages(network, picture)
+    if is_deep := len(stages) > MOST_STAGES:
+        stages = group_stages(stages)
     widths = [stage.width for stage in stages]
     gap = max(GAP, (LEAST_WIDTH - sum(widths)) / len(stages))
     lefts = [gap * i + sum(widths[:i]) for i in range(len(stages))]
@@ -130,9 +159,15 @@ def plot_architecture(
     text = say("{title}: {total:,} parameters", title=title, total=total)
     middle, top = (right - MARGIN) / 2, half + HEAD
     axes.text(middle, top - 4, text, fontsize=13, ha="center", va="center")
-    legend = say(
-        "what each layer makes of the picture: blue below 0, red above; orange: what one unit sees"
-    )
+    if is_deep:
+        legend = say("a column: all layers of one map size, and what the last makes of the picture")
+    else:
+        legend = say(
+            "what each layer makes of the picture: blue below 0, red above; "
+            "orange: what one unit sees"
+        )
+    if any(stage.is_spatial and len(stage.values) > MOST_SHEETS for stage in stages):
+        legend += say("\nof a stack the first {count} maps are drawn", count=MOST_SHEETS)
     axes.text(middle, top - 8.5, legend, fontsize=9, ha="center", va="center", color="#444444")
     return figure
 

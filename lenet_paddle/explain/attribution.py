@@ -17,7 +17,7 @@ from paddle import nn
 
 from lenet_paddle.config import InputError
 from lenet_paddle.explain.figures import styled
-from lenet_paddle.explain.hooks import layer_outputs, leaf_layers, watch_layers
+from lenet_paddle.explain.hooks import check_maps, layer_outputs, leaf_layers, watch_layers
 from lenet_paddle.explain.words import say
 
 BACKGROUND = -1.0  # a black pixel after normalisation: what a picture without a digit is made of
@@ -65,13 +65,9 @@ def grad_cam(network: nn.Layer, batch: np.ndarray, labels: np.ndarray, layer: st
     "Grad-CAM", ICCV 2017).
     """
     network.eval()
-    with watch_layers(network) as outputs:
+    with watch_layers(leaf_layers(network)) as outputs:
         logits = network(paddle.to_tensor(batch))
-    if layer not in outputs or outputs[layer].ndim != 4:
-        maps = [name for name, output in outputs.items() if output.ndim == 4]
-        raise InputError(
-            f"layer {layer!r} has no feature maps; expected one of {', '.join(maps) or 'none'}"
-        )
+    check_maps(layer, outputs)
     [slope] = paddle.grad(_own_logits(logits, labels).sum(), outputs[layer])
     weights = slope.numpy().astype(np.float64).mean(axis=(2, 3), keepdims=True)
     return np.maximum((weights * outputs[layer].numpy()).sum(axis=1), 0)

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from lenet_paddle.explain.figures import BLUE, ORANGE, styled
 from lenet_paddle.explain.grid import Cells, split
+from lenet_paddle.explain.hooks import layer_inputs, leaf_layers
 from lenet_paddle.explain.words import say
 
 if TYPE_CHECKING:
@@ -44,31 +45,18 @@ def activate(layer: paddle.nn.Layer, inputs: np.ndarray) -> tuple[np.ndarray, np
 
 
 def measure_saturation(network: paddle.nn.Layer, batch: np.ndarray) -> list[Saturation]:
-    """For each activation layer of `network`, in the order of its layers, what came into it.
+    """For each activation layer of `network`, in the order of computation, what came into it.
 
     batch: float32 (B, 1, S, S), normalised. A value is lost where the activation's gradient is
     below 1 % of its greatest: |x| above 3.0 for tanh, above 6.0 for sigmoid, x up to 0 for ReLU.
     """
-    import paddle
-
-    seen: dict[str, np.ndarray] = {}
-    layers = {n: layer for n, layer in network.named_sublayers() if _is_activation(layer)}
-    hooks = [
-        layer.register_forward_pre_hook(
-            lambda _, inputs, name=name: seen.update({name: inputs[0].numpy()})
-        )
-        for name, layer in layers.items()
-    ]
-    network.eval()
-    with paddle.no_grad():
-        network(paddle.to_tensor(batch))
-    for hook in hooks:
-        hook.remove()
+    layers = {n: layer for n, layer in leaf_layers(network).items() if _is_activation(layer)}
     result = []
-    for name, inputs in seen.items():
-        greatest = activate(layers[name], np.linspace(-8, 8, 1601, dtype=np.float32))[1].max()
-        lost = np.abs(activate(layers[name], inputs)[1]) < SATURATED * greatest
-        title = f"{name} ({type(layers[name]).__name__})"
+    for name, inputs in layer_inputs(network, batch, layers).items():
+        layer = layers[name]
+        greatest = activate(layer, np.linspace(-8, 8, 1601, dtype=np.float32))[1].max()
+        lost = np.abs(activate(layer, inputs)[1]) < SATURATED * greatest
+        title = f"{name} ({type(layer).__name__})"
         always = float(lost.all(axis=0).mean())
         result.append(Saturation(title, inputs.ravel(), lost.ravel(), always))
     return result

@@ -9,9 +9,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Circle
-from PIL import Image
 
 from lenet_paddle.config import InputError
+from lenet_paddle.data.preprocess import enlarge
 from lenet_paddle.explain.figures import ORANGE, styled
 from lenet_paddle.explain.words import say
 
@@ -47,20 +47,11 @@ def detect(picture: np.ndarray) -> Detections:
         raise InputError(
             "scikit-image is not installed; install the extra: pip install '.[vision]'"
         ) from None
-    seen = enlarge(picture) / 255.0
+    scale = ENLARGED if max(picture.shape) < SMALL else 1
+    seen = enlarge(picture, scale) / 255.0
     response = corner_harris(seen, sigma=2)
     corners = corner_peaks(response, min_distance=5, threshold_rel=0.05)
-    scale = len(seen) // len(picture)
     return Detections(seen, scale, canny(seen, sigma=2), _key_points(seen), corners)
-
-
-def enlarge(picture: np.ndarray) -> np.ndarray:
-    """A picture with fewer than 64 pixels a side, uint8 (H, W), 8 times as large, bicubic."""
-    if max(picture.shape) >= SMALL:
-        return picture
-    height, width = picture.shape
-    size = (width * ENLARGED, height * ENLARGED)
-    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC))
 
 
 def _key_points(picture: np.ndarray) -> np.ndarray:
@@ -87,7 +78,7 @@ def plot_edges(found: Detections, maps: np.ndarray | None = None, title: str = "
     left: Figure | SubFigure = figure
     if maps is not None:
         left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=(1, 0.9)).ravel()
-        _draw_maps(right, maps[:MOST_MAPS])
+        _draw_maps(right, maps)
     (plain, edges), (points, corners) = left.subplots(2, 2)
     for axes in (plain, edges, points, corners):
         axes.set(xticks=[], yticks=[])
@@ -121,8 +112,12 @@ def _draw_key_point(axes: Axes, row: float, col: float, sigma: float, angle: flo
 
 
 def _draw_maps(part: SubFigure, maps: np.ndarray) -> None:
-    """The first layer's maps in three columns, blue below 0, red above."""
-    part.suptitle(say("the first layer's maps: {n} learned kernels", n=len(maps)), fontsize=10)
+    """The first layer's maps, at most 9, in three columns, blue below 0, red above."""
+    title = say("the first layer's maps: {n} learned kernels", n=len(maps))
+    if len(maps) > MOST_MAPS:
+        title += say(", the first {count}", count=MOST_MAPS)
+    part.suptitle(title, fontsize=10)
+    maps = maps[:MOST_MAPS]
     grid = part.subplots(-(-len(maps) // 3), 3, squeeze=False).ravel()
     limit = float(np.abs(maps).max()) or 1.0
     for axes in grid:

@@ -6,15 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import paddle
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from paddle import nn
 
 from lenet_paddle.config import InputError
-from lenet_paddle.explain.figures import short, styled
-from lenet_paddle.explain.hooks import leaf_layers
+from lenet_paddle.explain.figures import BLUE, ORANGE, short, styled
+from lenet_paddle.explain.hooks import layer_inputs, leaf_layers
 from lenet_paddle.explain.words import say
 
 # Paul Tol's muted scheme and black: ten colours that colour-blind eyes tell apart; the names in
@@ -30,23 +29,12 @@ def last_features(network: nn.Layer, batches: Sequence[np.ndarray]) -> np.ndarra
 
     Raises `InputError` for a network without a dense layer.
     """
-    dense = [layer for layer in leaf_layers(network).values() if isinstance(layer, nn.Linear)]
+    layers = leaf_layers(network)
+    dense = [name for name, layer in layers.items() if isinstance(layer, nn.Linear)]
     if not dense:
         raise InputError("the network has no dense layer; expected one that ends in a Linear")
-    kept: list[np.ndarray] = []
-
-    def keep(_layer: nn.Layer, inputs: tuple[paddle.Tensor, ...]) -> None:
-        kept.append(inputs[0].numpy())
-
-    network.eval()
-    handle = dense[-1].register_forward_pre_hook(keep)
-    try:
-        with paddle.no_grad():
-            for batch in batches:
-                network(paddle.to_tensor(batch))
-    finally:
-        handle.remove()
-    return np.concatenate(kept)
+    last = {dense[-1]: layers[dense[-1]]}
+    return np.concatenate([layer_inputs(network, batch, last)[dense[-1]] for batch in batches])
 
 
 def project_pca(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -143,7 +131,7 @@ def _scatter(axes: Axes, points: np.ndarray, labels: np.ndarray, classes: Sequen
 def _draw_bars(axes: Axes, accuracies: Mapping[str, float]) -> None:
     """Accuracies on an axis from 0 to 1, with their numbers."""
     names = list(accuracies)
-    axes.barh(names, list(accuracies.values()), color=["#0072B2", "#D55E00"][: len(names)])
+    axes.barh(names, list(accuracies.values()), color=[BLUE, ORANGE][: len(names)])
     for row, value in enumerate(accuracies.values()):
         axes.text(value - 0.01, row, f"{value:.4f}", ha="right", va="center", color="white")
     axes.set(xlim=(0, 1), xlabel=say("test accuracy"))

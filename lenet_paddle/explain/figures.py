@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 import matplotlib
 import numpy as np
 from matplotlib import font_manager
-from matplotlib.animation import FuncAnimation, PillowWriter
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL import Image
 
 from lenet_paddle.explain.words import say
 from lenet_paddle.files import replacing
@@ -254,9 +254,20 @@ def save_figure(figure: Figure, path: Path) -> None:
         figure.savefig(temporary, dpi=120)
 
 
-@styled
-def save_animation(animation: FuncAnimation, path: Path) -> None:
-    """Write an animation as a GIF, by Pillow."""
+def save_animation(frames: np.ndarray, path: Path, milliseconds: int = 170) -> None:
+    """Write frames, uint8 (T, H, W, 3), as a GIF that begins anew after a while.
+
+    All frames have one palette, made from a few of them, so that no colour flickers.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
+    some = np.concatenate(frames[[len(frames) // 3, len(frames) // 2, -1]])
+    colours = Image.fromarray(some).quantize(256, Image.Quantize.MAXCOVERAGE)
+    pictures = [
+        Image.fromarray(frame).quantize(palette=colours, dither=Image.Dither.NONE)
+        for frame in frames
+    ]
+    times = [milliseconds] * (len(frames) - 1) + [10 * milliseconds]
     with replacing(path) as temporary:
-        animation.save(temporary, writer=PillowWriter(fps=6), dpi=72)
+        pictures[0].save(
+            *(temporary, "GIF"), save_all=True, append_images=pictures[1:], duration=times, loop=0
+        )

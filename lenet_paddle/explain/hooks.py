@@ -1,45 +1,50 @@
-"""What every layer of a network puts out: forward hooks, whatever the network is built of."""
+"""What goes into every layer of a network and comes out: forward hooks, whatever it is built of."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import paddle
 from paddle import nn
 
+from lenet_paddle.config import InputError
+
 
 def leaf_layers(network: nn.Layer) -> dict[str, nn.Layer]:
-    """The layers that hold no others, by name (`features.0`), in the order of construction."""
+    """The layers that hold no others and do something, by name (`features.0`), in the order of
+    construction. A network that is one layer is called `network`."""
     return {
-        name: layer
+        name or "network": layer
         for name, layer in network.named_sublayers(include_self=True)
-        if not layer.sublayers()
+        if not layer.sublayers() and not isinstance(layer, nn.Identity)
     }
 
 
 @contextlib.contextmanager
-def watch_layers(network: nn.Layer) -> Iterator[dict[str, paddle.Tensor]]:
-    """While the block runs, every forward pass fills the dict: layer name -> its output.
+def watch_layers(
+    layers: Mapping[str, nn.Layer], inputs: bool = False
+) -> Iterator[dict[str, paddle.Tensor]]:
+    """While the block runs, every forward pass fills the dict: layer name -> its output, or with
+    `inputs` its input.
 
-    The order is that of computation; of a layer used twice the last output stays. The tensors
+    The order is that of computation; of a layer used twice the last tensor stays. The tensors
     are part of the graph, so gradients flow back to them.
     """
-    outputs: dict[str, paddle.Tensor] = {}
+    seen: dict[str, paddle.Tensor] = {}
 
     def keep(name: str) -> object:
-        def hook(_layer: nn.Layer, _inputs: object, output: paddle.Tensor) -> None:
-            outputs.pop(name, None)
-            outputs[name] = output
+        def hook(_layer: nn.Layer, given: tuple[paddle.Tensor, ...], output: Any) -> None:
+            seen.pop(name, None)
+            seen[name] = given[0] if inputs else output
 
         return hook
 
-    handles = [
-        layer.register_forward_post_hook(keep(name)) for name, layer in leaf_layers(network).items()
-    ]
+    handles = [layer.register_forward_post_hook(keep(name)) for name, layer in layers.items()]
     try:
-        yield outputs
+        yield seen
     finally:
         for handle in handles:
             handle.remove()
@@ -52,9 +57,29 @@ def layer_outputs(network: nn.Layer, batch: np.ndarray) -> dict[str, np.ndarray]
     Feature maps are float32 (B, C, H, W), what dense layers give (B, N).
     """
     network.eval()
-    with watch_layers(network) as outputs:
+    with watch_layers(leaf_layers(network)) as outputs:
         network(paddle.to_tensor(batch))
     return {name: output.numpy() for name, output in outputs.items()}
+
+
+@paddle.no_grad()
+def layer_inputs(
+    network: nn.Layer, batch: np.ndarray, layers: Mapping[str, nn.Layer]
+) -> dict[str, np.ndarray]:
+    """What goes into some of its layers, otherwise as `layer_outputs`."""
+    network.eval()
+    with watch_layers(layers, inputs=True) as given:
+        network(paddle.to_tensor(batch))
+    return {name: tensor.numpy() for name, tensor in given.items()}
+
+
+def check_maps(layer: str, outputs: Mapping[str, Any]) -> None:
+    """Raise `InputError` unless `layer` is one of `outputs` and gives maps, (B, C, H, W)."""
+    if layer not in outputs or outputs[layer].ndim != 4:
+        maps = [name for name, output in outputs.items() if output.ndim == 4]
+        raise InputError(
+            f"layer {layer!r} has no feature maps; expected one of {', '.join(maps) or 'none'}"
+        )
 
 
 def caption(name: str, layer: nn.Layer) -> str:

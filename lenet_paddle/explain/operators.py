@@ -57,6 +57,8 @@ class Part:
 class Operator:
     """One operator on small numbers."""
 
+    stem: str
+    """For the name of its file."""
     name: str
     parts: tuple[Part, ...]
     output: np.ndarray
@@ -126,18 +128,25 @@ def _kernel_mask(kernel: np.ndarray) -> np.ndarray:
     return mask
 
 
+def _three_parts(
+    image: np.ndarray, kernel: np.ndarray, output: np.ndarray, seen: np.ndarray
+) -> tuple[Part, ...]:
+    return (
+        Part("", say("input"), image.shape, image[None], seen[None]),
+        Part("∗", say("kernel"), kernel.shape, kernel, _kernel_mask(kernel)),
+        Part("=", say("output"), output.shape, output[None], _first(output)[None]),
+    )
+
+
 def pointwise() -> Operator:
     """1x1: each output channel is a weighted sum of the input channels at the same place."""
     image = _numbers(3, 3, 3, seed=1)
     kernel = _array([[1, 0, 2], [-1, 1, 1]]).reshape(2, 3, 1, 1)
     output, seen = _run(F.conv2d, image, kernel)
     return Operator(
+        "1x1",
         say("1x1 convolution"),
-        (
-            Part("", say("input"), image.shape, image[None], seen[None]),
-            Part("∗", say("kernel"), kernel.shape, kernel, _kernel_mask(kernel)),
-            Part("=", say("output"), output.shape, output[None], _first(output)[None]),
-        ),
+        _three_parts(image, kernel, output, seen),
         output,
         Cost((kernel.shape,)),
         Cost(((output.size, 3),)),
@@ -146,17 +155,14 @@ def pointwise() -> Operator:
 
 
 def _single(
-    name: str, compute: Compute, image: np.ndarray, kernel: np.ndarray, note: str
+    stem: str, name: str, compute: Compute, image: np.ndarray, kernel: np.ndarray, note: str
 ) -> Operator:
     """One input channel, one 3x3 kernel, one output channel."""
     output, seen = _run(compute, image, kernel)
     return Operator(
+        stem,
         name,
-        (
-            Part("", say("input"), image.shape, image[None], seen[None]),
-            Part("∗", say("kernel"), kernel.shape, kernel, _kernel_mask(kernel)),
-            Part("=", say("output"), output.shape, output[None], _first(output)[None]),
-        ),
+        _three_parts(image, kernel, output, seen),
         output,
         Cost((kernel.shape,)),
         Cost(((output.size, kernel.size),)),
@@ -167,6 +173,7 @@ def _single(
 def strided() -> Operator:
     """Stride 2: the kernel moves two cells at a time."""
     return _single(
+        "strided",
         say("strided convolution (stride 2)"),
         lambda x, w: F.conv2d(x, w, stride=2),
         _numbers(1, 5, 5, seed=2),
@@ -178,6 +185,7 @@ def strided() -> Operator:
 def dilated() -> Operator:
     """Dilation 2: the 3x3 kernel's cells lie two apart, so it spans 5x5."""
     return _single(
+        "dilated",
         say("dilated convolution (dilation 2)"),
         lambda x, w: F.conv2d(x, w, dilation=2),
         _numbers(1, 7, 7, seed=5),
@@ -205,6 +213,7 @@ def transposed() -> Operator:
         parts.append(Part(sign, name, spread.shape, spread[None], place))
     parts.append(Part("=", say("output"), output.shape, output[None]))
     return Operator(
+        "transposed",
         say("transposed convolution"),
         tuple(parts),
         output,
@@ -220,6 +229,7 @@ def three_dimensional() -> Operator:
     kernel = np.arange(1, 9, dtype=np.float32).reshape(1, 1, 2, 2, 2)
     output, seen = _run(F.conv3d, image, kernel)
     return Operator(
+        "3d",
         say("3-D convolution"),
         (
             Part("", say("input, three slices"), image.shape, image, seen),
@@ -242,6 +252,7 @@ def spatially_separable() -> Operator:
     output, seen_between = _run(F.conv2d, between, row)
     _, seen = _run(F.conv2d, image, column * row)
     return Operator(
+        "spatially-separable",
         say("spatially separable convolution"),
         (
             Part("", say("input"), image.shape, image[None], seen[None]),
@@ -268,6 +279,7 @@ def depthwise_separable() -> Operator:
     output, seen_between = _run(F.conv2d, between, point)
     _, seen = _run(F.conv2d, image, point * depth.swapaxes(0, 1))
     return Operator(
+        "depthwise-separable",
         say("depthwise-separable convolution"),
         (
             Part("", say("input"), image.shape, _column(image), _column(seen)),
@@ -296,6 +308,7 @@ def grouped() -> Operator:
     order = F.channel_shuffle(paddle.to_tensor(origin), 2).numpy().astype(int).ravel()
     group = np.array([0, 0, 1, 1])
     return Operator(
+        "grouped",
         say("grouped convolution (2 groups) with channel shuffle"),
         (
             Part("", say("input"), image.shape, _square(image), _square(seen), group.reshape(2, 2)),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import paddle
@@ -13,88 +13,83 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from paddle import nn
 
-from lenet_paddle.config import InputError
+from lenet_paddle.explain.analysis import analyse
 from lenet_paddle.explain.figures import ORANGE, styled
 from lenet_paddle.explain.hooks import layer_outputs, leaf_layers, watch_layers
+from lenet_paddle.explain.tables import show_size
 from lenet_paddle.explain.words import say
+
+KINDS = (
+    *(nn.Conv2D, nn.MaxPool2D, nn.AvgPool2D),
+    *(nn.AdaptiveAvgPool2D, nn.AdaptiveMaxPool2D, nn.Linear),
+)
+NOISE = 64  # pictures of noise by which fields are located
 
 
 @dataclass(frozen=True)
 class ReceptiveField:
-    """The pixels that a layer's units can see; one number serves both axes."""
+    """The pixels that a layer's middle unit can see, along each axis of the picture."""
 
     layer: str
     kind: str
     """The layer's class, such as Conv2D."""
-    size: int
-    """Pixels a side."""
-    jump: int
-    """Pixels from one unit's field to the next one's; 0 where every unit sees the whole."""
-    first: int
-    """Where the first unit's field begins; below 0 it begins in the padding."""
-    units: int
-    """Units a side."""
+    size: tuple[float, ...]
+    """Pixels a side, padding included; NaN where the network's graph does not tell."""
+    step: tuple[float, ...]
+    """Pixels from one unit's field to the next one's; empty for a vector."""
+    begin: tuple[float, ...]
+    """The first pixel of the middle unit's field; below 0 it begins in the padding."""
 
-    def span(self, unit: int) -> tuple[int, int]:
-        """First and last pixel that unit number `unit` of a side sees, padding included."""
-        begin = self.first + unit * self.jump
-        return begin, begin + self.size - 1
+    def sees_all(self, side: int) -> bool:
+        """Whether the unit sees the whole of a picture of `side` pixels."""
+        return all(
+            begin <= 0 and side <= begin + size
+            for begin, size in zip(self.begin, self.size, strict=True)
+        )
 
 
-def receptive_fields(network: nn.Layer, side: int) -> list[ReceptiveField]:
-    """The theoretical receptive field after every convolution, pooling and dense layer.
-
-    With kernel k, stride s, padding p, dilation d of a layer, size r, jump j and begin b:
-    r' = r + d (k - 1) j, j' = j s, b' = b - p j, from r = j = 1, b = 0 (Araujo, Norris and Sim,
-    "Computing Receptive Fields of Convolutional Neural Networks", Distill 2019). A dense layer
-    sees the whole picture of `side` pixels. Raises `InputError` where layers do not follow one
-    another, as in a network with branches: there is no one chain to walk.
-    """
+def layers_with_fields(network: nn.Layer, side: int) -> list[str]:
+    """The convolutions, poolings and dense layers by name, in the order of computation."""
     layers = leaf_layers(network)
     outputs = layer_outputs(network, np.zeros((1, 1, side, side), np.float32))
-    fields: list[ReceptiveField] = []
-    size, jump, first, units = 1, 1, 0, side
-    for name, output in outputs.items():
-        layer = layers[name]
-        if isinstance(layer, nn.Linear):
-            size, jump, first, units = side, 0, 0, 1
-        elif (geometry := _geometry(layer)) is not None:
-            kernel, stride, padding, dilation = geometry
-            reach = dilation * (kernel - 1)
-            units = (units + 2 * padding - reach - 1) // stride + 1
-            size, first, jump = size + reach * jump, first - padding * jump, jump * stride
-            if output.shape[2:] != (units, units):
-                raise InputError(
-                    f"{name} gives maps of {output.shape[2]}x{output.shape[3]}, a chain of layers "
-                    f"would give {units}x{units}; expected a network without branches"
-                )
-        else:
-            continue
-        fields.append(ReceptiveField(name, type(layer).__name__, size, jump, first, units))
+    return [name for name in outputs if isinstance(layers[name], KINDS)]
+
+
+def receptive_fields(
+    network: nn.Layer, side: int, layers: Sequence[str] | None = None
+) -> list[ReceptiveField]:
+    """The theoretical receptive field after each of `layers`, default `layers_with_fields`.
+
+    Size and step are followed through the network, branches included (`analysis.move`, after
+    Araujo, Norris and Sim 2019). Where the field lies is measured: a unit's gradient reaches
+    from the first to the last pixel that it sees, here over pictures of noise.
+    """
+    rows = {row.name: row for row in analyse(network, (1, side, side))}  # the last call counts
+    layers = layers_with_fields(network, side) if layers is None else layers
+    noise = np.random.default_rng(0).normal(size=(NOISE, 1, side, side)).astype(np.float32)
+    fields = []
+    for name, slopes in effective_fields(network, noise, layers).items():
+        row = rows[name]
+        begin = tuple(_locate(size, slopes.max(axis=1 - i) > 0) for i, size in enumerate(row.field))
+        fields.append(ReceptiveField(name, row.kind, row.field, row.stride, begin))
     return fields
 
 
-def _geometry(layer: nn.Layer) -> tuple[int, int, int, int] | None:
-    """Kernel, stride, padding, dilation of a square sliding layer, else None."""
-    if isinstance(layer, nn.Conv2D):
-        values = (layer._kernel_size, layer._stride, layer._padding, layer._dilation)
-    elif isinstance(layer, (nn.MaxPool2D, nn.AvgPool2D)):
-        values = (layer.ksize, layer.stride or layer.ksize, layer.padding, 1)
-    else:
-        return None
-    kernel, stride, padding, dilation = (_one_number(value) for value in values)
-    return kernel, stride, padding, dilation
-
-
-def _one_number(value: Any) -> int:
-    numbers = set(np.ravel(value).tolist())
-    if len(numbers) != 1 or not isinstance(number := numbers.pop(), int):
-        raise InputError(f"a layer has kernel, stride or padding {value}; expected a square one")
-    return number
+def _locate(size: float, seen: np.ndarray) -> float:
+    """Where a field of `size` pixels begins of which these, bool (S,), are in the picture."""
+    if not seen.any():
+        return math.nan
+    inside = np.flatnonzero(seen)
+    first, last, side = int(inside[0]), int(inside[-1]), len(seen)
+    if first > 0 and last < side - 1:  # wholly inside; a fraction where maps were enlarged
+        return (first + last + 1 - size) / 2
+    if first > 0:
+        return first
+    return last + 1 - size if last < side - 1 else (side - size) / 2
 
 
 def effective_fields(
-    network: nn.Layer, batch: np.ndarray, layers: list[str], seed: int = 0
+    network: nn.Layer, batch: np.ndarray, layers: Sequence[str], seed: int = 0
 ) -> dict[str, np.ndarray]:
     """How strongly the middle unit of each layer really depends on each pixel, float64 (S, S).
 
@@ -106,7 +101,7 @@ def effective_fields(
     rng = np.random.default_rng(seed)
     network.eval()
     images = paddle.to_tensor(batch, stop_gradient=False)
-    with watch_layers(network) as outputs:
+    with watch_layers(leaf_layers(network)) as outputs:
         network(images)
     maps = {}
     for name in layers:
@@ -147,13 +142,8 @@ def plot_receptive_fields(
         below.imshow(seen, cmap="viridis", vmin=0, vmax=float(seen.max()) or 1.0)
         for axes in (above, below):
             _mark_field(axes, field, picture.shape[0])
-        above.set_title(f"{field.layer} {field.kind}", fontsize=9)
-        above.set_xlabel(
-            say("field {size}x{size}\nstep {jump}", size=field.size, jump=field.jump)
-            if field.jump
-            else say("field: the whole\n{size}x{size} picture", size=field.size),
-            fontsize=9,
-        )
+        above.set_title(f"{_wrap(field.layer)}\n{field.kind}", fontsize=9)
+        above.set_xlabel(_describe(field, picture.shape[0]), fontsize=9)
         below.set_xlabel(say("effective side {side:.1f}", side=effective_size(seen)), fontsize=9)
     grid[0, 0].set_ylabel(say("theoretical field"), fontsize=10)
     grid[1, 0].set_ylabel(say("effective field"), fontsize=10)
@@ -165,10 +155,33 @@ def plot_receptive_fields(
     return figure
 
 
+def _wrap(name: str, width: int = 16) -> str:
+    """A long layer name over several lines, broken before dots."""
+    lines = [""]
+    for part in name.replace(".", "\0.").split("\0"):
+        if len(lines[-1] + part) > width:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(lines).strip()
+
+
+def _describe(field: ReceptiveField, side: int) -> str:
+    if not field.step:
+        return say("field: the whole\n{size} picture", size=show_size((side, side)))
+    size, step = show_size(field.size), show_size(field.step[:1])
+    return say("field {size}\nstep {step}", size=size, step=step)
+
+
 def _mark_field(axes: Axes, field: ReceptiveField, side: int) -> None:
-    """Outline the middle unit's field; what reaches into the padding too."""
-    begin, end = field.span(field.units // 2)
-    corner, length = (begin - 0.5, begin - 0.5), end - begin + 1
-    axes.add_patch(Rectangle(corner, length, length, fill=False, color=ORANGE, linewidth=2))
-    edge = max(0, -begin, end - side + 1) + 0.8
-    axes.set(xlim=(-edge, side - 1 + edge), ylim=(side - 1 + edge, -edge), xticks=[], yticks=[])
+    """Outline the middle unit's field; what reaches into the padding too, unless it is more than
+    the picture."""
+    (top, left), (height, width) = field.begin, field.size
+    if field.sees_all(side):
+        top, left, height, width = 0, 0, side, side
+    axes.set(xlim=(-0.5, side - 0.5), ylim=(side - 0.5, -0.5), xticks=[], yticks=[])
+    if not math.isfinite(top + left + height + width):
+        return
+    corner = (left - 0.5, top - 0.5)
+    axes.add_patch(Rectangle(corner, width, height, fill=False, color=ORANGE, linewidth=2))
+    edge = max(0.0, -top, -left, top + height - side, left + width - side) + 0.8
+    axes.set(xlim=(-edge, side - 1 + edge), ylim=(side - 1 + edge, -edge))

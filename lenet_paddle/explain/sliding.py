@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from matplotlib.animation import FuncAnimation
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lenet_paddle.explain.figures import ORANGE, styled
 from lenet_paddle.explain.grid import Cells, box, plain, sign, split, two_places
 from lenet_paddle.explain.words import say
+
+ANIMATION_DPI = 72
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,12 @@ class _Scene:
         sign(axes[5], "", 13)
         self.total, self.number = axes[5].texts[0], number
 
+    @property
+    def moving(self) -> list[Artist]:
+        """What changes with the place."""
+        cells = (self.answer, self.window, self.products)
+        return [*(each.image.axes for each in cells), self.frame, self.total]
+
     def move(self, row: int, col: int) -> None:
         """Put the window where it makes the map's value at (row, col)."""
         stride, bias = self.sliding.stride, self.sliding.bias
@@ -137,20 +145,33 @@ def plot_convolution(sliding: Sliding) -> Figure:
 
 
 @styled
-def animate_convolution(sliding: Sliding, num_frames: int = 50) -> FuncAnimation:
-    """The window sliding: the row with most to see place by place, the others in leaps."""
+def animate_convolution(sliding: Sliding, num_frames: int = 50) -> np.ndarray:
+    """The window sliding, as frames uint8 (T, H, W, 3): the row with most to see place by place,
+    the others in leaps.
+
+    What does not move is drawn once; before each frame it is put back, and the rest drawn on it.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
     scene = _Scene(sliding)
-    scene.figure.draw_without_rendering()
+    scene.figure.set_dpi(ANIMATION_DPI)
+    canvas = FigureCanvasAgg(scene.figure)
+    canvas.draw()
     scene.figure.set_layout_engine("none")  # once is enough: nothing changes its size
-    places = choose_places(scene.map, num_frames)
-    return FuncAnimation(
-        scene.figure,
-        lambda place: scene.show_until(int(place)),
-        frames=places,
-        init_func=lambda: None,
-        interval=150,
-        cache_frame_data=False,
-    )
+    for artist in scene.moving:
+        artist.set_visible(False)
+    canvas.draw()
+    still = canvas.copy_from_bbox(scene.figure.bbox)
+    for artist in scene.moving:
+        artist.set_visible(True)
+    frames = []
+    for place in choose_places(scene.map, num_frames):
+        scene.show_until(int(place))
+        canvas.restore_region(still)
+        for artist in scene.moving:
+            artist.draw(canvas.get_renderer())
+        frames.append(np.asarray(canvas.buffer_rgba())[..., :3].copy())
+    return np.stack(frames)
 
 
 def choose_places(values: np.ndarray, num_frames: int) -> np.ndarray:

@@ -5,7 +5,7 @@ Kernels and maps are drawn on one scale a layer, blue below 0, white at 0, red a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from typing import TypeVar
 
 import numpy as np
@@ -18,6 +18,7 @@ from lenet_paddle.explain.words import say
 
 Item = TypeVar("Item")
 MOST_KERNELS, MOST_MAPS, MOST_LAYERS = 32, 16, 16
+MOST_STRIPS, STRIP_ROWS = 6, 48  # layers of kernels, and rows of kernels in all of them
 """What one figure has room for; of more, the first are drawn (of layers, an even choice)."""
 
 
@@ -58,10 +59,12 @@ def plot_filters(kernels: Mapping[str, np.ndarray], title: str = "") -> Figure:
     A column for each output channel, a row for each input channel; one scale a layer, centred
     at 0.
     """
-    shown = {name: array[:MOST_KERNELS, :MOST_MAPS] for name, array in kernels.items()}
+    names = spread(list(kernels), MOST_STRIPS)
+    most_inputs = min(MOST_MAPS, STRIP_ROWS // len(names))
+    shown = {name: kernels[name][:MOST_KERNELS, :most_inputs] for name in names}
     heights = [_strip_height(array) for array in shown.values()]
     figure = Figure(figsize=(10, sum(heights) + 0.6), layout="constrained")
-    figure.suptitle(title, fontsize=12)
+    figure.suptitle(title + count_shown(names, kernels), fontsize=12)
     parts = figure.subfigures(len(shown), 1, squeeze=False, height_ratios=heights).ravel()
     for part, (name, array) in zip(parts, shown.items(), strict=True):
         full = kernels[name]
@@ -112,7 +115,7 @@ def plot_features(
     sheets = {name: _sheet(outputs[name]) for name in names}
     heights = [1.5, *(_sheet_height(sheet) for sheet in sheets.values())]
     figure = Figure(figsize=(10, sum(heights) + 0.8), layout="constrained")
-    figure.suptitle(title, fontsize=12)
+    figure.suptitle(title + count_shown(names, outputs), fontsize=12)
     grid = figure.subplots(len(heights), 2, width_ratios=(1.9, 8), height_ratios=heights)
     grid[0, 1].imshow(picture, cmap="gray", vmin=-1, vmax=1)
     _name_row(grid[0], say("input"), picture[None].shape, "")
@@ -165,6 +168,13 @@ def spread(items: Sequence[Item], most: int) -> list[Item]:
     return [items[i] for i in np.linspace(0, len(items) - 1, most).round().astype(int)]
 
 
+def count_shown(shown: Sized, items: Sized) -> str:
+    """What a title says of an even choice of layers; nothing when all are shown."""
+    if len(shown) == len(items):
+        return ""
+    return say(" ({shown} of {total} layers)", shown=len(shown), total=len(items))
+
+
 @styled
 def plot_feature_grid(
     pictures: np.ndarray,
@@ -177,6 +187,8 @@ def plot_feature_grid(
     pictures: normalised float32 (B, S, S); maps: float32 (B, C, H, W); kernels: float (C, H, W),
     drawn above their columns. One scale for all maps.
     """
+    if maps.shape[1] > MOST_MAPS:
+        title += say(", the first {count} of {total}", count=MOST_MAPS, total=maps.shape[1])
     maps = maps[:, :MOST_MAPS]
     num_rows, num_maps = maps.shape[:2]
     tops = 0 if kernels is None else 1

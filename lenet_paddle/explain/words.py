@@ -95,8 +95,17 @@ ZH: dict[str, str] = {
     "theoretical field": "理论感受野",
     "effective field": "有效感受野",
     "effective side {side:.1f}": "有效边长 {side:.1f}",
-    "field {size}x{size}\nstep {jump}": "感受野 {size}x{size}\n步长 {jump}",
-    "field: the whole\n{size}x{size} picture": "感受野：整张\n{size}x{size} 图片",
+    "field {size}\nstep {step}": "感受野 {size}\n步长 {step}",
+    "field: the whole\n{size} picture": "感受野：整张\n{size} 图片",
+    " ({shown} of {total} layers)": "（共 {total} 层，画出 {shown} 层）",
+    ", the first {count} of {total}": "，共 {total} 个，画出前 {count} 个",
+    "a column: all layers of one map size, and what the last makes of the picture": (
+        "一列：特征图尺寸相同的所有层，以及其中最后一层对这张图片的输出"
+    ),
+    "\nof a stack the first {count} maps are drawn": "\n每叠只画前 {count} 张特征图",
+    "activations; below: what comes into those of {run}, {n} chosen pictures": (
+        "激活函数；下方：{run} 各激活层的输入，所选的 {n} 幅图像"
+    ),
     "{run}: what the middle unit of each layer sees": "{run}：每一层中间单元的感受野",
     "what the network sees": "网络看到的图片",
     "gradient\nSimonyan et al. 2013": "梯度\nSimonyan 等 2013",
@@ -141,7 +150,9 @@ ZH: dict[str, str] = {
     "lowest loss that was not trained on": "非训练数据上的最低损失",
     "{run}, {dataset} test accuracy {accuracy:.4f}": "{run}，{dataset} 测试准确率 {accuracy:.4f}",
     "{dataset} test image {n}": "{dataset} 第 {n} 幅测试图像",
-    "{dataset}: {n:,} {split} images": "{dataset}：{n:,} 幅{split}图像",
+    "{dataset}: {shown} of {n:,} {split} images, and the figures of all": (
+        "{dataset}：{n:,} 幅{split}图像中的 {shown} 幅，以及全部图像的统计"
+    ),
     "class balance: {low:,} to {high:,} images": "类别分布：每类 {low:,} 至 {high:,} 幅",
     "pixels: mean {mean:.1f}, deviation {std:.1f}, {zero:.0%} are 0": (
         "像素：均值 {mean:.1f}，标准差 {std:.1f}，{zero:.0%} 为 0"

@@ -1,12 +1,12 @@
-"""One command a figure: what `tools/visualize.py` draws, from its settings.
+"""Room 7: settings -> figures, one command each; what `tools/visualize.py` does.
 
 The plots themselves are in `explain/`, which takes arrays; here runs, data sets and pictures are
-loaded for them. Paddle is imported inside the functions, so that `--help` answers at once.
+loaded for them (`subject`) and given to them (`ideas`, `networks`, `results`). Paddle is imported
+inside the functions, so that `--help` answers at once.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 import logging
 import typing
@@ -17,18 +17,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from lenet_paddle.config import DatasetName, InputError, check_types
+from lenet_paddle.config import DatasetName, InputError, check_model, check_types
 
 if TYPE_CHECKING:
     import numpy as np
-    import paddle
-    from matplotlib.animation import FuncAnimation
     from matplotlib.figure import Figure
 
-    from lenet_paddle.config import TrainConfig
-    from lenet_paddle.data.imageset import ImageSet
-
-    Drawn = Mapping[str, Figure | FuncAnimation]
+    Drawn = Mapping[str, Figure | np.ndarray]
+    """File stem -> figure, or the frames of an animation, uint8 (T, H, W, 3)."""
 
 What = Literal[
     "samples",
@@ -54,8 +50,12 @@ What = Literal[
 ]
 SUFFIXES = (".png", ".svg", ".pdf")
 MAX_SIZE = 512  # pixels a side that `padding` draws
-DRAWINGS = (("visualize_concepts", "CONCEPT_DRAWINGS"), ("visualize_model", "MODEL_DRAWINGS"))
-"""Where the functions are: module and dict."""
+MODULES = ("ideas", "networks", "results")  # the modules with a dict `DRAWINGS`
+USED_BY: dict[str, tuple[str, ...]] = {
+    "layer": ("convolution", "pooling", "features", "saliency"),
+    "model": ("architecture",),
+}
+"""Settings that only these figures know; elsewhere they are refused."""
 
 _log = logging.getLogger(__name__)
 
@@ -68,6 +68,8 @@ class VisualizeConfig:
     """The figure."""
     run: list[str] = field(default_factory=list)
     """The run whose model is drawn, output/<run>; curves takes several."""
+    model: str | None = None
+    """architecture: an untrained network by name, e.g. vision:resnet18, instead of a run's."""
     checkpoint: str = "best"
     """best, latest, or one such as epoch_0005."""
     images: list[str] = field(default_factory=list)
@@ -83,7 +85,8 @@ class VisualizeConfig:
     lang: Literal["en", "zh"] = "en"
     """Language of titles and labels; zh needs a Chinese font."""
     layer: str | None = None
-    """convolution, features, saliency: a layer by name, e.g. features.0 (default: suits)."""
+    """convolution, pooling, features (its grid), saliency (Grad-CAM): a layer by name, such as
+    features.0 (default: a choice that suits)."""
     size: int = 32
     """padding: N, pixels a side of the input."""
     kernel: int = 5
@@ -110,6 +113,15 @@ class VisualizeConfig:
             raise InputError(f"out is {self.out!r}; expected a name that ends in .png, .svg, .pdf")
         if len(self.run) > 1 and self.what != "curves":
             raise InputError(f"{self.what} draws one run; {len(self.run)} came after --run")
+        for name, figures in USED_BY.items():
+            if getattr(self, name) is not None and self.what not in figures:
+                raise InputError(
+                    f"{name} is for {', '.join(figures)}; {self.what} has no use of it"
+                )
+        if self.model is not None:
+            check_model(self.model)
+            if self.run:
+                raise InputError("run and model name two networks; give one of them")
 
 
 def visualize(config: VisualizeConfig) -> list[Path]:
@@ -147,13 +159,12 @@ def visualize(config: VisualizeConfig) -> list[Path]:
 
 
 def find_drawing(what: str) -> Callable[[VisualizeConfig], Drawn]:
-    """The function that draws `what`: settings -> {file stem: figure or animation}.
+    """The function that draws `what`: settings -> {file stem: figure or frames}.
 
-    The modules are named by strings, since they build on this one and only the one needed is
-    loaded.
+    Its module is loaded only now, since it loads Paddle and builds on this one.
     """
-    for module, name in DRAWINGS:
-        drawings = getattr(importlib.import_module(f"lenet_paddle.{module}"), name)
+    for module in MODULES:
+        drawings = importlib.import_module(f"lenet_paddle.visualize.{module}").DRAWINGS
         if what in drawings:
             return drawings[what]
     raise InputError(f"what is {what!r}; expected one of {', '.join(typing.get_args(What))}")
@@ -188,107 +199,3 @@ def show_figures(figures: Sequence[Figure]) -> None:
         window = pyplot.figure(figsize=figure.get_size_inches())
         window.figimage(pixels)
     pyplot.show()
-
-
-def need_run(config: VisualizeConfig) -> Path:
-    """The run that was named. Raises `InputError` when there is none."""
-    if not config.run:
-        raise InputError(f"{config.what} needs a trained run: --run output/<run>")
-    return Path(config.run[0])
-
-
-def load_images(config: VisualizeConfig, split: str = "test") -> tuple[ImageSet, str]:
-    """The images that the settings name, and the data set's name: --dataset, else the run's own,
-    else mnist. Raises `InputError`."""
-    from lenet_paddle.data import load_data
-
-    settings = data_settings(config)
-    [image_set] = load_data(settings, split)
-    return image_set, settings.dataset
-
-
-def data_settings(config: VisualizeConfig) -> TrainConfig:
-    """The run's settings (or the defaults) with --dataset and --data-dir put in."""
-    from lenet_paddle.config import TrainConfig
-    from lenet_paddle.deploy.predictor import read_config
-
-    settings = read_config(Path(config.run[0])) if config.run else TrainConfig()
-    if config.dataset is None and config.data_dir is None:
-        return settings
-    return dataclasses.replace(
-        settings,
-        dataset=config.dataset or settings.dataset,
-        data_dir=config.data_dir,
-        preprocess=settings.picture_mode,
-    )
-
-
-def choose_positions(config: VisualizeConfig, image_set: ImageSet) -> list[int]:
-    """`--images` as positions in `image_set`. Raises `InputError` for what is none."""
-    positions = []
-    for text in config.images:
-        if not (text.isascii() and text.isdigit()) or int(text) >= len(image_set):
-            raise InputError(
-                f"images has {text!r}; expected positions of test images, 0 to "
-                f"{len(image_set) - 1}" + (", or picture files" if config.what != "samples" else "")
-            )
-        positions.append(int(text))
-    return positions
-
-
-def choose_picture(config: VisualizeConfig, prepared: bool = True) -> tuple[np.ndarray, str]:
-    """The first of `--images`, else test image 0: grey uint8 (28, 28), or a file as it is when
-    not `prepared`; and what to call it. Raises `InputError`."""
-    from lenet_paddle.data.preprocess import load_picture, prepare_picture
-    from lenet_paddle.explain.words import say
-
-    if len(config.images) > 1:
-        raise InputError(
-            f"{config.what} draws one picture; {len(config.images)} came after --images"
-        )
-    if config.images and not config.images[0].lstrip("-").isdigit():
-        path = Path(config.images[0])
-        picture = load_picture(path)
-        if prepared:
-            picture = prepare_picture(picture, data_settings(config).picture_mode)
-        return picture, path.name
-    image_set, dataset = load_images(config)
-    position = (choose_positions(config, image_set) or [0])[0]
-    name = say("{dataset} test image {n}", dataset=dataset, n=position)
-    return image_set.images[position], name
-
-
-def load_model(config: VisualizeConfig) -> tuple[paddle.nn.Layer, int]:
-    """The run's network with the checkpoint's weights, and the side of its input."""
-    from lenet_paddle import runtime
-    from lenet_paddle.deploy.predictor import load_run
-    from lenet_paddle.models import input_size
-
-    runtime.select_device("auto")
-    settings, network, _ = load_run(need_run(config), config.checkpoint)
-    return network, input_size(settings.model)
-
-
-def predict_test_set(config: VisualizeConfig) -> tuple[ImageSet, np.ndarray, str, str]:
-    """The test images, their logits (N, C), a title, and a suffix for files of a foreign set."""
-    from lenet_paddle import runtime
-    from lenet_paddle.data import load_test_set
-    from lenet_paddle.deploy.predictor import load_run
-    from lenet_paddle.evaluation.evaluate import predict_logits
-    from lenet_paddle.explain.words import say
-    from lenet_paddle.models import input_size
-
-    runtime.select_device("auto")
-    run_dir = need_run(config)
-    own, network, classes = load_run(run_dir, config.checkpoint)
-    settings = data_settings(config)
-    test_set = load_test_set(settings, classes)
-    logits = predict_logits(network, test_set, input_size(own.model))
-    accuracy = float((logits.argmax(axis=1) == test_set.labels).mean())
-    title = say(
-        "{run}, {dataset} test accuracy {accuracy:.4f}",
-        run=run_dir.resolve().name,
-        dataset=settings.dataset,
-        accuracy=accuracy,
-    )
-    return test_set, logits, title, "" if settings == own else f"-{settings.dataset}"

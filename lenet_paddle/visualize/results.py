@@ -1,0 +1,152 @@
+"""The figures of what a network learnt from and of what came of it: data, curves, evaluations.
+
+Each function takes the settings and returns file stem -> figure; `DRAWINGS` names them.
+"""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lenet_paddle.config import InputError
+from lenet_paddle.data import load_data
+from lenet_paddle.data.imageset import ImageSet
+from lenet_paddle.data.loader import BatchLoader
+from lenet_paddle.evaluation.metrics import compute_calibration, compute_probs, count_confusion
+from lenet_paddle.explain import embedding, figures
+from lenet_paddle.explain.charts import plot_calibration, plot_samples
+from lenet_paddle.explain.words import say
+from lenet_paddle.visualize import VisualizeConfig
+from lenet_paddle.visualize.subject import (
+    Subject,
+    find_position,
+    load_images,
+    load_subject,
+    need_runs,
+)
+
+if TYPE_CHECKING:
+    from lenet_paddle.visualize import Drawn
+
+NUM_SAMPLES = 64  # images that `samples` shows
+POINTS_SHOWN, SVM_IMAGES = 2000, 10_000  # t-SNE and SVM grow with the square of these
+
+
+def draw_samples(config: VisualizeConfig) -> Drawn:
+    """Training images, or with --images these test images, and what their set is like."""
+    split = "test" if config.images else "train"
+    image_set, dataset = load_images(config, split)
+    chosen = np.array([find_position(text, image_set) for text in config.images], np.int64)
+    if not len(chosen):
+        count = min(NUM_SAMPLES, len(image_set))
+        chosen = np.random.default_rng(0).choice(len(image_set), count, replace=False)
+    which = say("training") if split == "train" else say("test")
+    title = say(
+        "{dataset}: {shown} of {n:,} {split} images, and the figures of all",
+        dataset=dataset,
+        shown=len(chosen),
+        n=len(image_set),
+        split=which,
+    )
+    figure = plot_samples(image_set.images, image_set.labels, image_set.classes, chosen, title)
+    return {"samples": figure}
+
+
+def draw_curves(config: VisualizeConfig) -> Drawn:
+    """Loss and accuracy per epoch of one or several runs."""
+    runs = need_runs(config)
+    names = [run.resolve().name for run in runs]
+    if len(set(names)) < len(names):
+        names = [str(run) for run in runs]
+    histories = {name: read_history(run) for name, run in zip(names, runs, strict=True)}
+    return {"curves": figures.plot_curves(histories)}
+
+
+def read_history(run_dir: Path) -> list[dict[str, float]]:
+    """The rows of a run's history.csv. Raises `InputError` when there are none."""
+    path = run_dir / "history.csv"
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}; has this run trained an epoch?") from None
+    except (ValueError, TypeError):
+        raise InputError(f"{path}: damaged; expected rows of numbers") from None
+    if not rows:
+        raise InputError(f"{path}: no epoch yet")
+    return rows
+
+
+def draw_confusion(config: VisualizeConfig) -> Drawn:
+    """The confusion matrix on the test set."""
+    subject = load_subject(config)
+    test_set, logits, title = subject.predict_test_set()
+    counts = count_confusion(logits.argmax(axis=1), test_set.labels, test_set.num_classes)
+    return {f"confusion{subject.suffix}": figures.plot_confusion(counts, test_set.classes, title)}
+
+
+def draw_mistakes(config: VisualizeConfig) -> Drawn:
+    """The worst mistakes on the test set."""
+    subject = load_subject(config)
+    test_set, logits, title = subject.predict_test_set()
+    figure = figures.plot_mistakes(
+        test_set.images, test_set.labels, compute_probs(logits), test_set.classes, title=title
+    )
+    return {f"mistakes{subject.suffix}": figure}
+
+
+def draw_calibration(config: VisualizeConfig) -> Drawn:
+    """Whether a probability of 0.9 is right nine times of ten."""
+    subject = load_subject(config)
+    test_set, logits, title = subject.predict_test_set()
+    error, bins = compute_calibration(compute_probs(logits), test_set.labels)
+    return {f"calibration{subject.suffix}": plot_calibration(error, bins, title)}
+
+
+def draw_embedding(config: VisualizeConfig) -> Drawn:
+    """The last hidden layer's features by PCA and t-SNE, and an SVM on them."""
+    subject = load_subject(config)
+    test_set, logits, _ = subject.predict_test_set()
+    [train_set] = load_data(subject.config, "train")
+    trained_on, train_set = len(train_set), train_set.take(slice(0, SVM_IMAGES))
+    train, test = _last_features(subject, train_set), _last_features(subject, test_set)
+    shown = slice(0, POINTS_SHOWN)
+    plane, shares = embedding.project_pca(test[shown])
+    places = {
+        say("PCA: {share:.0%} of the variance", share=shares.sum()): plane,
+        say("t-SNE"): embedding.project_tsne(test[shown]),
+    }
+    by_svm = embedding.svm_accuracy((train, train_set.labels), (test, test_set.labels))
+    accuracies = {
+        say("own last layer, {n:,} training images", n=trained_on): float(
+            np.mean(logits.argmax(axis=1) == test_set.labels)
+        ),
+        say("SVM, {n:,} training images", n=len(train_set)): by_svm,
+    }
+    title = say(
+        "{run}: the {n} features before the last layer, {count:,} test images",
+        run=subject.name,
+        n=test.shape[1],
+        count=len(plane),
+    )
+    labels = test_set.labels[shown]
+    figure = embedding.plot_embedding(places, labels, subject.classes, accuracies, title)
+    return {"embedding": figure}
+
+
+def _last_features(subject: Subject, image_set: ImageSet) -> np.ndarray:
+    loader = BatchLoader(image_set, 256, input_size=subject.side)
+    return embedding.last_features(subject.network, [images for images, _ in loader])
+
+
+DRAWINGS = {
+    "samples": draw_samples,
+    "curves": draw_curves,
+    "confusion": draw_confusion,
+    "mistakes": draw_mistakes,
+    "calibration": draw_calibration,
+    "embedding": draw_embedding,
+}
