@@ -20,7 +20,7 @@ from lenet_paddle import (
 from lenet_paddle.config import RunStopped
 from lenet_paddle.evaluation.evaluate import image_spec
 from lenet_paddle.explain.graph import describe_graph
-from lenet_paddle.explain.probe import twin
+from lenet_paddle.explain.hooks import copy_network
 from lenet_paddle.training import callbacks as cb
 from lenet_paddle.training import visualdl
 from lenet_paddle.training.checkpoint import read_state
@@ -219,7 +219,7 @@ def test_a_histogram_of_values_that_are_not_finite_is_left_out(tmp_path):
 def test_each_models_graph_is_its_layers_and_tells_no_paths(name):
     network, size = build_model(name), MODELS[name][1]
     kinds = [type(layer).__name__ for layer in network.sublayers() if not layer.sublayers()]
-    text = describe_graph(twin(network), image_spec(size))
+    text = describe_graph(copy_network(network), image_spec(size))
     names = [variable["name"] for variable in json.loads(text)["vars"]]
     assert {parameter.name for parameter in network.parameters()} < set(names)
     nodes = json.loads(text)["nodes"]
@@ -255,11 +255,20 @@ def test_a_network_that_cannot_be_traced_is_named_and_the_next_one_is_whole(capl
     assert capfd.readouterr().err.count("\n") <= 1  # Paddle's own chatter is kept off the screen
 
 
-def test_a_run_without_validation_images_and_without_maps_is_logged_too(tmp_path):
+def test_a_run_without_validation_images_and_without_convolutions_is_logged_too(tmp_path):
     train(tmp_path, vdl="rich", val_size=0, epochs=1)
     assert set(tags(tmp_path, "image")) == {
         *("train/samples", "test/worst_mistakes", "test/roc", "test/precision_recall"),
-        "network/filters",
+        *("network/filters", "network/feature_maps"),
     }
     [record] = read(tmp_path, "hyper_parameters", "hparam")
     assert [info.name for info in record.hparam.metricInfos] == ["test/accuracy"]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_networks_description_counts_all_parameters(name):
+    network, size = build_model(name), MODELS[name][1]
+    *layers, total = visualdl._describe(network, (1, size, size))
+    counts = [line.split(", ")[1].split()[0].replace(",", "") for line in layers if ", " in line]
+    expected = sum(p.size for p in network.parameters())
+    assert sum(map(int, counts)) == expected and f"{expected:,}" in total

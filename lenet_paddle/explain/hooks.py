@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import paddle
 from paddle import nn
+from paddle.nn import functional as F
 
 from lenet_paddle.config import InputError
 
@@ -85,3 +87,28 @@ def check_maps(layer: str, outputs: Mapping[str, Any]) -> None:
 def caption(name: str, layer: nn.Layer) -> str:
     """How figures call a layer: `features.0 Conv2D`."""
     return f"{name} {type(layer).__name__}"
+
+
+def copy_network(network: nn.Layer) -> nn.Layer:
+    """A float32 copy of `network` to look at: whatever is done with it, the original is as it was.
+
+    Paddle's counters of names do not move, on which an optimizer's state depends.
+    """
+    with paddle.utils.unique_name.guard():
+        return copy.deepcopy(network).float()
+
+
+def compute_gradients(
+    network: nn.Layer, batch: np.ndarray, labels: np.ndarray
+) -> dict[str, np.ndarray]:
+    """The gradient of the mean cross-entropy by each parameter, by the parameter's name.
+
+    batch: float32 (B, 1, S, S); labels: int64 (B,). The parameters' own `.grad` is not used, and
+    nothing is updated.
+    """
+    network.eval()
+    parameters = {name: p for name, p in network.named_parameters() if not p.stop_gradient}
+    loss = F.cross_entropy(network(paddle.to_tensor(batch)), paddle.to_tensor(labels))
+    gradients = paddle.grad(loss, list(parameters.values()), allow_unused=True)
+    pairs = zip(parameters, gradients, strict=True)
+    return {name: gradient.numpy() for name, gradient in pairs if gradient is not None}

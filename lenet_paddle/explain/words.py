@@ -281,7 +281,6 @@ ZH: dict[str, str] = {
     "micro average": "微平均",
     "area under the curve": "曲线下面积",
     "average precision": "平均精确率",
-    "filters of the first layer, {shown} of {all}": "第一层的卷积核，{all} 个中的 {shown} 个",
 }
 
 

@@ -19,17 +19,27 @@ from typing import Any
 import numpy as np
 import paddle
 from matplotlib.figure import Figure
+from paddle import nn
 from paddle.callbacks import Callback
 
-from lenet_paddle.config import TrainConfig
+from lenet_paddle.config import InputError, TrainConfig
 from lenet_paddle.data.imageset import ImageSet
 from lenet_paddle.data.preprocess import normalise
 from lenet_paddle.evaluation.evaluate import image_spec
 from lenet_paddle.evaluation.metrics import compute_probs
-from lenet_paddle.explain import probe
+from lenet_paddle.explain.analysis import analyse
+from lenet_paddle.explain.embedding import last_features
 from lenet_paddle.explain.figures import plot_images, plot_mistakes, render
 from lenet_paddle.explain.graph import describe_graph
+from lenet_paddle.explain.hooks import (
+    caption,
+    compute_gradients,
+    copy_network,
+    layer_outputs,
+    leaf_layers,
+)
 from lenet_paddle.explain.thresholds import plot_precision_recall, plot_roc
+from lenet_paddle.explain.views import plot_features, plot_filters
 from lenet_paddle.files import write_text
 from lenet_paddle.training.callbacks import Recorder, is_finished
 from lenet_paddle.training.checkpoint import TrainState
@@ -144,13 +154,13 @@ class RichLogger(VisualDLLogger):
         recorder: Recorder,
         eval_set: ImageSet,
         train_set: ImageSet,
-        network: paddle.nn.Layer,
+        network: nn.Layer,
         input_size: int,
     ) -> None:
         super().__init__(folder, recorder, eval_set, recorder.config.log_every)
         self.config, self.train_set, self.input_size = recorder.config, train_set, input_size
         self.network = network
-        self.twin = probe.twin(network)
+        self.twin = copy_network(network)
 
     def on_train_begin(self, logs: Any = None) -> None:
         """What does not change is logged when the run begins, not when it is resumed."""
@@ -167,10 +177,10 @@ class RichLogger(VisualDLLogger):
         settings = [f"{name}: {value}" for name, value in self.config.to_dict().items()]
         self.writer.add_text("about", ABOUT, 0)
         self.writer.add_text("settings", ";\n".join(settings), 0)
-        self.writer.add_text("network", ";\n".join(probe.describe_layers(self.twin, batch)), 0)
+        self.writer.add_text("network", ";\n".join(_describe(self.twin, batch.shape[1:])), 0)
         metrics = [f"{split}/accuracy" for split in dict.fromkeys(("test", self.recorder.split))]
         self.writer.add_hparams(hyperparameters(self.config), metrics)
-        graph = describe_graph(probe.twin(self.twin), image_spec(self.input_size))
+        graph = describe_graph(copy_network(self.twin), image_spec(self.input_size))
         if graph is not None:
             # VisualDL calls a graph by its folder: the run's name.
             folder = self.path.parent / self.path.resolve().parent.parent.name
@@ -193,33 +203,65 @@ class RichLogger(VisualDLLogger):
         probs, labels = compute_probs(self.recorder.eval_logits), self.recorder.eval_labels
         for tag, plot in (("roc", plot_roc), ("precision_recall", plot_precision_recall)):
             self.add_figure(f"{split}/{tag}", plot(probs, labels, self.eval_set.classes, title))
-        filters = probe.first_filters(self.twin, self.input_size)
-        if filters is not None:
-            self.add_figure("network/filters", probe.plot_filters(filters, title))
-        image = self.eval_set.images[:1]
-        activations = probe.compute_activations(self.twin, normalise(image, self.input_size))
-        maps = probe.plot_maps(image[0], activations, title)
-        if maps is not None:
-            self.add_figure("network/feature_maps", maps)
+        filters = self._first_filters()
+        if filters:
+            self.add_figure("network/filters", plot_filters(filters, title))
+        batch = normalise(self.eval_set.images[:1], self.input_size)
+        own = {name: values[0] for name, values in self._outputs(batch).items()}
+        self.add_figure("network/feature_maps", plot_features(batch[0, 0], own, title))
+
+    def _first_filters(self) -> dict[str, np.ndarray]:
+        """What the first layer with weights looks for, by its caption: (C_out, C_in, H, W); of a
+        linear layer that sees all pixels each unit's weights, laid out as a picture."""
+        for name, layer in leaf_layers(self.twin).items():
+            if isinstance(layer, nn.Conv2D):
+                return {caption(name, layer): layer.weight.numpy()}
+            if isinstance(layer, nn.Linear) and layer.weight.shape[0] == self.input_size**2:
+                weight = layer.weight.numpy().T
+                pictures = weight.reshape(-1, 1, self.input_size, self.input_size)
+                return {caption(name, layer): pictures}
+        return {}
+
+    def _outputs(self, batch: np.ndarray) -> dict[str, np.ndarray]:
+        """Each layer's output by its caption; what only flattens is left out."""
+        layers = leaf_layers(self.twin)
+        return {
+            caption(name, layers[name]): values
+            for name, values in layer_outputs(self.twin, batch).items()
+            if not isinstance(layers[name], nn.Flatten)
+        }
 
     def _log_histograms(self) -> None:
         probed = self.train_set.take(slice(0, NUM_PROBED))
         batch = normalise(probed.images, self.input_size)
-        for name, gradient in probe.compute_gradients(self.twin, batch, probed.labels).items():
+        for name, gradient in compute_gradients(self.twin, batch, probed.labels).items():
             self.add_histogram(f"gradients/{name}", gradient)
-        for name, activation in probe.compute_activations(self.twin, batch).items():
+        for name, activation in self._outputs(batch).items():
             self.add_histogram(f"activations/{name}", activation)
 
     def _log_embeddings(self) -> None:
         chosen = self.eval_set.take(slice(0, NUM_EMBEDDED))
-        features = probe.compute_features(self.twin, normalise(chosen.images, self.input_size))
-        if features is None:
+        try:
+            features = last_features(self.twin, [normalise(chosen.images, self.input_size)])
+        except InputError:  # a network without a dense layer
             return
+        features = features.reshape(len(features), -1)
         tag = f"{self.recorder.split}/features_epoch_{self.state.epoch:04d}"
         preds = self.recorder.eval_logits[:NUM_EMBEDDED].argmax(axis=1)
         names = _category_names(chosen.classes)
         columns = [[names[i] for i in indices] for indices in (chosen.labels, preds)]
         self.writer.add_embeddings(tag, features, columns, ["class", "predicted"])
+
+
+def _describe(network: nn.Layer, shape: tuple[int, ...]) -> list[str]:
+    """A line for each layer: name, kind, output shape, parameters; and their total."""
+    rows = analyse(network, shape)
+    lines = [
+        f"{row.name} {row.kind}: {' x '.join(map(str, row.output_shape))}"
+        + (f", {row.parameters:,} parameters" if row.parameters else "")
+        for row in rows
+    ]
+    return [*lines, f"in all {sum(row.parameters for row in rows):,} parameters"]
 
 
 def _category_names(classes: tuple[str, ...]) -> list[str]:
