@@ -4,7 +4,7 @@ import numpy as np
 import paddle
 import pytest
 
-from lenet_paddle.explain.architecture import make_stages, plot_architecture
+from lenet_paddle.explain.architecture import Stage, group_stages, make_stages, plot_architecture
 from lenet_paddle.explain.hooks import layer_outputs
 from lenet_paddle.explain.views import (
     GAP,
@@ -93,6 +93,28 @@ def test_the_architecture_says_that_stacks_are_cut():
         figure = plot_architecture(build_model(name), np.zeros((1, 1, side, side), np.float32))
         text = "\n".join(text.get_text() for text in figure.axes[0].texts)
         assert ("of a stack the first 8 maps are drawn" in text) == is_cut
+
+
+def test_a_deep_network_has_a_column_for_each_map_size_and_all_its_parameters():
+    network = build_model("vision:resnet18")
+    stages = make_stages(network, np.zeros((1, 1, 28, 28), np.float32))
+    groups = group_stages(stages)
+    shapes = ["1@28x28", "64@14x14", "64@7x7", "128@4x4", "256@2x2", "512@1x1", "10"]
+    assert [group.shape for group in groups] == shapes
+    assert sum(group.parameters for group in groups) == sum(stage.parameters for stage in stages)
+    counts = [int(word.split()[0]) for group in groups for word in group.words if "Conv2D" in word]
+    assert counts == [1, 4, 5, 5, 5]  # a 1x1 convolution on the way around in each of the last
+
+
+def test_a_gate_on_the_channels_is_no_column_and_large_maps_are_thinned_out():
+    def stage(*size):
+        return Stage(["Conv2D", "3x3"], np.zeros(size), size)
+
+    sizes = [(1, 28, 28), (8, 64, 64), (8, 1, 1), (8, 64, 64), (8, 32, 32), (8, 1, 1), (4000,)]
+    groups = group_stages([stage(*size) for size in sizes])
+    assert [group.size for group in groups] == [sizes[0], *sizes[3:]]
+    assert [group.values.shape[-1] for group in groups] == [28, 32, 16, 1, 1000]
+    assert groups[1].words == ["3 Conv2D"]
 
 
 def test_spread_keeps_the_first_and_the_last():

@@ -26,6 +26,7 @@ LARGEST_MAP = 32  # drawn of such a network; larger ones are drawn smaller, all 
 SHIFT = 0.9  # from one sheet of a stack to the next
 BAR = 3.0  # width of a vector
 GAP, LEAST_WIDTH = 9.0, 160.0  # between stages; of the whole
+LABEL = 21.0  # of the words below a column of several layers
 MARGIN, HEAD, FOOT = 4.0, 17.0, 19.0  # beside, above (title, shapes), below (layers, parameters)
 
 
@@ -110,8 +111,8 @@ def _make_stage(layer: nn.Layer, values: np.ndarray, parameters: int) -> Stage:
 def group_stages(stages: Sequence[Stage]) -> list[Stage]:
     """The stages of one map size as one, with the last one's maps and all their layers counted.
 
-    Small maps between larger ones, as of a gate on the channels, belong to the larger. Maps are
-    thinned out where they are larger than `LARGEST_MAP`.
+    Small maps between larger ones, as of a gate on the channels, belong to the larger. Maps
+    above `LARGEST_MAP` are thinned out.
     """
     sides = [stage.size[1] if len(stage.size) == 3 else 0 for stage in stages]
     largest = np.maximum.accumulate(sides[::-1])[::-1].tolist()  # of this and all later stages
@@ -121,6 +122,8 @@ def group_stages(stages: Sequence[Stage]) -> list[Stage]:
         own = list(members)
         last = stages[[i for i in own if sides[i] == largest[i]][-1]]
         values = last.values[:, ::step, ::step] if last.values.ndim == 3 else last.values
+        if values.ndim == 1 and len(values) > LARGEST_MAP**2:
+            values = values[:: step * step]
         kinds = Counter(word for i in own for word in stages[i].words if word.isidentifier())
         words = [f"{count} {kind}" for kind, count in kinds.most_common(3)]
         parameters = sum(stages[i].parameters for i in own)
@@ -141,10 +144,9 @@ def plot_architecture(
     stages = make_stages(network, picture)
     if is_deep := len(stages) > MOST_STAGES:
         stages = group_stages(stages)
-    widths = [stage.width for stage in stages]
-    gap = max(GAP, (LEAST_WIDTH - sum(widths)) / len(stages))
-    lefts = [gap * i + sum(widths[:i]) for i in range(len(stages))]
-    right, half = lefts[-1] + widths[-1] + 2 * MARGIN, max(stage.height for stage in stages) / 2
+    lefts = _place(stages, LABEL if is_deep else 0)
+    right = lefts[-1] + stages[-1].width + 2 * MARGIN
+    half = max(stage.height for stage in stages) / 2
     figure = Figure(figsize=(10, 10 * (2 * half + HEAD + FOOT) / (right + MARGIN)))
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(-MARGIN, right), ylim=(-half - FOOT, half + HEAD), aspect="equal")
@@ -160,7 +162,10 @@ def plot_architecture(
     middle, top = (right - MARGIN) / 2, half + HEAD
     axes.text(middle, top - 4, text, fontsize=13, ha="center", va="center")
     if is_deep:
-        legend = say("a column: all layers of one map size, and what the last makes of the picture")
+        legend = say(
+            "a column: all layers of one map size, and what the last makes of the picture: "
+            "blue below 0, red above"
+        )
     else:
         legend = say(
             "what each layer makes of the picture: blue below 0, red above; "
@@ -170,6 +175,16 @@ def plot_architecture(
         legend += say("\nof a stack the first {count} maps are drawn", count=MOST_SHEETS)
     axes.text(middle, top - 8.5, legend, fontsize=9, ha="center", va="center", color="#444444")
     return figure
+
+
+def _place(stages: Sequence[Stage], room: float) -> list[float]:
+    """Where each stage begins; their middles are at least `room` apart."""
+    widths = [stage.width for stage in stages]
+    gap = max(GAP, (LEAST_WIDTH - sum(widths)) / len(stages))
+    lefts = [0.0]
+    for before, after in itertools.pairwise(widths):
+        lefts.append(lefts[-1] + before + max(gap, room - (before + after) / 2))
+    return lefts
 
 
 def _label(axes: Axes, stage: Stage, middle: float, half: float) -> None:

@@ -99,9 +99,10 @@ ZH: dict[str, str] = {
     "field: the whole\n{size} picture": "感受野：整张\n{size} 图片",
     " ({shown} of {total} layers)": "（共 {total} 层，画出 {shown} 层）",
     ", the first {count} of {total}": "，共 {total} 个，画出前 {count} 个",
-    "a column: all layers of one map size, and what the last makes of the picture": (
-        "一列：特征图尺寸相同的所有层，以及其中最后一层对这张图片的输出"
-    ),
+    (
+        "a column: all layers of one map size, and what the last makes of the picture: "
+        "blue below 0, red above"
+    ): "一列：特征图尺寸相同的所有层，以及其中最后一层对这张图片的输出：蓝色小于 0，红色大于 0",
     "\nof a stack the first {count} maps are drawn": "\n每叠只画前 {count} 张特征图",
     "activations; below: what comes into those of {run}, {n} chosen pictures": (
         "激活函数；下方：{run} 各激活层的输入，所选的 {n} 幅图像"
