@@ -18,7 +18,7 @@ def run_dir(tmp_path_factory):
     output = tmp_path_factory.mktemp("output")
     done = tool("train", *QUICK, "--output-dir", output)
     assert done.returncode == 0, done.stderr
-    assert "visualdl --logdir" in done.stdout and "--disable-telemetry" in done.stdout
+    assert f"tools/monitor.py --logdir {output}" in done.stdout
     return output / "lenet_builtin-mnist-001"
 
 

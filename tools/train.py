@@ -24,7 +24,7 @@ def main() -> None:
     run_dir = train_and_evaluate(config)["run_dir"]
     print(f"run:      {run_dir} (checkpoints/best, history.csv, metrics.json, figures/)")
     print(f"export:   {run_dir}/inference (inference.json, .pdiparams, .yml)")
-    print(f"watch:    visualdl --logdir {run_dir}/vdl --language en --disable-telemetry")
+    print(f"watch:    python tools/monitor.py --logdir {run_dir}")
 
 
 if __name__ == "__main__":
