@@ -51,6 +51,19 @@ def write_picture() -> Writer:
 
 
 @pytest.fixture
+def write_tree(tmp_path: Path, write_picture: Writer) -> Callable[[int, int], Path]:
+    """Write one tree of so many cats and dogs; each picture is filled with a number of its own."""
+
+    def write(num_cats: int, num_dogs: int) -> Path:
+        for value in range(num_cats + num_dogs):
+            name = f"{'cat' if value < num_cats else 'dog'}/{value:02d}.png"
+            write_picture(tmp_path / name, np.full((28, 28), value))
+        return tmp_path
+
+    return write
+
+
+@pytest.fixture
 def numbered_set() -> Callable[..., ImageSet]:
     """A set of `count` images in which image i is filled with i and has label i."""
 

@@ -16,8 +16,9 @@ from tools_help import QUICK, ROOT, assert_refused, tool
 
 from lenet_paddle import load_dataset
 from lenet_paddle.config import InputError
+from lenet_paddle.deploy import answers
 from lenet_paddle.deploy.answers import find_pictures
-from lenet_paddle.deploy.predictor import Predictor
+from lenet_paddle.deploy.predictor import Answer, Predictor
 
 
 @pytest.fixture(scope="module")
@@ -255,3 +256,15 @@ def test_the_readmes_plain_inference_needs_nothing_of_ours(run_dir, pictures, tm
     probs = Predictor.from_run(run_dir).predict(load_dataset("mnist", "test").images[:1])[0]
     assert done.stdout.split()[0] == str(probs.argmax())
     assert float(done.stdout.split()[1]) == pytest.approx(probs.max(), abs=1e-3)
+
+
+def test_of_many_answers_the_figure_says_how_many_it_shows(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(answers, "MAX_DRAWN", 2)
+    monkeypatch.setattr(answers, "save_figure", lambda figure, path: drawn.append(figure))
+    picture = np.zeros((28, 28), np.uint8)
+    three = [Answer(f"{n}.png", picture, picture, [("7", 1.0)]) for n in range(3)]
+    answers.draw_answers(three, tmp_path / "a.png")
+    answers.draw_answers(three[:2], tmp_path / "a.png")
+    titles = [figure.get_suptitle() for figure in drawn]
+    assert titles[0].endswith("(the first 2 of 3)") and not titles[1].endswith(")")

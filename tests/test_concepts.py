@@ -5,7 +5,13 @@ import paddle
 import pytest
 from paddle import nn
 
-from lenet_paddle.explain.concepts import activate, draw_masks, measure_saturation
+from lenet_paddle.explain.concepts import (
+    Saturation,
+    activate,
+    draw_masks,
+    measure_saturation,
+    plot_activations,
+)
 from lenet_paddle.explain.kernels import KERNELS, apply_kernel, as_shown, paint
 from lenet_paddle.explain.pooling import (
     MATRIX,
@@ -199,3 +205,9 @@ def test_dropouts_scale_keeps_the_mean(p: float) -> None:
     np.testing.assert_allclose(masks[kept], 1 / (1 - p), rtol=1e-6)
     assert kept.mean() == pytest.approx(1 - p, abs=0.01)
     assert masks.mean() == pytest.approx(1, abs=0.01)
+
+
+def test_of_many_activation_layers_the_title_says_how_many_are_shown() -> None:
+    one = Saturation("a", np.linspace(-1, 1, 9), np.zeros(9, bool), 0.0)
+    assert plot_activations([one] * 20, "all").get_suptitle() == "all (12 of 20 layers)"
+    assert plot_activations([one] * 2, "all").get_suptitle() == "all"

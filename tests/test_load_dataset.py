@@ -17,12 +17,8 @@ Writer = Callable[[Path, np.ndarray], Path]
 
 
 @pytest.fixture
-def tree(tmp_path: Path, write_picture: Writer) -> Path:
-    """One tree of 30 and 10 pictures; each picture is filled with a number of its own."""
-    for value in range(40):
-        name = f"{'cat' if value < 30 else 'dog'}/{value:02d}.png"
-        write_picture(tmp_path / name, np.full((28, 28), value))
-    return tmp_path
+def tree(write_tree: Callable[[int, int], Path]) -> Path:
+    return write_tree(30, 10)
 
 
 def _values(folder: Path, split: str, **settings: int) -> list[int]:

@@ -179,12 +179,8 @@ def test_two_trees_give_their_own_pictures_with_sorted_classes(two_trees: Path) 
 
 
 @pytest.fixture
-def one_tree(tmp_path: Path, write_picture: Writer) -> Path:
-    """Classes of 20 and 10 pictures; each picture is filled with a number of its own."""
-    for value in range(30):
-        name = f"{'cat' if value < 20 else 'dog'}/{value:02d}.png"
-        write_picture(tmp_path / name, np.full((28, 28), value))
-    return tmp_path
+def one_tree(write_tree: Callable[[int, int], Path]) -> Path:
+    return write_tree(20, 10)
 
 
 @pytest.mark.parametrize(("test_size", "expected"), [(None, [2, 1]), (6, [4, 2]), (29, [19, 10])])

@@ -147,7 +147,16 @@ def test_googlenets_main_output_is_untouched_by_the_loss_of_its_auxiliary_heads(
     assert lost == {f"_{part}{i}" for part in ("conv_o", "fc_o", "out") for i in (1, 2)}
 
 
-@pytest.mark.parametrize("name", ["squeezenet1_1", "mobilenet_v3_small", SMALL])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("squeezenet1_1", "mobilenet_v3_small", SMALL),
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("vgg11", "alexnet", "googlenet", "inception_v3")
+        ),
+    ],
+)
 def test_fast_layers_change_no_bit_of_the_logits(name: str, digits: paddle.Tensor) -> None:
     network = build_model(f"vision:{name}")
     network.eval()
@@ -155,7 +164,8 @@ def test_fast_layers_change_no_bit_of_the_logits(name: str, digits: paddle.Tenso
     with fast_layers(network):
         biased = [x for x in network.sublayers() if type(x) is Conv2D]
         np.testing.assert_array_equal(network(digits).numpy(), expected)
-    assert bool(biased) == (name != SMALL)
+    if name in ("squeezenet1_1", "mobilenet_v3_small", SMALL):  # convolutions with a bias, or none
+        assert bool(biased) == (name != SMALL)
 
 
 def test_a_training_moves_weights_and_running_statistics_and_exports(tmp_path: Path) -> None:
@@ -198,16 +208,6 @@ def test_each_family_trains_a_few_steps_through_our_fit(tmp_path: Path, name: st
     assert sum((after[key] != before[key]).any() for key in after) > len(after) / 2
     images = bars(8, seed=3)
     assert export_inference(network, tmp_path / "inference", images, 28, {}) <= 1e-5
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["vgg11", "alexnet", "googlenet", "inception_v3"])
-def test_fast_layers_change_no_bit_of_the_large_ones(name: str, digits: paddle.Tensor) -> None:
-    network = build_model(f"vision:{name}")
-    network.eval()
-    expected = network(digits).numpy()
-    with fast_layers(network):
-        np.testing.assert_array_equal(network(digits).numpy(), expected)
 
 
 @pytest.mark.slow

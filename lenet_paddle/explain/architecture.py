@@ -26,8 +26,9 @@ LARGEST_MAP = 32  # drawn of such a network; larger ones are drawn smaller, all 
 SHIFT = 0.9  # from one sheet of a stack to the next
 BAR = 3.0  # width of a vector
 GAP, LEAST_WIDTH = 9.0, 160.0  # between stages; of the whole
-LABEL = 21.0  # of the words below a column of several layers
-MARGIN, HEAD, FOOT = 4.0, 17.0, 19.0  # beside, above (title, shapes), below (layers, parameters)
+LABEL = 24.0  # of the words below a column of several layers
+MARGIN = 4.0  # beside
+HEAD, FOOT = 1.02, 1.1  # inches above (title, shapes) and below (layers, parameters)
 
 
 @dataclass
@@ -147,34 +148,41 @@ def plot_architecture(
     lefts = _place(stages, LABEL if is_deep else 0)
     right = lefts[-1] + stages[-1].width + 2 * MARGIN
     half = max(stage.height for stage in stages) / 2
-    figure = Figure(figsize=(10, 10 * (2 * half + HEAD + FOOT) / (right + MARGIN)))
+    inch = (right + MARGIN) / 10
+    top, bottom = half + HEAD * inch, -half - FOOT * inch
+    figure = Figure(figsize=(10, (top - bottom) / inch))
     axes = figure.add_axes((0, 0, 1, 1))
-    axes.set(xlim=(-MARGIN, right), ylim=(-half - FOOT, half + HEAD), aspect="equal")
+    axes.set(xlim=(-MARGIN, right), ylim=(bottom, top), aspect="equal")
     axes.axis("off")
     for before, stage, left_before, left in zip(stages, stages[1:], lefts, lefts[1:], strict=False):
         _connect(axes, before, left_before, stage, left)
     for stage, left in zip(stages, lefts, strict=True):
         _draw_stage(axes, stage, left)
-        _label(axes, stage, left + stage.width / 2, half)
+        _label(axes, stage, left + stage.width / 2, half, bottom + 0.17 * inch)
     _name_classes(axes, stages[-1], lefts[-1], classes)
     total = sum(stage.parameters for stage in stages)
     text = say("{title}: {total:,} parameters", title=title, total=total)
-    middle, top = (right - MARGIN) / 2, half + HEAD
-    axes.text(middle, top - 4, text, fontsize=13, ha="center", va="center")
+    middle = (right - MARGIN) / 2
+    axes.text(middle, top - 0.2 * inch, text, fontsize=13, ha="center", va="center")
+    legend: dict[str, Any] = {"fontsize": 9, "ha": "center", "va": "top", "color": "#444444"}
+    axes.text(middle, top - 0.35 * inch, _legend(stages, is_deep), **legend)
+    return figure
+
+
+def _legend(stages: Sequence[Stage], is_deep: bool) -> str:
     if is_deep:
-        legend = say(
+        text = say(
             "a column: all layers of one map size, and what the last makes of the picture: "
             "blue below 0, red above"
         )
     else:
-        legend = say(
+        text = say(
             "what each layer makes of the picture: blue below 0, red above; "
             "orange: what one unit sees"
         )
     if any(stage.is_spatial and len(stage.values) > MOST_SHEETS for stage in stages):
-        legend += say("\nof a stack the first {count} maps are drawn", count=MOST_SHEETS)
-    axes.text(middle, top - 8.5, legend, fontsize=9, ha="center", va="center", color="#444444")
-    return figure
+        text += say("\nof a stack the first {count} maps are drawn", count=MOST_SHEETS)
+    return text
 
 
 def _place(stages: Sequence[Stage], room: float) -> list[float]:
@@ -187,17 +195,15 @@ def _place(stages: Sequence[Stage], room: float) -> list[float]:
     return lefts
 
 
-def _label(axes: Axes, stage: Stage, middle: float, half: float) -> None:
+def _label(axes: Axes, stage: Stage, middle: float, half: float, bottom: float) -> None:
     above: dict[str, Any] = {"ha": "center", "va": "bottom", "fontweight": "bold", "fontsize": 10}
     axes.text(middle, stage.height / 2 + 1, stage.shape, **above)
     axes.text(middle, -half - 1.5, "\n".join(stage.words), fontsize=9, ha="center", va="top")
     if stage.parameters:
         number = f"{stage.parameters:,}"
-        axes.text(middle, -half - FOOT + 3, number, fontsize=10, color=BLUE, ha="center")
+        axes.text(middle, bottom, number, fontsize=10, color=BLUE, ha="center")
     elif stage.is_input:
-        axes.text(
-            middle, -half - FOOT + 3, say("parameters:"), fontsize=10, color=BLUE, ha="center"
-        )
+        axes.text(middle, bottom, say("parameters:"), fontsize=10, color=BLUE, ha="center")
 
 
 def _draw_stage(axes: Axes, stage: Stage, left: float) -> None:

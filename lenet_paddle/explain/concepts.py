@@ -12,11 +12,13 @@ from matplotlib.figure import Figure
 from lenet_paddle.explain.figures import BLUE, ORANGE, styled
 from lenet_paddle.explain.grid import Cells, split
 from lenet_paddle.explain.hooks import layer_inputs, leaf_layers
+from lenet_paddle.explain.views import count_shown, spread
 from lenet_paddle.explain.words import say
 
 if TYPE_CHECKING:
     import paddle
 
+MOST_MEASURED = 12  # layers that one figure has room for
 SATURATED = 0.01  # a gradient below this share of the activation's steepest counts as lost
 
 
@@ -72,6 +74,8 @@ def plot_activations(measured: list[Saturation], title: str = "") -> Figure:
     """Four activations with their gradients, and beneath them what was measured in a model."""
     from paddle import nn
 
+    every, measured = measured, spread(measured, MOST_MEASURED)
+    title += count_shown(measured, every)
     num_rows = 1 + -(-len(measured) // 4)
     figure = Figure(figsize=(10, 3.1 * num_rows + 0.4), layout="constrained")
     panels = figure.subplots(num_rows, 4, squeeze=False).ravel()
@@ -112,7 +116,8 @@ def _draw_saturation(axes: Axes, saturation: Saturation) -> None:
     axes.set_title(saturation.name, fontsize=10)
     axes.set_xlabel(
         say(
-            "input; orange: gradient lost, {lost:.1%}\nin {always:.1%} of the units on every image",
+            "input; orange: gradient lost,\n{lost:.1%} of all values;\n"
+            "on every image in {always:.1%} of the units",
             lost=saturation.lost.mean(),
             always=saturation.always,
         ),

@@ -258,9 +258,10 @@ ZH: dict[str, str] = {
     "gradient": "梯度",
     "gradient lost": "梯度消失",
     "greatest gradient {value:.3g}": "最大梯度 {value:.3g}",
-    "input; orange: gradient lost, {lost:.1%}\nin {always:.1%} of the units on every image": (
-        "输入；橙色：梯度消失，占 {lost:.1%}\n{always:.1%} 的单元对每幅图像都如此"
-    ),
+    (
+        "input; orange: gradient lost,\n{lost:.1%} of all values;\n"
+        "on every image in {always:.1%} of the units"
+    ): "输入；橙色：梯度消失，\n占全部数值的 {lost:.1%}；\n{always:.1%} 的单元对每幅图像都如此",
     "dropout, p = 0.5, of 120 units": "120 个单元的丢弃法，p = 0.5",
     "dropout, p = 0.5, of the last hidden layer on {name}": (
         "最后一个隐藏层的丢弃法，p = 0.5，{name}"
