@@ -123,6 +123,7 @@ def test_a_chart_that_cannot_be_drawn_is_refused_before_measuring(tmp_path, what
         compare.check_chart(what, tmp_path / name)
 
 
+@pytest.mark.slow
 def test_training_from_a_mapped_file_keeps_only_labels_and_order_in_memory():
     found = compare.run_worker("grow", 240_000)  # a file of 188 MB
     assert found["order_and_labels_mb"] == pytest.approx(16 * 240_000 / 2**20)

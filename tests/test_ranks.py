@@ -46,7 +46,10 @@ def rows_of(run):
     [
         ["--batch-size", 30, "--limit", 3000],
         ["--batch-size", 33, "--limit", 661, "--optimizer", "sgd"],
-        ["--batch-size", 30, "--limit", 1215, "--accumulate", 4, "--optimizer", "momentum"],
+        pytest.param(
+            ["--batch-size", 30, "--limit", 1215, "--accumulate", 4, "--optimizer", "momentum"],
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["100 steps of Adam", "odd batches and a last one of one image", "accumulated"],
 )
