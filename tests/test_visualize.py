@@ -27,7 +27,15 @@ from lenet_paddle.explain.charts import plot_calibration, plot_samples
 from lenet_paddle.explain.grid import Cells, plain, two_places
 from lenet_paddle.explain.sliding import Sliding, _Scene, animate_convolution, choose_places
 from lenet_paddle.explain.words import ZH, language, say
-from lenet_paddle.visualize import VisualizeConfig, What, find_drawing, ideas, networks, results
+from lenet_paddle.visualize import (
+    VisualizeConfig,
+    What,
+    choose_paths,
+    find_drawing,
+    ideas,
+    networks,
+    results,
+)
 from lenet_paddle.visualize import visualize as draw_files
 from lenet_paddle.visualize.results import read_history
 from lenet_paddle.visualize.subject import choose_picture, load_subject
@@ -484,3 +492,17 @@ def test_cells_write_the_numbers_legibly() -> None:
     assert cells.texts[0, 1].get_text() == "1"
     assert [plain(v) for v in (-1016.0, 0.5, -0.0)] == ["-1016", "0.5", "0"]
     assert [two_places(v) for v in (-0.001, 7 / 9)] == ["0.00", "0.78"]
+
+
+@pytest.mark.parametrize(
+    ("stems", "names"),
+    [
+        (["xo", "xo-votes"], ["a.svg", "a-votes.svg"]),
+        (["confusion-fashion_mnist"], ["a.svg"]),
+        (["architecture-lenet5", "architecture-mlp"], ["a-lenet5.svg", "a-mlp.svg"]),
+    ],
+)
+def test_out_names_the_first_figure_and_the_others_after_it(stems, names):
+    config = VisualizeConfig(what=stems[0].split("-")[0], out="there/a.svg")
+    assert [path.name for path in choose_paths(config, stems)] == names
+    assert {str(path.parent) for path in choose_paths(config, stems)} == {"there"}

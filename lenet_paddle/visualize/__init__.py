@@ -171,12 +171,14 @@ def find_drawing(what: str) -> Callable[[VisualizeConfig], Drawn]:
 
 
 def choose_paths(config: VisualizeConfig, stems: Sequence[str]) -> list[Path]:
-    """Where each figure goes; `--out a.png` names the first, others become a-<rest>.png."""
+    """Where each figure goes; `--out a.png` names the first, others become a-<rest>.png, and all
+    of them where none is the first."""
     if config.out is None:
         folder = Path(config.run[0]) / "figures" if len(config.run) == 1 else Path()
         return [folder / f"{stem}.png" for stem in stems]
     out = Path(config.out)
-    rests = [stem.removeprefix(stems[0]) for stem in stems]
+    is_family = all(stem.startswith(stems[0]) for stem in stems)  # else architecture-<model> ...
+    rests = [stem.removeprefix(stems[0] if is_family else config.what) for stem in stems]
     return [out.with_name(f"{out.stem}{rest}{out.suffix}") for rest in rests]
 
 
