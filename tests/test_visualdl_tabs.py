@@ -156,7 +156,8 @@ def test_hyperparameters(browser, tab):
     wait_for_texts(browser, "learning_rate", "test/accuracy", *(f"/{run}/vdl" for run in RUNS))
     cells = text_of(browser).split("\n")
     for run in RUNS:
-        row = cells[cells.index(f"output0/{run}/vdl") :][:9]
+        start = next(i for i, cell in enumerate(cells) if cell.endswith(f"/{run}/vdl"))
+        row = cells[start:][:9]
         assert row[3] == "64" and row[5] == "0.001"
         assert 0 < float(row[7]) <= 1 and 0 < float(row[8]) <= 1  # the accuracies
     browser.find_element("xpath", "//*[text()='Parallel Coordinates View']").click()
