@@ -14,7 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from lenet_paddle.config import Device, InputError
+from lenet_paddle.config import Device, InputError, RunStopped
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of mallopt(3)
 BLAS_SWITCH = "LENET_PADDLE_BLAS_DISPATCH"  # set to "off" to leave MKL as it comes
@@ -22,11 +22,12 @@ MEMORY_SWITCH = "LENET_PADDLE_KEEP_MEMORY"  # set to "off" to leave glibc's mall
 
 
 def prepare_environment(cpuinfo: Path = Path("/proc/cpuinfo")) -> None:
-    """Set what Paddle reads once, when it starts. Does nothing when Paddle is already imported.
+    """Set what Paddle reads once, when it starts; and what else holds for the whole process.
 
     Paddle's CPU wheel carries an old MKL that takes a slow path on AMD processors unless
     MKL_DEBUG_CPU_TYPE names an instruction set; see `mkl_cpu_type`. The environment variable
-    LENET_PADDLE_BLAS_DISPATCH=off leaves it alone, and a value set by the user wins.
+    LENET_PADDLE_BLAS_DISPATCH=off leaves it alone, and a value set by the user wins; once Paddle
+    is imported it is too late.
     """
     warnings.filterwarnings("ignore", message="No ccache found")  # no C++ is compiled here
     warnings.filterwarnings("ignore", message="When training, we now always track global mean")
@@ -135,7 +136,10 @@ def tell_ranks(text: str | None) -> str:
     if count_ranks() > 1:
         import paddle
 
-        paddle.distributed.broadcast_object_list(said, src=0)
+        try:
+            paddle.distributed.broadcast_object_list(said, src=0)
+        except RuntimeError:
+            raise RunStopped("process 0 of the job has ended; see what it said", 1) from None
     return str(said[0])
 
 

@@ -128,3 +128,12 @@ def test_training_from_a_mapped_file_keeps_only_labels_and_order_in_memory():
     found = compare.run_worker("grow", 240_000)  # a file of 188 MB
     assert found["order_and_labels_mb"] == pytest.approx(16 * 240_000 / 2**20)
     assert found["added_mb"] < found["order_and_labels_mb"] + 60  # Paddle's own buffers
+
+
+@pytest.mark.parametrize(
+    ("what", "peers", "rounds", "said"),
+    [("train", [], 0, "rounds is 0"), ("infer", ["jax"], 1, "peers are measured by train")],
+)
+def test_what_cannot_be_measured_is_refused(what, peers, rounds, said):
+    with pytest.raises(InputError, match=said):
+        compare.compare(what, peers, rounds)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from tools_help import ROOT, SMALL, tool, wait_for
 
+from lenet_paddle import build_model, evaluate, load_dataset
 from lenet_paddle.training.checkpoint import load_weights
 
 NUM_RANKS = 2
@@ -127,3 +128,19 @@ def test_after_an_epoch_of_mnist_two_processes_are_as_accurate_as_one(tmp_path):
         for name in ("one", "two")
     )
     assert one == pytest.approx(two, abs=0.003)
+
+
+@pytest.mark.slow
+def test_running_statistics_are_shared_before_they_are_evaluated_and_saved(tmp_path):
+    args = [*SMALL, "--limit", 64, "--batch-size", 16, "--model", "vision:shufflenet_v2_x0_25"]
+    assert launch(tmp_path, *args, "--epochs", 1, "--output-dir", tmp_path).returncode == 0
+    [run] = tmp_path.glob("shufflenet*")
+    done = tool("evaluate", "--run", run, "--json")
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert json.loads(done.stdout)["loss"] == pytest.approx(metrics["loss"], rel=1e-5)
+    [row] = rows_of(run)
+    val = load_dataset("mnist", "val", SMALL[1], 300)
+    network = build_model("vision:shufflenet_v2_x0_25")
+    weights = weights_of(run)
+    network.set_state_dict({name: weights[name] for name in network.state_dict()})
+    assert evaluate(network, val)["loss"] == pytest.approx(row["val_loss"], rel=1e-4)

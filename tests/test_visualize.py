@@ -18,12 +18,12 @@ from matplotlib.figure import Figure
 from PIL import Image
 from tools_help import ROOT, SMALL, assert_refused, tool
 
-from lenet_paddle import TrainConfig, train_and_evaluate
+from lenet_paddle import TrainConfig, load_dataset, train_and_evaluate
 from lenet_paddle.cli import parse_args
 from lenet_paddle.config import InputError
 from lenet_paddle.evaluation.metrics import compute_calibration
 from lenet_paddle.explain import figures
-from lenet_paddle.explain.charts import plot_calibration, plot_samples
+from lenet_paddle.explain.charts import measure_pixels, plot_calibration, plot_samples
 from lenet_paddle.explain.grid import Cells, plain, two_places
 from lenet_paddle.explain.sliding import Sliding, _Scene, animate_convolution, choose_places
 from lenet_paddle.explain.words import ZH, language, say
@@ -157,10 +157,14 @@ def test_each_operator_has_a_file_of_its_own() -> None:
 
 
 def test_the_figures_of_a_foreign_set_do_not_replace_the_runs_own(run: str) -> None:
+    def written(**settings: Any) -> list[str]:
+        return [path.name for path in draw_files(VisualizeConfig(run=[run], **settings))]
+
     foreign = {"dataset": "mnist", "data_dir": SMALL[1]}
-    assert list(_draw("confusion", run=[run], **foreign)) == ["confusion-mnist"]
-    assert list(_draw("confusion", run=[run])) == ["confusion"]
-    assert list(_draw("confusion", run=[run], dataset="mnist")) == ["confusion"]
+    assert written(what="confusion", **foreign) == ["confusion-mnist.png"]
+    assert written(what="filters", **foreign) == ["filters-mnist.png"]
+    assert written(what="confusion") == ["confusion.png"]
+    assert written(what="confusion", dataset="mnist") == ["confusion.png"]
 
 
 # What is refused
@@ -498,7 +502,6 @@ def test_cells_write_the_numbers_legibly() -> None:
     ("stems", "names"),
     [
         (["xo", "xo-votes"], ["a.svg", "a-votes.svg"]),
-        (["confusion-fashion_mnist"], ["a.svg"]),
         (["architecture-lenet5", "architecture-mlp"], ["a-lenet5.svg", "a-mlp.svg"]),
     ],
 )
@@ -506,3 +509,36 @@ def test_out_names_the_first_figure_and_the_others_after_it(stems, names):
     config = VisualizeConfig(what=stems[0].split("-")[0], out="there/a.svg")
     assert [path.name for path in choose_paths(config, stems)] == names
     assert {str(path.parent) for path in choose_paths(config, stems)} == {"there"}
+
+
+def test_the_pixels_of_a_set_are_measured_slice_by_slice(rng: np.random.Generator) -> None:
+    images = rng.integers(0, 256, (5000, 6, 5)).astype(np.uint8)
+    counts, mean, deviation = measure_pixels(images)
+    np.testing.assert_array_equal(counts, np.bincount(images.ravel(), minlength=256))
+    np.testing.assert_allclose(mean, images.mean(axis=0))
+    np.testing.assert_allclose(deviation, images.std(axis=0))
+
+
+def test_samples_of_memory_mapped_arrays_are_drawn(tmp_path: Path) -> None:
+    digits = load_dataset("mnist", "test").take(slice(0, 200))
+    for name, array in (("x", digits.images), ("y", digits.labels)):
+        np.save(tmp_path / f"{name}_train.npy", array)
+        np.save(tmp_path / f"{name}_test.npy", array)
+    out = tmp_path / "a.png"
+    config = VisualizeConfig("samples", dataset="npz", data_dir=str(tmp_path), out=str(out))
+    assert draw_files(config) == [out] and out.is_file()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"what": "curves", "size": 9},
+        {"what": "xo", "images": ["3"]},
+        {"what": "filters", "model": "lenet5"},
+        {"what": "kernels", "layer": "features.0"},
+    ],
+    ids=str,
+)
+def test_a_setting_that_a_figure_has_no_use_for_is_refused(settings: dict) -> None:
+    with pytest.raises(InputError, match="has no use of it"):
+        VisualizeConfig(**settings)

@@ -21,7 +21,10 @@ def main() -> None:
 
     from lenet_paddle.run import train_and_evaluate
 
-    run_dir = train_and_evaluate(config)["run_dir"]
+    result = train_and_evaluate(config)
+    if "accuracy" not in result:  # not the process of a job that writes
+        return
+    run_dir = result["run_dir"]
     print(f"run:      {run_dir} (checkpoints/best, history.csv, metrics.json, figures/)")
     print(f"export:   {run_dir}/inference (inference.json, .pdiparams, .yml)")
     print(f"watch:    python tools/monitor.py --logdir {run_dir}")

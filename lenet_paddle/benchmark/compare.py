@@ -67,8 +67,12 @@ def compare(what: str, peers: Sequence[str], rounds: int) -> list[dict[str, Any]
     median of each figure; for training also `images_per_s`, and `ratio`, a step's time over that
     of the first worker.
     """
+    if rounds < 1:
+        raise InputError(f"rounds is {rounds}; expected a whole number of 1 or more")
+    if peers and what != "train":
+        raise InputError(f"peers are measured by train; {what} has none, leave out --peers")
     own, kind, sizes = WHAT[what]
-    workers = [*own, *(choose_peers(peers) if what == "train" else [])]
+    workers = [*own, *choose_peers(peers)]
     found: dict[tuple[str, int], list[dict[str, float]]] = {}
     total = rounds * len(sizes) * len(workers)
     progress = Progress(total, "measurements", plain_seconds=30)

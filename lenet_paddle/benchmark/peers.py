@@ -113,7 +113,7 @@ def pytorch_loader(batch_size: int) -> dict[str, float]:
 
 
 def jax(batch_size: int) -> dict[str, float]:
-    """JAX, one jitted step, arrays in memory; Adam written out as in its paper."""
+    """JAX, one jitted step on the batches of our loader; Adam written out as in its paper."""
     import jax
     import jax.numpy as jnp
     from jax import lax

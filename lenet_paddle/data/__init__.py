@@ -76,7 +76,7 @@ def load_splits(
     if set(splits) != {"test"}:
         train, val = _divide(full, name, val_size, seed)
         loaded["train"], loaded["val"] = full.take(train), full.take(val)
-        if name == "folder":  # they come class by class; the first N should hold all classes
+        if name in ("folder", "npz"):  # class by class, it may be; the first N should hold all
             order = np.random.default_rng(seed).permutation(len(loaded["train"]))
             loaded["train"] = loaded["train"].take(order)
     return [loaded[split] for split in splits]

@@ -37,10 +37,10 @@ def plot_samples(
             axes.set_title(short(classes[labels[chosen[place]]]), fontsize=9)
     grid = right.add_gridspec(3, 2, height_ratios=(1.2, 1, 1))
     _draw_balance(right.add_subplot(grid[0, :]), labels, classes)
-    _draw_pixels(right.add_subplot(grid[1, :]), images)
-    for col, (name, picture) in enumerate(
-        ((say("mean image"), images.mean(axis=0)), (say("deviation"), images.std(axis=0)))
-    ):
+    counts, mean, deviation = measure_pixels(images)
+    _draw_pixels(right.add_subplot(grid[1, :]), counts)
+    pictures = ((say("mean image"), mean), (say("deviation"), deviation))
+    for col, (name, picture) in enumerate(pictures):
         axes = right.add_subplot(grid[2, col])
         axes.imshow(picture, cmap="gray")
         axes.set_title(name, fontsize=10)
@@ -64,8 +64,24 @@ def _draw_balance(axes: Axes, labels: np.ndarray, classes: Sequence[str]) -> Non
         axes.set_xticks(range(len(classes)), names, **(turned if long else {}))
 
 
-def _draw_pixels(axes: Axes, images: np.ndarray) -> None:
-    counts = np.bincount(images.ravel(), minlength=256)
+def measure_pixels(images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """How often each value 0..255 occurs, int64 (256,), and each pixel's mean and standard
+    deviation, float64 (H, W); a slice at a time, since the images may be larger than the memory."""
+    counts = np.zeros(256, np.int64)
+    sums, squares = np.zeros((2, *images.shape[1:]))
+    for start in range(0, len(images), 4096):
+        part = np.asarray(images[start : start + 4096])
+        counts += np.bincount(part.ravel(), minlength=256)
+        values = part.astype(np.float64)
+        sums += values.sum(axis=0)
+        squares += (values**2).sum(axis=0)
+    mean = sums / len(images)
+    return counts, mean, np.sqrt(np.maximum(squares / len(images) - mean**2, 0))
+
+
+def _draw_pixels(axes: Axes, counts: np.ndarray) -> None:
+    values, share = np.arange(256), counts / counts.sum()
+    mean = float((values * share).sum())
     axes.bar(
         np.arange(0, 256, 8), counts.reshape(32, 8).sum(axis=1), width=8, align="edge", color=BLUE
     )
@@ -75,9 +91,9 @@ def _draw_pixels(axes: Axes, images: np.ndarray) -> None:
     axes.set_title(
         say(
             "pixels: mean {mean:.1f}, deviation {std:.1f}, {zero:.0%} are 0",
-            mean=images.mean(),
-            std=images.std(),
-            zero=counts[0] / counts.sum(),
+            mean=mean,
+            std=float(((values - mean) ** 2 * share).sum() ** 0.5),
+            zero=share[0],
         ),
         fontsize=10,
     )

@@ -32,7 +32,7 @@ from lenet_paddle.files import write_text
 from lenet_paddle.progress import Progress, format_seconds
 from lenet_paddle.runtime import get_rank, sum_over_ranks
 from lenet_paddle.training.checkpoint import TrainState, prune_checkpoints, save_checkpoint
-from lenet_paddle.training.optimizers import is_better, learning_rate_at
+from lenet_paddle.training.optimizers import average_over_ranks, is_better, learning_rate_at
 
 _log = logging.getLogger(__name__)
 
@@ -140,6 +140,16 @@ class AverageGradients(Callback):
         if self.loss.weight:
             logs["loss"] = [value / self.loss.weight for value in logs["loss"]]
         self.loss.weight = 1.0
+
+
+class ShareStatistics(Callback):
+    """Before an evaluation, gives each rank the mean of what is not trained but measured: a batch
+    norm's running statistics, of which each rank has those of its own images."""
+
+    def on_eval_begin(self, logs: Any = None) -> None:
+        """The checkpoint, which rank 0 saves, then holds what was evaluated."""
+        tensors = self.model.network.state_dict().values()
+        average_over_ranks([t for t in tensors if t.stop_gradient and t.is_floating_point()])
 
 
 class Recorder(Callback):

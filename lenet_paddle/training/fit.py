@@ -77,6 +77,7 @@ def fit(
     callbacks = [
         cb.LearningRate(config, state, loader),
         *([cb.AverageGradients(loss, loader, config.accumulate)] if has_parts else []),
+        *([cb.ShareStatistics()] if loader.num_ranks > 1 else []),
         recorder,
         *(writers if loader.rank == 0 else []),
         cb.EarlyStopping(config, state),

@@ -38,6 +38,17 @@ def build_optimizer(config: TrainConfig, parameters: list[Any]) -> paddle.optimi
     return optimizers.AdamW(**{**common, "weight_decay": config.weight_decay})
 
 
+def average_over_ranks(tensors: list[paddle.Tensor]) -> None:
+    """Put the mean over the ranks into float tensors, by one flat all-reduce; nothing for none."""
+    if not tensors:
+        return
+    flat = paddle.concat([tensor.flatten() for tensor in tensors])
+    paddle.distributed.all_reduce(flat)
+    parts = paddle.split(flat / count_ranks(), [tensor.size for tensor in tensors])
+    for tensor, part in zip(tensors, parts, strict=True):
+        paddle.assign(part.reshape(tensor.shape), tensor)
+
+
 class AverageOverRanks:
     """An optimizer that takes the mean of the gradients over the ranks before it updates.
 
@@ -52,13 +63,8 @@ class AverageOverRanks:
 
     def minimize(self, loss: paddle.Tensor) -> Any:
         """What hapi calls after `backward`."""
-        gradients = [parameter.grad for parameter in self.parameters]
-        flat = paddle.concat([gradient.flatten() for gradient in gradients])
-        paddle.distributed.all_reduce(flat)
-        mean = flat / count_ranks()
-        parts = paddle.split(mean, [gradient.size for gradient in gradients])
-        for gradient, part in zip(gradients, parts, strict=True):
-            paddle.assign(part.reshape(gradient.shape), gradient)
+        # Whether a gradient came can only depend on the network, so the ranks agree.
+        average_over_ranks([p.grad for p in self.parameters if p.grad is not None])
         return self.optimizer.minimize(loss)
 
     def __getattr__(self, name: str) -> Any:

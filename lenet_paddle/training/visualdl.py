@@ -61,8 +61,8 @@ feature maps of one fixed image, ROC and precision against recall (each class ag
 • histograms: weights/* after each epoch; gradients/* and activations/* for the first {NUM_PROBED}
 training images, in evaluation mode, with those weights: the gradient of the mean cross-entropy,
 not that of an update.
-• embeddings: the last hidden layer's output for the first {NUM_EMBEDDED} held-out images, after
-the first and the last epoch.
+• embeddings: the last hidden layer's output for up to {NUM_EMBEDDED} held-out images, after the
+first and the last epoch.
 • hyperparameters: the settings by which runs are compared, with the last accuracies."""
 
 
@@ -240,14 +240,15 @@ class RichLogger(VisualDLLogger):
             self.add_histogram(f"activations/{name}", activation)
 
     def _log_embeddings(self) -> None:
-        chosen = self.eval_set.take(slice(0, NUM_EMBEDDED))
+        spread = np.arange(0, len(self.eval_set), -(-len(self.eval_set) // NUM_EMBEDDED))
+        chosen = self.eval_set.take(spread)  # of every class, also where they come class by class
         try:
             features = last_features(self.twin, [normalise(chosen.images, self.input_size)])
         except InputError:  # a network without a dense layer
             return
         features = features.reshape(len(features), -1)
         tag = f"{self.recorder.split}/features_epoch_{self.state.epoch:04d}"
-        preds = self.recorder.eval_logits[:NUM_EMBEDDED].argmax(axis=1)
+        preds = self.recorder.eval_logits[spread].argmax(axis=1)
         names = _category_names(chosen.classes)
         columns = [[names[i] for i in indices] for indices in (chosen.labels, preds)]
         self.writer.add_embeddings(tag, features, columns, ["class", "predicted"])

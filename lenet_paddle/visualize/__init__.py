@@ -7,6 +7,7 @@ inside the functions, so that `--help` answers at once.
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import logging
 import typing
@@ -54,6 +55,11 @@ MODULES = ("ideas", "networks", "results")  # the modules with a dict `DRAWINGS`
 USED_BY: dict[str, tuple[str, ...]] = {
     "layer": ("convolution", "pooling", "features", "saliency"),
     "model": ("architecture",),
+    **dict.fromkeys(("size", "kernel", "pad", "stride"), ("padding",)),
+    "images": (
+        *("samples", "kernels", "convolution", "pooling", "activations", "dropout"),
+        *("features", "edges", "receptive-field", "saliency", "architecture"),
+    ),
 }
 """Settings that only these figures know; elsewhere they are refused."""
 
@@ -113,8 +119,11 @@ class VisualizeConfig:
             raise InputError(f"out is {self.out!r}; expected a name that ends in .png, .svg, .pdf")
         if len(self.run) > 1 and self.what != "curves":
             raise InputError(f"{self.what} draws one run; {len(self.run)} came after --run")
+        own = {f.name: f.default for f in dataclasses.fields(self)}
         for name, figures in USED_BY.items():
-            if getattr(self, name) is not None and self.what not in figures:
+            value = getattr(self, name)
+            is_given = bool(value) if name == "images" else value != own[name]
+            if is_given and self.what not in figures:
                 raise InputError(
                     f"{name} is for {', '.join(figures)}; {self.what} has no use of it"
                 )
@@ -140,11 +149,14 @@ def visualize(config: VisualizeConfig) -> list[Path]:
             "lang zh needs a font with Chinese characters and none is installed; install one, on "
             "Debian and Ubuntu: apt install fonts-noto-cjk"
         )
+    suffix = ""
     for run in config.run:
-        read_config(Path(run))  # a folder that is no run is said at once
+        own = read_config(Path(run))  # a folder that is no run is said at once
+        chosen = own.on_data(config.dataset, config.data_dir)
+        suffix = "" if chosen is own else f"-{chosen.dataset}"
     with words.language(config.lang):
         drawn = find_drawing(config.what)(config)
-        paths = choose_paths(config, list(drawn))
+        paths = choose_paths(config, list(drawn), suffix)
         written = []
         for path, figure in zip(paths, drawn.values(), strict=True):
             if isinstance(figure, Figure):
@@ -170,12 +182,12 @@ def find_drawing(what: str) -> Callable[[VisualizeConfig], Drawn]:
     raise InputError(f"what is {what!r}; expected one of {', '.join(typing.get_args(What))}")
 
 
-def choose_paths(config: VisualizeConfig, stems: Sequence[str]) -> list[Path]:
+def choose_paths(config: VisualizeConfig, stems: Sequence[str], suffix: str = "") -> list[Path]:
     """Where each figure goes; `--out a.png` names the first, others become a-<rest>.png, and all
-    of them where none is the first."""
+    of them where none is the first. `suffix` keeps figures of a run on foreign data apart."""
     if config.out is None:
         folder = Path(config.run[0]) / "figures" if len(config.run) == 1 else Path()
-        return [folder / f"{stem}.png" for stem in stems]
+        return [folder / f"{stem}{suffix}.png" for stem in stems]
     out = Path(config.out)
     is_family = all(stem.startswith(stems[0]) for stem in stems)  # else architecture-<model> ...
     rests = [stem.removeprefix(stems[0] if is_family else config.what) for stem in stems]

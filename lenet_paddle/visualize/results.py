@@ -85,7 +85,7 @@ def draw_confusion(config: VisualizeConfig) -> Drawn:
     subject = load_subject(config)
     test_set, logits, title = subject.predict_test_set()
     counts = count_confusion(logits.argmax(axis=1), test_set.labels, test_set.num_classes)
-    return {f"confusion{subject.suffix}": figures.plot_confusion(counts, test_set.classes, title)}
+    return {"confusion": figures.plot_confusion(counts, test_set.classes, title)}
 
 
 def draw_mistakes(config: VisualizeConfig) -> Drawn:
@@ -95,7 +95,7 @@ def draw_mistakes(config: VisualizeConfig) -> Drawn:
     figure = figures.plot_mistakes(
         test_set.images, test_set.labels, compute_probs(logits), test_set.classes, title=title
     )
-    return {f"mistakes{subject.suffix}": figure}
+    return {"mistakes": figure}
 
 
 def draw_calibration(config: VisualizeConfig) -> Drawn:
@@ -103,7 +103,7 @@ def draw_calibration(config: VisualizeConfig) -> Drawn:
     subject = load_subject(config)
     test_set, logits, title = subject.predict_test_set()
     error, bins = compute_calibration(compute_probs(logits), test_set.labels)
-    return {f"calibration{subject.suffix}": plot_calibration(error, bins, title)}
+    return {"calibration": plot_calibration(error, bins, title)}
 
 
 def draw_embedding(config: VisualizeConfig) -> Drawn:
@@ -113,7 +113,7 @@ def draw_embedding(config: VisualizeConfig) -> Drawn:
     [train_set] = load_data(subject.config, "train")
     trained_on, train_set = len(train_set), train_set.take(slice(0, SVM_IMAGES))
     train, test = _last_features(subject, train_set), _last_features(subject, test_set)
-    shown = slice(0, POINTS_SHOWN)
+    shown = np.arange(0, len(test_set), -(-len(test_set) // POINTS_SHOWN))  # of every class
     plane, shares = embedding.project_pca(test[shown])
     places = {
         say("PCA: {share:.0%} of the variance", share=shares.sum()): plane,

@@ -31,8 +31,6 @@ class Subject:
     """The run's settings, with the data set that the figure is drawn on."""
     network: nn.Layer
     classes: tuple[str, ...]
-    suffix: str
-    """For the files of a figure on another data set than the run's own: -<dataset>."""
 
     @property
     def side(self) -> int:
@@ -102,8 +100,7 @@ def load_subject(config: VisualizeConfig) -> Subject:
     runtime.select_device("auto")
     own, network, classes = load_run(run_dir, config.checkpoint)
     settings = own.on_data(config.dataset, config.data_dir)
-    suffix = "" if settings is own else f"-{settings.dataset}"
-    return Subject(run_dir.resolve().name, settings, network, classes, suffix)
+    return Subject(run_dir.resolve().name, settings, network, classes)
 
 
 def data_settings(config: VisualizeConfig) -> TrainConfig:
