@@ -2,13 +2,14 @@
 PYTHON ?= python3
 PY := .venv/bin/python
 
-.PHONY: help train test test-all lint clean
+.PHONY: help train test test-all lint docs clean
 
 help:
 	@echo "make train      train LeNet on the embedded MNIST, evaluate, export (about 2 minutes)"
 	@echo "make test       lint and the quick tests (minutes)"
 	@echo "make test-all   the slow tests too"
 	@echo "make lint       ruff and mypy"
+	@echo "make docs       run the tutorials and remake their outputs and figures (minutes)"
 	@echo "make clean      remove .venv and caches (output/ stays)"
 
 train: .venv/.ready
@@ -24,6 +25,9 @@ lint: .venv/.ready-test
 	$(PY) -m ruff check .
 	$(PY) -m mypy
 
+docs: .venv/.ready-docs
+	$(PY) docs/make.py $(ARGS)
+
 # The stamp is written last, so that an installation broken off starts anew.
 .venv/.ready: requirements.txt
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v < (3, 14) else f"Python {v[0]}.{v[1]} came, 3.10 to 3.13 was expected: make PYTHON=python3.12 ...")'
@@ -36,6 +40,11 @@ lint: .venv/.ready-test
 .venv/.ready-test: .venv/.ready pyproject.toml
 	@echo "installing the test tools into .venv"
 	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	touch $@
+
+.venv/.ready-docs: .venv/.ready pyproject.toml
+	@echo "installing what the figures and the notebook need into .venv"
+	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[vision,notebook]'
 	touch $@
 
 clean:

@@ -121,7 +121,7 @@ def _draw_saturation(axes: Axes, saturation: Saturation) -> None:
             lost=saturation.lost.mean(),
             always=saturation.always,
         ),
-        fontsize=9,
+        fontsize=8,
     )
     axes.set_yticks([])
 

@@ -1,0 +1,173 @@
+"""Make the tutorials true: run what they show, put in what was printed and drawn.
+
+  python docs/make.py                     # what `make docs` does; some minutes
+  python docs/make.py --quick --docs DIR  # on few images, in a copy of this folder: a test
+
+Every ```bash and ```python block of tutorial.md and tutorial.zh-CN.md runs in order in one
+temporary folder; the ```text block behind it becomes what it printed. A picture that it printed
+the name of and that the page shows is copied into figures/ (figures/zh/ for Chinese text). At the
+end tutorial.ipynb runs from top to bottom and keeps its outputs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import io
+import os
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = {"tutorial.md": "figures", "tutorial.zh-CN.md": "figures/zh"}
+BLOCK = re.compile(r"```(bash|python)\n(.*?)```\n(?:\n```text\n.*?```\n)?", re.DOTALL)
+PICTURE = re.compile(r"!\[[^\]]*\]\(([^)]+)\)")
+PROGRESS = re.compile(r"epoch \d+/\d+  step ")  # comes and goes with the machine's speed
+QUICK = " --limit 320 --epochs 1"  # the last of a repeated flag counts
+
+
+def main() -> None:
+    """Both pages, then the notebook."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--docs", type=Path, default=ROOT / "docs", help="the pages' folder")
+    parser.add_argument("--quick", action="store_true", help="few images, and no notebook")
+    args = parser.parse_args()
+    os.environ["PYTHONPATH"] = str(ROOT)
+    docs = args.docs.resolve()
+    with tempfile.TemporaryDirectory(prefix="tutorial-") as folder:
+        place = Path(folder)
+        (place / "tools").symlink_to(ROOT / "tools")
+        printed: dict[str, str] = {}
+        for page, figures in PAGES.items():
+            make_page(docs / page, docs / figures, place, printed, args.quick)
+        check_pictures(docs)
+        if not args.quick:
+            run_notebook(docs / "tutorial.ipynb", place)
+
+
+def make_page(page: Path, figures: Path, place: Path, printed: dict[str, str], quick: bool) -> None:
+    """Run the page's blocks and rewrite it; `printed` keeps what each block printed, so that a
+    block that stands in both pages runs once."""
+    text = page.read_text(encoding="utf-8")
+    shown = {page.parent / link for link in PICTURE.findall(text)}
+
+    def run_block(match: re.Match[str]) -> str:
+        language, code = match.groups()
+        if code not in printed:
+            print(f"{page.name}: {code.splitlines()[0]}", flush=True)
+            printed[code] = run(language, code, place, quick)
+            copy_pictures(printed[code], place, figures, shown)
+        output = printed[code].rstrip()
+        return f"```{language}\n{code}```\n" + (f"\n```text\n{output}\n```\n" if output else "")
+
+    page.write_text(BLOCK.sub(run_block, text), encoding="utf-8")
+
+
+def run(language: str, code: str, place: Path, quick: bool) -> str:
+    """Run a block in `place`; what it printed. Ends the program when the block fails."""
+    if language == "python":
+        command = [sys.executable, "-W", "ignore", "-c", code]
+    else:
+        lines = [hasten(line) for line in code.splitlines()] if quick else [code]
+        python = f'python() {{ {shlex.quote(sys.executable)} "$@"; }}\n'
+        command = ["bash", "-ec", python + "\n".join(lines)]
+    process = subprocess.Popen(
+        command,
+        cwd=place,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    if "tools/monitor.py" in code:  # serves until Ctrl-C; its first line says that it does
+        output = process.stdout.readline()
+        os.killpg(process.pid, signal.SIGINT)
+        process.wait()
+        failed = "http" not in output
+    else:
+        output = process.communicate()[0]
+        failed = process.returncode != 0
+    if failed:
+        sys.exit(f"make.py: error: this failed with status {process.returncode}:\n{code}{output}")
+    lines = output.replace(f"{place}/", "").splitlines()
+    return "".join(line.rstrip() + "\n" for line in lines if not PROGRESS.match(line))
+
+
+def hasten(line: str) -> str:
+    """The command with little to do, and a server on a port that is free."""
+    if "tools/train.py" in line:
+        return line + QUICK
+    if "tools/monitor.py" in line:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            return f"{line} --port {probe.getsockname()[1]}"
+    return line
+
+
+def copy_pictures(output: str, place: Path, figures: Path, shown: set[Path]) -> None:
+    """Copy each picture that `output` names and the page shows, with a small palette."""
+    for word in output.split():
+        target = figures / Path(word).name
+        if target in shown and (place / word).is_file():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            data = (place / word).read_bytes()
+            target.write_bytes(shrink(data) if target.suffix == ".png" else data)
+
+
+def shrink(png: bytes) -> bytes:
+    """The same picture with at most 256 colours."""
+    small = io.BytesIO()
+    with Image.open(io.BytesIO(png)) as picture:
+        picture.convert("RGB").quantize(
+            method=Image.Quantize.MAXCOVERAGE, kmeans=2, dither=Image.Dither.NONE
+        ).save(small, "PNG", optimize=True)
+    return min(png, small.getvalue(), key=len)
+
+
+def check_pictures(docs: Path) -> None:
+    """Every picture of the pages is there, and figures/ holds no other."""
+    texts = [(docs / page).read_text(encoding="utf-8") for page in PAGES]
+    shown = {docs / link for text in texts for link in PICTURE.findall(text)}
+    missing = sorted(str(path) for path in shown if not path.is_file())
+    if missing:
+        sys.exit(f"make.py: error: no command made {', '.join(missing)}")
+    for path in (docs / "figures").rglob("*.*"):
+        if path not in shown:
+            path.unlink()
+
+
+def run_notebook(path: Path, place: Path) -> None:
+    """Run the notebook in `place` and keep its outputs, pictures with a small palette."""
+    try:
+        import nbformat
+        from nbclient import NotebookClient
+    except ImportError:
+        sys.exit("make.py: error: the notebook needs pip install '.[notebook]'; the pages are made")
+    print(path.name, flush=True)
+    notebook = nbformat.read(path, as_version=4)
+    NotebookClient(notebook, resources={"metadata": {"path": str(place)}}).execute()
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)  # when each cell ran: another at every run
+        if cell.cell_type == "code":  # no progress: its times are others at every run
+            cell.outputs = [one for one in cell.outputs if one.get("name") != "stderr"]
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            if "image/png" in data:
+                png = shrink(base64.b64decode(data["image/png"]))
+                data["image/png"] = base64.b64encode(png).decode()
+    nbformat.write(notebook, path)
+
+
+if __name__ == "__main__":
+    main()

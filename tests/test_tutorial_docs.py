@@ -1,0 +1,129 @@
+"""The tutorials: both hold the same commands, and all of them run and make the figures shown."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from tools_help import ROOT
+
+DOCS = ROOT / "docs"
+PAGES = ("tutorial.md", "tutorial.zh-CN.md")
+
+
+@pytest.fixture(scope="module")
+def make() -> ModuleType:
+    """docs/make.py as a module."""
+    spec = importlib.util.spec_from_file_location("docs_make", DOCS / "make.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _read(page: str) -> str:
+    return (DOCS / page).read_text(encoding="utf-8")
+
+
+def _copy_pages(folder: Path) -> None:
+    """The pages, and the one picture that no command makes."""
+    folder.mkdir()
+    for name in (*PAGES, "visualdl.png"):
+        shutil.copy(DOCS / name, folder)
+
+
+def test_both_tutorials_hold_the_same_commands(make: ModuleType) -> None:
+    english, chinese = (make.BLOCK.findall(_read(page)) for page in PAGES)
+    assert len(english) > 30
+    for ours, theirs in zip(english, chinese, strict=True):
+        assert theirs[0] == ours[0]
+        assert theirs[1].replace(" --lang zh", "") == ours[1]
+
+
+def test_both_tutorials_show_the_same_figures(make: ModuleType) -> None:
+    english, chinese = (make.PICTURE.findall(_read(page)) for page in PAGES)
+    assert english == [link.replace("figures/zh/", "figures/") for link in chinese]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_figure_and_link_of_a_tutorial_exists(page: str) -> None:
+    links = re.findall(r"\]\(([^)#]+)\)", _read(page))
+    assert links
+    for link in links:
+        assert (DOCS / link).is_file(), link
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_block_of_a_tutorial_is_followed_by_its_output(make: ModuleType, page: str) -> None:
+    for match in make.BLOCK.finditer(_read(page)):
+        assert "```text\n" in match.group(), match.group()
+
+
+def test_the_pages_hold_no_path_of_the_machine_that_made_them() -> None:
+    for name in (*PAGES, "tutorial.ipynb"):
+        assert not re.search(r"/(tmp|home|root)/", _read(name)), name
+
+
+def test_a_block_becomes_its_command_and_what_it_printed(make: ModuleType, tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("a\n\n```bash\necho one\n```\n\n```text\nold\n```\n\n```sh\nexit 1\n```\n")
+    make.make_page(page, tmp_path / "figures", tmp_path, {}, False)
+    expected = "a\n\n```bash\necho one\n```\n\n```text\none\n```\n\n```sh\nexit 1\n```\n"
+    assert page.read_text() == expected
+    make.make_page(page, tmp_path / "figures", tmp_path, {}, False)
+    assert page.read_text() == expected
+
+
+def test_a_block_that_fails_ends_the_making(make: ModuleType, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="status 3"):
+        make.run("bash", "echo before\nexit 3\n", tmp_path, False)
+    with pytest.raises(SystemExit, match="status 1"):
+        make.run("python", "raise ValueError\n", tmp_path, False)
+
+
+def test_a_figure_that_no_command_makes_is_named(make: ModuleType, tmp_path: Path) -> None:
+    _copy_pages(tmp_path / "docs")
+    with pytest.raises(SystemExit, match=r"samples\.png"):
+        make.check_pictures(tmp_path / "docs")
+
+
+@pytest.mark.slow
+def test_every_command_of_the_tutorials_runs_and_makes_its_figures(
+    make: ModuleType, tmp_path: Path
+) -> None:
+    pytest.importorskip("skimage", reason="the figures need pip install '.[vision]'")
+    pytest.importorskip("sklearn", reason="the figures need pip install '.[vision]'")
+    docs = tmp_path / "docs"
+    _copy_pages(docs)
+    command = [sys.executable, str(DOCS / "make.py"), "--quick", "--docs", str(docs)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for page in PAGES:
+        for link in make.PICTURE.findall(_read(page)):
+            assert (docs / link).is_file(), link
+        text = (docs / page).read_text(encoding="utf-8")
+        assert make.BLOCK.sub("", text) == make.BLOCK.sub("", _read(page))
+
+
+@pytest.mark.slow
+def test_the_notebook_runs_from_top_to_bottom(make: ModuleType, tmp_path: Path) -> None:
+    for module in ("nbclient", "nbformat", "ipykernel"):
+        pytest.importorskip(module, reason="the notebook needs pip install '.[notebook]'")
+    pytest.importorskip("skimage", reason="the notebook needs pip install '.[vision]'")
+    import nbformat
+
+    path = tmp_path / "docs" / "tutorial.ipynb"
+    path.parent.mkdir()
+    shutil.copy(DOCS / "tutorial.ipynb", path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(ROOT))
+        make.run_notebook(path, tmp_path)
+    cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    assert all(cell.execution_count for cell in cells)
+    assert sum("image/png" in str(cell.outputs) for cell in cells) >= 10
