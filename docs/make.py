@@ -129,9 +129,8 @@ def shrink(png: bytes) -> bytes:
     """The same picture with at most 256 colours."""
     small = io.BytesIO()
     with Image.open(io.BytesIO(png)) as picture:
-        picture.convert("RGB").quantize(
-            method=Image.Quantize.MAXCOVERAGE, kmeans=2, dither=Image.Dither.NONE
-        ).save(small, "PNG", optimize=True)
+        palette = picture.convert("RGB").quantize(256, kmeans=2, dither=Image.Dither.NONE)
+        palette.save(small, "PNG", optimize=True)
     return min(png, small.getvalue(), key=len)
 
 
