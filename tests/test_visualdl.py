@@ -162,10 +162,8 @@ def run_settings(tmp_path, name):
     )
 
 
-@pytest.mark.parametrize(
-    "broken_off",
-    [pytest.param(2, id="in epoch 1", marks=pytest.mark.slow), pytest.param(8, id="in epoch 2")],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("broken_off", [2, 8], ids=["in epoch 1", "in epoch 2"])
 def test_a_resumed_rich_run_has_the_log_of_an_uninterrupted_one(tmp_path, monkeypatch, broken_off):
     train_and_evaluate(run_settings(tmp_path, "whole"))
     real = cb.Recorder.on_train_batch_end
