@@ -92,7 +92,7 @@ def run(language: str, code: str, place: Path, quick: bool) -> str:
     assert process.stdout is not None
     if "tools/monitor.py" in code:  # serves until Ctrl-C; its first line says that it does
         output = process.stdout.readline()
-        os.killpg(process.pid, signal.SIGINT)
+        os.killpg(process.pid, signal.SIGTERM)  # a background job ignores SIGINT
         process.wait()
         failed = "http" not in output
     else:
