@@ -15,7 +15,7 @@ from lenet_paddle import load_dataset
 
 # What sets up, serves or installs is left out by name.
 LEFT_OUT = ("make ", "pip install", "python tools/monitor.py")
-FEW = {"train.py": ["--limit", "320"], "benchmark.py": ["--rounds", "1"]}
+FEW = {"train.py": ["--limit", "320"]}
 
 
 def blocks(readme, language):

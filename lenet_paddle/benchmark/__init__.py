@@ -1,1 +1,1 @@
-"""Room 8: how long things take, beside how long others take for the same."""
+"""Room 9: how long things take, beside how long others take for the same."""

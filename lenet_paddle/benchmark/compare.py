@@ -21,6 +21,7 @@ from lenet_paddle.config import InputError
 from lenet_paddle.explain.figures import BLUE, save_figure, styled
 from lenet_paddle.progress import Progress
 from lenet_paddle.runtime import BLAS_SWITCH, MEMORY_SWITCH, versions
+from lenet_paddle.visualize import SUFFIXES
 
 GREY = "#999999"
 _log = logging.getLogger(__name__)
@@ -144,7 +145,7 @@ def check_chart(what: str, path: Path) -> None:
     """Raise `InputError` when no chart of `what` can be written to `path`; before measuring."""
     if what == "profile":
         raise InputError("profile has no chart, only a table; leave out --chart")
-    if path.suffix not in (".png", ".svg", ".pdf") or not path.parent.is_dir():
+    if path.suffix not in SUFFIXES or not path.parent.is_dir():
         raise InputError(f"--chart {path}: expected a .png, .svg or .pdf file in a folder there is")
 
 

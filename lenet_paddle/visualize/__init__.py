@@ -1,4 +1,4 @@
-"""Room 7: settings -> figures, one command each; what `tools/visualize.py` does.
+"""Room 8: settings -> figures, one command each; what `tools/visualize.py` does.
 
 The plots themselves are in `explain/`, which takes arrays; here runs, data sets and pictures are
 loaded for them (`subject`) and given to them (`ideas`, `networks`, `results`). Paddle is imported
