@@ -11,7 +11,17 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal
 
-ModelName = Literal["lenet5", "lenet_sequential", "lenet_subclass", "lenet_builtin", "mlp"]
+ModelName = Literal[
+    "lenet5",
+    "lenet_sequential",
+    "lenet_subclass",
+    "lenet_builtin",
+    "mlp",
+    "lenet_relu",
+    "lenet_d2l",
+    "cnn_regularized",
+    "lenet_modern",
+]
 VISION_PREFIX = "vision:"
 VISION_NAMES = (  # the classifiers of paddle.vision.models, in its order
     *("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"),
@@ -27,9 +37,10 @@ VISION_NAMES = (  # the classifiers of paddle.vision.models, in its order
 DatasetName = Literal["mnist", "fashion_mnist", "folder", "npz"]
 Preprocess = Literal["digit", "resize"]
 Device = Literal["auto", "cpu", "gpu"]
+Fill = Literal["background", "nearest"]
 
 # What tells one invocation from another, but is no property of the run that it makes.
-_INVOCATION = ("config", "output_dir", "name", "overwrite", "resume")
+_INVOCATION = ("config", "output_dir", "name", "overwrite", "resume", "seeds")
 
 
 class InputError(ValueError):
@@ -83,20 +94,59 @@ class TrainConfig:
     preprocess: Literal["auto", "digit", "resize"] = "auto"
     """How a foreign picture is brought to 28x28: digit (as MNIST was made) or resize."""
 
+    augment: Literal["none", "light", "strong"] = "none"
+    """How training images are varied: the ranges of a preset; each flag below overrides one."""
+    rotation: float | None = None
+    """Degrees, to either side (light 10, strong 15)."""
+    shift: float | None = None
+    """Share of the side, along each axis (light 0.05, strong 0.1)."""
+    zoom: float | None = None
+    """z: each axis is scaled by 1 - z to 1 + z (light 0.1, strong 0.15)."""
+    shear: float | None = None
+    """Degrees by which upright lines lean (light 6, strong 10)."""
+    elastic: float | None = None
+    """Standard deviation in pixels of elastic displacements (light 0.4, strong 0.7)."""
+    elastic_sigma: float | None = None
+    """Pixels of the Gaussian that smooths them (presets 2)."""
+    horizontal_flip: float | None = None
+    """Probability of exchanging left and right (presets 0)."""
+    vertical_flip: float | None = None
+    """Probability of exchanging top and bottom (presets 0)."""
+    erase: float | None = None
+    """Probability of covering a rectangle with one random grey (strong 0.25)."""
+    brightness: float | None = None
+    """Share of 255 that is added or taken away (presets 0)."""
+    contrast: float | None = None
+    """c: distances from the image's mean are scaled by 1 - c to 1 + c (strong 0.2)."""
+    noise: float | None = None
+    """The highest standard deviation of Gaussian noise, as a share of 255 (strong 0.05)."""
+    blur: float | None = None
+    """The highest standard deviation in pixels of a Gaussian blur (presets 0)."""
+    fill: Fill | None = None
+    """What stands where a moved image leaves a gap: background (0, the presets') or nearest."""
+
     epochs: int = 5
     """Passes over the training images."""
     batch_size: int = 64
     """Images in a step; the last, partial batch of an epoch counts too."""
-    optimizer: Literal["sgd", "momentum", "adam", "adamw"] = "adam"
+    optimizer: Literal["sgd", "momentum", "adam", "adamw", "muon"] = "adam"
     """The optimizer."""
     learning_rate: float = 0.001
     """The (highest) learning rate."""
     momentum: float = 0.9
-    """Used by --optimizer momentum."""
+    """Used by --optimizer momentum and muon."""
+    muon_adam_rate: float = 0.003
+    """muon: the highest rate of the AdamW that moves what is no matrix, and the last layer."""
     weight_decay: float = 0.0
-    """c: adds c/2 * sum(w^2) to the loss; with adamw it is decoupled from the gradient."""
+    """c: adds c/2 * sum(w^2) to the loss; adamw and muon decouple it from the gradient."""
+    l2: float = 0.0
+    """c: adds c * sum(w^2) over the kernels (no biases) to the loss, as Keras's l2 does."""
+    ema: float = 0.0
+    """Decay of a moving average of the weights, which is evaluated and kept; 0: none."""
     schedule: Literal["constant", "step", "cosine", "one_cycle", "plateau"] = "constant"
     """How the learning rate changes during the run."""
+    warmup_epochs: float = 0.0
+    """The rate rises evenly from 0 during these; the schedule has the epochs that are left."""
     decay_epochs: int = 2
     """step: lower the rate every N epochs; plateau: after N epochs without improvement."""
     decay_factor: float = 0.1
@@ -124,10 +174,13 @@ class TrainConfig:
 
     seed: int = 0
     """Seeds the weights, the order of the images and every draw."""
+    seeds: str | None = None
+    """Run these seeds one after the other, e.g. 0,1,2, and write a table of their results."""
     device: Device = "auto"
     """auto takes a GPU when Paddle sees one."""
     init_from: str | None = None
-    """Start from these weights: a run, a checkpoint folder, a Paddle prefix or .pdparams file."""
+    """Start from these weights: a run, a checkpoint folder, a Paddle prefix or .pdparams file;
+    {seed} in it stands for the run's own."""
     with_optimizer: bool = False
     """With --init-from: take the optimizer's state along (Adam's moments)."""
     output_dir: str = "output"
@@ -158,6 +211,17 @@ class TrainConfig:
                 "val_size 0 leaves nothing to judge by; patience and schedule plateau need "
                 "validation images (--val-size 5000)"
             )
+        if self.optimizer == "muon" and self.amp != "O0":
+            raise InputError("amp works with Paddle's own optimizers; choose another than muon")
+        if self.warmup_epochs >= self.epochs:
+            raise InputError(
+                f"warmup_epochs {self.warmup_epochs:g} leaves nothing of {self.epochs} epochs; "
+                "lower it"
+            )
+        if self.l2 and self.weight_decay and self.optimizer not in ("adamw", "muon"):
+            raise InputError(f"l2 and weight_decay are one thing with {self.optimizer}; choose one")
+        if self.seeds is not None and self.overwrite:
+            raise InputError("seeds goes on with the runs that are there; leave out overwrite")
         if self.overwrite and self.name is None:
             raise InputError("overwrite needs name: the run that it replaces")
         if self.with_optimizer and not self.init_from:
@@ -188,6 +252,10 @@ class TrainConfig:
 
 _COUNT = (lambda v: v >= 1, "a whole number of 1 or more")
 _NATURAL = (lambda v: v >= 0, "a whole number of 0 or more")
+_SHARE = (lambda v: 0 <= v <= 1, "a number from 0 to 1")
+_BELOW_1 = (lambda v: 0 <= v < 1, "a number from 0 to below 1")
+_POSITIVE = (lambda v: 0 < v <= sys.float_info.max, "a number above 0")
+_NOT_NEGATIVE = (lambda v: 0 <= v <= sys.float_info.max, "a number of 0 or more")
 _RANGES: dict[str, tuple[Any, str]] = {
     "model": (is_model, MODEL_CHOICES),
     "val_size": _NATURAL,
@@ -195,23 +263,50 @@ _RANGES: dict[str, tuple[Any, str]] = {
     "limit": _COUNT,
     "epochs": _COUNT,
     "batch_size": _COUNT,
-    "learning_rate": (lambda v: 0 < v <= sys.float_info.max, "a number above 0"),
-    "momentum": (lambda v: 0 <= v < 1, "a number from 0 to below 1"),
-    "weight_decay": (lambda v: 0 <= v <= sys.float_info.max, "a number of 0 or more"),
+    "rotation": (lambda v: 0 <= v <= 180, "degrees from 0 to 180"),
+    "shift": _SHARE,
+    "zoom": _BELOW_1,
+    "shear": (lambda v: 0 <= v <= 60, "degrees from 0 to 60"),
+    "elastic": (lambda v: 0 <= v <= 10, "a number from 0 to 10"),
+    "elastic_sigma": (lambda v: 1 <= v <= 20, "a number from 1 to 20"),
+    "horizontal_flip": _SHARE,
+    "vertical_flip": _SHARE,
+    "erase": _SHARE,
+    "brightness": _SHARE,
+    "contrast": _SHARE,
+    "noise": _SHARE,
+    "blur": (lambda v: 0 <= v <= 10, "a number from 0 to 10"),
+    "learning_rate": _POSITIVE,
+    "momentum": _BELOW_1,
+    "muon_adam_rate": _POSITIVE,
+    "weight_decay": _NOT_NEGATIVE,
+    "l2": _NOT_NEGATIVE,
+    "ema": _BELOW_1,
+    "warmup_epochs": _NOT_NEGATIVE,
     "decay_epochs": _COUNT,
     "decay_factor": (lambda v: 0 < v < 1, "a number between 0 and 1"),
-    "label_smoothing": (lambda v: 0 <= v < 1, "a number from 0 to below 1"),
+    "label_smoothing": _BELOW_1,
     "accumulate": _COUNT,
     "patience": _COUNT,
     "keep_last": _COUNT,
     "keep_every": _NATURAL,
     "log_every": _COUNT,
     "seed": (lambda v: 0 <= v < 2**32, "a whole number from 0 to 4294967295"),
+    "seeds": (lambda v: bool(parse_seeds(v)), "seeds with commas between them, as 0,1,2"),
     "name": (
         lambda v: v.replace("-", "").replace("_", "").isalnum() and v.isascii(),
         "letters, digits, - and _",  # no dots: Model.load would read what follows as a suffix
     ),
 }
+
+
+def parse_seeds(text: str) -> list[int]:
+    """The seeds of `0,1,2`; none when it is not that, or names one twice."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and part.isascii() and len(part) <= 10 for part in parts):
+        return []
+    seeds = [int(part) for part in parts]
+    return seeds if len(set(seeds)) == len(seeds) and max(seeds) < 2**32 else []
 
 
 def check_types(settings: Any) -> None:
@@ -275,7 +370,9 @@ def load_yaml(path: str | Path, cls: type[Any] = TrainConfig) -> dict[str, Any]:
     if unknown:
         raise InputError(f"{path}: unknown key {', '.join(unknown)}; valid are {', '.join(hints)}")
     for key, value in settings.items():
-        if hints[key] is float and isinstance(value, str):  # YAML 1.1 reads 1e-3 as text
+        if hints[key] in (float, float | None) and isinstance(
+            value, str
+        ):  # YAML 1.1 reads 1e-3 as text
             try:
                 settings[key] = float(value)
             except ValueError:

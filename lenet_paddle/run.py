@@ -30,6 +30,7 @@ from lenet_paddle.files import current_umask, locked, remove_leftovers, write_js
 from lenet_paddle.models import build_model, input_size
 from lenet_paddle.training.callbacks import AFTER_TRAINING, StopOnSignal
 from lenet_paddle.training.checkpoint import (
+    RAW,
     TrainState,
     find_checkpoint,
     find_weights,
@@ -71,13 +72,13 @@ def train_and_evaluate(config: TrainConfig) -> dict[str, Any]:
         stack.enter_context(paddle.utils.unique_name.guard())
         runtime.seed_everything(config.seed)
         network = build_model(config.model, train_set.num_classes)
-        state, optimizer_state = TrainState(), None
+        state, optimizer_state, average = TrainState(), None, None
         if config.resume is not None:
             run_dir = Path(config.resume)
             stack.enter_context(locked(run_dir) if is_writer else contextlib.nullcontext())
-            state, optimizer_state = restore(run_dir, network)
+            state, optimizer_state, average = restore(run_dir, network)
         if config.init_from is not None and state.epoch == 0:
-            config = dataclasses.replace(config, init_from=str(find_weights(config.init_from)))
+            config = resolve_source(config)
             optimizer_state = initialise(config, network)
         if config.resume is None and is_writer:
             run_dir = create_run_dir(config)
@@ -98,6 +99,7 @@ def train_and_evaluate(config: TrainConfig) -> dict[str, Any]:
             input_size=input_size(config.model),
             state=state,
             optimizer_state=optimizer_state,
+            average=average,
             stop=stop,
         )
         if not is_writer:
@@ -137,8 +139,11 @@ def resumed_config(config: TrainConfig) -> TrainConfig:
     return dataclasses.replace(saved, **{k: v for k, v in anew.items() if v is not None})
 
 
-def restore(run_dir: Path, network: paddle.nn.Layer) -> tuple[TrainState, dict[str, Any] | None]:
-    """Put the newest whole checkpoint of a run into `network`; its state and optimizer state.
+def restore(
+    run_dir: Path, network: paddle.nn.Layer
+) -> tuple[TrainState, dict[str, Any] | None, dict[str, np.ndarray] | None]:
+    """Put the newest whole checkpoint of a run into `network`; its state, the optimizer's, and
+    the moving average of the weights where there is one (the network then gets the raw ones).
 
     A damaged checkpoint is named and the one before it taken. Without any the run starts anew.
     Links and left-overs of a write that was broken off are mended.
@@ -151,12 +156,24 @@ def restore(run_dir: Path, network: paddle.nn.Layer) -> tuple[TrainState, dict[s
     if runtime.sum_over_ranks([state.epoch]) != [state.epoch * runtime.count_ranks()]:
         raise InputError(f"{run_dir}: the processes see other checkpoints in it; share the folder")
     if path is None:
-        return state, None
+        return state, None, None
     if is_writer:
         point_links(folder, state)
-    set_weights(network, load_weights(path / "model.pdparams"), str(path))
+    average, weights = None, load_weights(path / "model.pdparams")
+    if (path / RAW).exists():
+        average, weights = weights, load_weights(path / RAW)
+    set_weights(network, weights, str(path))
     pdopt = path / "model.pdopt"
-    return state, load_optimizer_state(pdopt) if pdopt.exists() else None
+    return state, load_optimizer_state(pdopt) if pdopt.exists() else None, average
+
+
+def resolve_source(config: TrainConfig) -> TrainConfig:
+    """`config` with the file that `init_from` means, `{seed}` in it being the run's seed.
+
+    Raises `InputError` where there are no weights.
+    """
+    source = str(config.init_from).replace("{seed}", str(config.seed))
+    return dataclasses.replace(config, init_from=str(find_weights(source)))
 
 
 def initialise(config: TrainConfig, network: paddle.nn.Layer) -> dict[str, Any] | None:

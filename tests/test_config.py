@@ -20,6 +20,7 @@ from lenet_paddle.config import (
 )
 
 NAN, INF = math.nan, math.inf
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 
 # field -> (values out of range, what the message must say was expected)
 OUT_OF_RANGE = {
@@ -28,6 +29,24 @@ OUT_OF_RANGE = {
     "limit": ([0, -1], "1 or more"),
     "epochs": ([0, -1], "1 or more"),
     "batch_size": ([0, -1], "1 or more"),
+    "rotation": ([-1, 181, NAN], "from 0 to 180"),
+    "shift": ([-0.1, 1.1, NAN], "from 0 to 1"),
+    "zoom": ([-0.1, 1, NAN], "from 0 to below 1"),
+    "shear": ([-1, 61, NAN], "from 0 to 60"),
+    "elastic": ([-1, 11, NAN], "from 0 to 10"),
+    "elastic_sigma": ([0.9, 21, NAN], "from 1 to 20"),
+    "horizontal_flip": ([-0.1, 1.1, NAN], "from 0 to 1"),
+    "vertical_flip": ([-0.1, 1.1, NAN], "from 0 to 1"),
+    "erase": ([-0.1, 1.1, NAN], "from 0 to 1"),
+    "brightness": ([-0.1, 1.1, NAN], "from 0 to 1"),
+    "contrast": ([-0.1, 1.1, NAN], "from 0 to 1"),
+    "noise": ([-0.1, 1.1, NAN], "from 0 to 1"),
+    "blur": ([-0.1, 11, NAN], "from 0 to 10"),
+    "muon_adam_rate": ([0, -1, NAN, INF], "above 0"),
+    "l2": ([-1e-9, NAN, INF], "0 or more"),
+    "ema": ([-0.1, 1, NAN], "from 0 to below 1"),
+    "warmup_epochs": ([-1, NAN, INF], "0 or more"),
+    "seeds": (["", "a", "0,", "0 1", "1,1", "-1", "4294967296", "1.5", "²"], "as 0,1,2"),
     "learning_rate": ([0, 0.0, -1, -1e-9, NAN, INF, -INF], "above 0"),
     "momentum": ([-0.1, 1, 1.0, NAN, INF], "from 0 to below 1"),
     "weight_decay": ([-1e-9, NAN, INF], "0 or more"),
@@ -46,7 +65,11 @@ WRONG_TYPE = {
     "model": (["resnet", 3, None], "one of lenet5, lenet_sequential, lenet_subclass"),
     "dataset": (["cifar"], "one of mnist, fashion_mnist, folder, npz"),
     "preprocess": (["crop"], "one of auto, digit, resize"),
-    "optimizer": (["rmsprop"], "one of sgd, momentum, adam, adamw"),
+    "optimizer": (["rmsprop"], "one of sgd, momentum, adam, adamw, muon"),
+    "augment": (["heavy", None], "one of none, light, strong"),
+    "fill": (["white"], "one of background, nearest or null"),
+    "rotation": (["10", True], "a number or null"),
+    "seeds": ([[0, 1], 3], "text or null"),
     "schedule": (["linear"], "one of constant, step, cosine, one_cycle, plateau"),
     "amp": (["O3", 1], "one of O0, O1, O2"),
     "monitor": (["accuracy"], "one of val_accuracy, val_loss"),
@@ -80,8 +103,9 @@ def test_a_bad_value_is_refused_with_its_field_and_what_was_expected(
 
 def test_every_number_has_a_range_and_every_range_is_tried() -> None:
     hints = typing.get_type_hints(TrainConfig)
-    numbers = {name for name, hint in hints.items() if hint in (int, float, int | None)}
-    assert numbers | {"name"} == set(OUT_OF_RANGE)
+    kinds = (int, float, int | None, float | None)
+    numbers = {name for name, hint in hints.items() if hint in kinds}
+    assert numbers | {"name", "seeds"} == set(OUT_OF_RANGE)
 
 
 @pytest.mark.parametrize(
@@ -90,6 +114,9 @@ def test_every_number_has_a_range_and_every_range_is_tried() -> None:
         {},
         {"val_size": 0, "keep_every": 0, "weight_decay": 0, "label_smoothing": 0.0, "momentum": 0},
         {"seed": 2**32 - 1, "epochs": 1, "batch_size": 1, "keep_last": 1, "learning_rate": 1},
+        {"rotation": 180, "shift": 1, "zoom": 0, "elastic_sigma": 1, "erase": 1.0, "blur": 0},
+        {"l2": 0.1, "weight_decay": 0.1, "optimizer": "adamw", "ema": 0, "warmup_epochs": 4.9},
+        {"seeds": "0, 4294967295 ,7"},
         {"name": "a-B_3", "limit": 1, "patience": 1, "test_size": 1, "decay_factor": 0.999},
         {"dataset": "folder", "data_dir": "pictures", "with_optimizer": True, "init_from": "run"},
     ],
@@ -107,6 +134,10 @@ def test_values_at_the_edge_of_their_range_are_taken(settings: dict[str, typing.
         ({"dataset": "folder"}, ["dataset folder", "data_dir"]),
         ({"dataset": "npz"}, ["dataset npz", "data_dir", ".npz"]),
         ({"with_optimizer": True}, ["with_optimizer", "init_from"]),
+        ({"warmup_epochs": 5.0}, ["warmup_epochs 5", "5 epochs"]),
+        ({"l2": 0.1, "weight_decay": 0.1}, ["l2", "weight_decay", "adam"]),
+        ({"optimizer": "muon", "amp": "O1"}, ["amp", "muon"]),
+        ({"seeds": "0,1", "overwrite": True, "name": "a"}, ["seeds", "overwrite"]),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused_by_name(
@@ -149,7 +180,7 @@ def test_to_dict_leaves_out_what_belongs_to_one_invocation_and_makes_the_same_ru
     )
     kept = config.to_dict()
     fields = {field.name for field in dataclasses.fields(TrainConfig)}
-    assert fields - set(kept) == {"config", "output_dir", "name", "overwrite", "resume"}
+    assert fields - set(kept) == {*("config", "output_dir", "name", "overwrite", "resume", "seeds")}
     assert TrainConfig(**kept) == dataclasses.replace(
         config, output_dir="output", name=None, overwrite=False, config=None
     )
@@ -178,6 +209,16 @@ def test_yaml_reads_a_number_however_it_is_written(tmp_path: Path, written: str)
     settings = load_yaml(_yaml(tmp_path, f"learning_rate: {written}\nepochs: 2\n"))
     assert settings == {"learning_rate": 0.001, "epochs": 2}
     assert TrainConfig(**settings).learning_rate == 0.001
+    assert load_yaml(_yaml(tmp_path, f"shift: {written}\n")) == {"shift": 0.001}
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_recipe_is_whole_and_its_header_shows_its_command(path: Path) -> None:
+    config = TrainConfig(**load_yaml(path))
+    assert {config.config, config.name, config.seeds} == {None}
+    header = [line for line in path.read_text().splitlines() if line.startswith("#")]
+    command = f"#   python tools/train.py --config configs/{path.name} --seeds 0,1,2"
+    assert any(line.startswith(command) for line in header)
 
 
 @pytest.mark.parametrize("text", ["", "# nothing set\n", "---\n", "null\n"])

@@ -12,9 +12,11 @@ from lenet_paddle.models.layers import Conv2D, LateReLU, PoolReLU, fast_layers
 
 def outputs_and_gradients(network, batch):
     images = paddle.to_tensor(batch, stop_gradient=False)
+    paddle.seed(0)  # for dropout
     logits = network(images)
     (logits * paddle.arange(logits.shape[-1], dtype="float32")).sum().backward()
-    gradients = {name: p.grad.numpy() for name, p in network.named_parameters()}
+    trained = {name: p for name, p in network.named_parameters() if not p.stop_gradient}
+    gradients = {name: p.grad.numpy() for name, p in trained.items()}
     network.clear_gradients()
     return logits.numpy(), {**gradients, "images": images.grad.numpy()}
 

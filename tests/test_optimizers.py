@@ -68,6 +68,59 @@ def test_plateau_lowers_the_rate_of_the_epochs_that_follow():
     np.testing.assert_allclose(applied, [0.1, 0.1, 0.01, 0.01])
 
 
+@pytest.mark.parametrize("schedule", ["constant", "step", "cosine", "one_cycle", "plateau"])
+@pytest.mark.parametrize("warmup_epochs", [0.25, 1, 2.5])
+def test_after_a_warm_up_the_schedule_runs_over_what_is_left(schedule, warmup_epochs):
+    history = [{"val_accuracy": value} for value in (0.5, 0.6, 0.6, 0.6, 0.7, 0.7)]
+    settings = {"learning_rate": 0.1, "schedule": schedule, "decay_epochs": 1}
+    config = TrainConfig(epochs=EPOCHS, warmup_epochs=warmup_epochs, **settings)
+    total, warmup = EPOCHS * PER_EPOCH, round(warmup_epochs * PER_EPOCH)
+    ours = [learning_rate_at(config, u, PER_EPOCH, history[: u // PER_EPOCH]) for u in range(total)]
+    rising = [0.1 * (update + 1) / warmup for update in range(warmup)]
+    np.testing.assert_allclose(ours[:warmup], rising, rtol=1e-12)
+    if schedule == "plateau":  # it follows the history, wherever that stands
+        plain = TrainConfig(epochs=EPOCHS, **settings)
+        rest = [
+            learning_rate_at(plain, u, PER_EPOCH, history[: u // PER_EPOCH])
+            for u in range(warmup, total)
+        ]
+    else:  # one epoch of as many updates as are left; of step, whole epochs behind the warm-up
+        left = TrainConfig(epochs=EPOCHS if schedule == "step" else 1, **settings)
+        per_epoch = PER_EPOCH if schedule == "step" else total - warmup
+        rest = [learning_rate_at(left, u, per_epoch, []) for u in range(total - warmup)]
+    np.testing.assert_allclose(ours[warmup:], rest, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["sgd", "momentum", "adam", "adamw", "muon"])
+def test_l2_adds_c_times_the_squared_kernels_and_leaves_biases_alone(name):
+    """The penalty's gradient is 2 c w, as Keras means it: the step is that of a loss with it."""
+    settings = {"optimizer": name, "learning_rate": 0.1}
+    results = []
+    for config in (TrainConfig(l2=0.3, **settings), TrainConfig(**settings)):
+        paddle.seed(0)
+        network = paddle.nn.Sequential(paddle.nn.Linear(4, 3), paddle.nn.Linear(3, 2))
+        paddle.assign(paddle.to_tensor([0.5, -0.5, 1.0]), network[0].bias)
+        optimizer = build_optimizer(config, network.parameters())
+        for step in range(3):
+            images = np.random.default_rng(step).standard_normal((5, 4)).astype("float32")
+            loss = (network(paddle.to_tensor(images)) ** 2).mean()
+            if not config.l2:
+                loss = loss + 0.3 * sum((layer.weight**2).sum() for layer in network)
+            loss.backward()
+            optimizer.step()
+            optimizer.clear_grad()
+        results.append([parameter.numpy() for parameter in network.parameters()])
+    for ours, reference in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, reference, atol=2e-5)
+
+
+def test_a_penalty_declared_by_the_network_is_kept():
+    weights = [paddle.create_parameter([2, 2], "float32") for _ in range(2)]
+    weights[0].regularizer = paddle.regularizer.L2Decay(0.7)
+    build_optimizer(TrainConfig(l2=0.1), weights)
+    assert [weight.regularizer._coeff for weight in weights] == [0.7, 0.2]
+
+
 @pytest.mark.parametrize("name", ["sgd", "momentum", "adam", "adamw"])
 def test_every_optimizer_takes_a_step(name):
     weight = paddle.create_parameter([3], "float32")

@@ -47,12 +47,16 @@ def rows_of(run):
     [
         ["--batch-size", 30, "--limit", 3000],
         ["--batch-size", 33, "--limit", 661, "--optimizer", "sgd"],
+        [
+            *("--batch-size", 33, "--limit", 661, "--optimizer", "sgd"),
+            *("--augment", "strong", "--ema", 0.9),
+        ],
         pytest.param(
             ["--batch-size", 30, "--limit", 1215, "--accumulate", 4, "--optimizer", "momentum"],
             marks=pytest.mark.slow,
         ),
     ],
-    ids=["100 steps of Adam", "odd batches and a last one of one image", "accumulated"],
+    ids=["100 steps of Adam", "odd batches and a last one of one image", "varied", "accumulated"],
 )
 def test_two_processes_train_what_one_trains(tmp_path, settings):
     args = [*SMALL, "--epochs", 1, *settings]

@@ -26,13 +26,18 @@ SETTINGS = {
     "momentum, one cycle": [
         *("--optimizer", "momentum", "--schedule", "one_cycle", "--learning-rate", "0.05"),
     ],
+    "muon, warm-up, average, augmented, normalised": [
+        *("--optimizer", "muon", "--learning-rate", "0.02", "--weight-decay", "0.05"),
+        *("--schedule", "cosine", "--warmup-epochs", "0.5", "--ema", "0.9", "--l2", "0.001"),
+        *("--augment", "strong", "--model", "lenet_modern"),
+    ],
     "adamw, plateau, accumulated, early stop": [
         *("--optimizer", "adamw", "--schedule", "plateau", "--decay-epochs", "1"),
         *("--accumulate", "3", "--patience", "3", "--weight-decay", "0.01"),
     ],
     "sgd, no validation": ["--optimizer", "sgd", "--learning-rate", "0.05", "--val-size", "0"],
 }
-QUICK_SETTINGS, SLOW_SETTINGS = list(SETTINGS)[:2], list(SETTINGS)[2:]
+QUICK_SETTINGS, SLOW_SETTINGS = list(SETTINGS)[:3], list(SETTINGS)[3:]
 COMMON = [*SMALL, "--limit", "1500", "--epochs", "4", "--batch-size", "32"]
 
 

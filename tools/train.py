@@ -3,6 +3,7 @@
   python tools/train.py                                  # LeNet on the embedded MNIST
   python tools/train.py --model mlp --epochs 1 --limit 5000 --name quick
   python tools/train.py --dataset folder --data-dir my_pictures --val-size 200
+  python tools/train.py --config configs/mnist_best.yaml --seeds 0,1,2   # and a table of them
 
 Prints a line an epoch, the test accuracy (0.98 or more with the defaults) and where things are.
 """
@@ -18,6 +19,14 @@ from lenet_paddle.config import TrainConfig
 
 def main() -> None:
     config = parse_args(TrainConfig, __doc__)
+
+    if config.seeds is not None:
+        from lenet_paddle.seeds import run_seeds
+
+        folder = run_seeds(config)
+        print((folder / "seeds.md").read_text(encoding="utf-8"))
+        print(f"tables:   {folder}/seeds.csv and seeds.md")
+        return
 
     from lenet_paddle.run import train_and_evaluate
 

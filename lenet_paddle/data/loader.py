@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from lenet_paddle.data.imageset import ImageSet
 from lenet_paddle.data.preprocess import SIZE, normalise
+
+AUGMENTATION = 0x617567  # sets its generators apart from those of other draws
 
 
 class BatchLoader:
@@ -21,6 +23,9 @@ class BatchLoader:
     gets every num_ranks-th image; together they see each image once. So that the ranks keep
     step, one that has no image of the last batch gets that batch's first (`count_own` is 0
     then); with `even` all get as many, which gathering needs.
+
+    `augment` makes variants of each batch, uint8 (B, H, W) -> the same, from a generator that
+    (seed, epoch, step) decide. It sees the batch of all ranks, so that they train what one would.
     """
 
     def __init__(
@@ -34,6 +39,7 @@ class BatchLoader:
         rank: int = 0,
         num_ranks: int = 1,
         even: bool = False,
+        augment: Callable[[np.ndarray, np.random.Generator], np.ndarray] | None = None,
     ) -> None:
         self.image_set = image_set
         self.batch_size = batch_size
@@ -41,6 +47,7 @@ class BatchLoader:
         self.seed = seed
         self.input_size = input_size
         self.rank, self.num_ranks, self.even = rank, num_ranks, even
+        self.augment = augment
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -65,10 +72,18 @@ class BatchLoader:
 
     def __iter__(self) -> Iterator[list[np.ndarray]]:
         order = self._order()
-        for start in range(0, len(order), self.batch_size):
-            chosen = self._share(order[start : start + self.batch_size])
-            images = normalise(self.image_set.images[chosen], self.input_size)
-            yield [images, self.image_set.labels[chosen, None]]
+        for step, start in enumerate(range(0, len(order), self.batch_size)):
+            batch = order[start : start + self.batch_size]
+            share = self._share(np.arange(len(batch)))
+            images = self._read(batch, share, step)
+            yield [normalise(images, self.input_size), self.image_set.labels[batch[share], None]]
+
+    def _read(self, batch: np.ndarray, share: np.ndarray, step: int) -> np.ndarray:
+        if self.augment is None:
+            return self.image_set.images[batch[share]]
+        rng = np.random.default_rng((self.seed, self.epoch, step, AUGMENTATION))
+        images = self.augment(self.image_set.images[batch], rng)
+        return images if self.num_ranks == 1 else images[share]
 
     def _order(self) -> np.ndarray:
         if self.shuffle:

@@ -207,6 +207,28 @@ def plot_images(
 
 
 @styled
+def plot_variants(
+    images: np.ndarray, variants: np.ndarray, captions: Sequence[str] = (), title: str = ""
+) -> Figure:
+    """Each original at the head of a column, and below it what augmentation made of it.
+
+    images: uint8 (N, H, W); variants: uint8 (V, N, H, W); captions: of the columns.
+    """
+    num_rows, num_cols = 1 + len(variants), len(images)
+    figure = Figure(figsize=(1.0 * num_cols + 0.6, 1.0 * num_rows + 0.8), layout="constrained")
+    grid = figure.subplots(num_rows, num_cols, squeeze=False)
+    for number, (row, shown) in enumerate(zip(grid, [images, *variants], strict=True)):
+        for axes, image in zip(row, shown, strict=True):
+            axes.imshow(image, cmap="gray", vmin=0, vmax=255)
+            axes.set(xticks=[], yticks=[])
+        row[0].set_ylabel(f"variant {number}" if number else "original", fontsize=9)
+    for axes, caption in zip(grid[0], captions, strict=False):
+        axes.set_title(short(caption), fontsize=9)
+    figure.suptitle(title)
+    return figure
+
+
+@styled
 def plot_answers(
     pictures: Sequence[np.ndarray],
     seen: Sequence[np.ndarray],

@@ -9,6 +9,7 @@ from paddle import nn
 
 from lenet_paddle.config import VISION_PREFIX, InputError, check_model
 from lenet_paddle.data.preprocess import SIZE
+from lenet_paddle.models.cnn import cnn_regularized, lenet_d2l, lenet_modern, lenet_relu
 from lenet_paddle.models.lenet import LeNet, lenet5, lenet_builtin, lenet_sequential, mlp
 from lenet_paddle.models.zoo import VisionModel
 
@@ -18,6 +19,10 @@ MODELS: dict[str, tuple[Callable[[int], nn.Layer], int]] = {
     "lenet_subclass": (LeNet, 28),
     "lenet_builtin": (lenet_builtin, 28),
     "mlp": (mlp, 28),
+    "lenet_relu": (lenet_relu, 28),
+    "lenet_d2l": (lenet_d2l, 28),
+    "cnn_regularized": (cnn_regularized, 28),
+    "lenet_modern": (lenet_modern, 28),
 }
 
 

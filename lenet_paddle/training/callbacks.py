@@ -31,6 +31,7 @@ from lenet_paddle.evaluation.metrics import compute_losses
 from lenet_paddle.files import write_text
 from lenet_paddle.progress import Progress, format_seconds
 from lenet_paddle.runtime import get_rank, sum_over_ranks
+from lenet_paddle.training.average import AverageWeights
 from lenet_paddle.training.checkpoint import TrainState, prune_checkpoints, save_checkpoint
 from lenet_paddle.training.optimizers import average_over_ranks, is_better, learning_rate_at
 
@@ -146,10 +147,16 @@ class ShareStatistics(Callback):
     """Before an evaluation, gives each rank the mean of what is not trained but measured: a batch
     norm's running statistics, of which each rank has those of its own images."""
 
+    def __init__(self, average: AverageWeights | None = None) -> None:
+        super().__init__()
+        self.average = average
+
     def on_eval_begin(self, logs: Any = None) -> None:
         """The checkpoint, which rank 0 saves, then holds what was evaluated."""
-        tensors = self.model.network.state_dict().values()
-        average_over_ranks([t for t in tensors if t.stop_gradient and t.is_floating_point()])
+        state = self.model.network.state_dict()
+        names = [k for k, t in state.items() if t.stop_gradient and t.is_floating_point()]
+        kept = [state] if self.average is None else [state, self.average.average]
+        average_over_ranks([tensors[name] for tensors in kept for name in names])
 
 
 class Recorder(Callback):
@@ -280,13 +287,20 @@ class HistoryFile(Callback):
 class Checkpoints(Callback):
     """Saves every epoch, moves `latest` and `best`, and removes what need not be kept."""
 
-    def __init__(self, folder: Path, config: TrainConfig, state: TrainState) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        config: TrainConfig,
+        state: TrainState,
+        average: AverageWeights | None = None,
+    ) -> None:
         super().__init__()
-        self.folder, self.config, self.state = folder, config, state
+        self.folder, self.config, self.state, self.average = folder, config, state, average
 
     def on_eval_end(self, logs: Any = None) -> None:
         """The epoch is whole, and so are its row and VisualDL's log."""
-        save_checkpoint(self.folder, self.model, self.state, self.config)
+        raw = self.average.raw if self.average else None
+        save_checkpoint(self.folder, self.model, self.state, self.config, raw)
         prune_checkpoints(self.folder, self.state, self.config.keep_last, self.config.keep_every)
 
 

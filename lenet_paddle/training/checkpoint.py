@@ -4,6 +4,8 @@
     checkpoints/latest -> epoch_0005       checkpoints/best -> epoch_0004
 
 The two `model.` files are Paddle's own formats: `paddle.Model.load("…/best/model")` reads them.
+With a moving average of the weights `model.pdparams` holds the average, which is what was
+evaluated, and `raw.pdparams` beside it the weights that the training goes on from.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ import paddle
 from lenet_paddle.config import InputError, TrainConfig, check_types
 from lenet_paddle.files import replacing_folder, swap_link, write_json
 
+RAW = "raw.pdparams"
 _log = logging.getLogger(__name__)
 
 
@@ -58,13 +61,22 @@ def epoch_name(epoch: int) -> str:
 
 
 def save_checkpoint(
-    folder: Path, model: paddle.Model, state: TrainState, config: TrainConfig
+    folder: Path,
+    model: paddle.Model,
+    state: TrainState,
+    config: TrainConfig,
+    raw: dict[str, paddle.Tensor] | None = None,
 ) -> Path:
-    """Write the checkpoint of `state.epoch` into `folder` and move the links; return its path."""
+    """Write the checkpoint of `state.epoch` into `folder` and move the links; return its path.
+
+    `raw` are the trained weights when the network holds their average.
+    """
     path = folder / epoch_name(state.epoch)
     with replacing_folder(path) as temporary:
         model.save(str(temporary / "model"))
-        checksums = {p.name: _sha256(p) for p in sorted(temporary.glob("model.*"))}
+        if raw is not None:
+            paddle.save(raw, str(temporary / RAW))
+        checksums = {p.name: _sha256(p) for p in sorted(temporary.iterdir())}
         record = {
             **dataclasses.asdict(state),
             "rng": {"seed": config.seed, "next_epoch": state.epoch},
@@ -227,7 +239,12 @@ def set_weights(network: paddle.nn.Layer, weights: dict[str, np.ndarray], source
 
 
 # What each optimizer keeps for every parameter, by the suffix of its name.
-_OPTIMIZER_STATE = {"adam": "_moment1_0", "adamw": "_moment1_0", "momentum": "_velocity_0"}
+_OPTIMIZER_STATE = {
+    "adam": ("_moment1_0",),
+    "adamw": ("_moment1_0",),
+    "momentum": ("_velocity_0",),
+    "muon": ("_muon_momentum_0", "_moment1_0"),  # of the matrices; of the rest
+}
 
 
 def take_optimizer_state(
@@ -252,12 +269,11 @@ def take_optimizer_state(
     for key, value in load_optimizer_state(pdopt).items():
         owner = next((name for name in renamed if key.startswith(name + "_")), None)
         state[key if owner is None else renamed[owner] + key[len(owner) :]] = value
-    suffix = _OPTIMIZER_STATE[optimizer]
     for parameter in network.parameters():
         if parameter.stop_gradient:  # running statistics of a batch norm: not trained
             continue
-        kept = state.get(parameter.name + suffix)
-        if kept is None or list(kept.shape) != list(parameter.shape):
+        found = [state.get(parameter.name + suffix) for suffix in _OPTIMIZER_STATE[optimizer]]
+        if list(parameter.shape) not in [list(kept.shape) for kept in found if kept is not None]:
             raise InputError(f"{pdopt}: not the state of {optimizer} for this network")
     return state
 

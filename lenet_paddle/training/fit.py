@@ -7,17 +7,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import paddle
 from paddle import nn
 
 from lenet_paddle import runtime
 from lenet_paddle.config import InputError, RunStopped, TrainConfig
+from lenet_paddle.data.augment import choose_augmentation
 from lenet_paddle.data.imageset import ImageSet
 from lenet_paddle.data.loader import BatchLoader
 from lenet_paddle.data.preprocess import SIZE
 from lenet_paddle.evaluation.evaluate import image_spec
 from lenet_paddle.models.layers import fast_layers
 from lenet_paddle.training import callbacks as cb
+from lenet_paddle.training.average import AverageWeights
 from lenet_paddle.training.checkpoint import TrainState
 from lenet_paddle.training.optimizers import AverageOverRanks, build_optimizer
 from lenet_paddle.training.visualdl import RichLogger, VisualDLLogger
@@ -35,14 +38,16 @@ def fit(
     input_size: int = SIZE,
     state: TrainState | None = None,
     optimizer_state: dict[str, Any] | None = None,
+    average: dict[str, np.ndarray] | None = None,
     stop: cb.StopOnSignal | None = None,
 ) -> TrainState:
     """Train `network` for the epochs of `config` that `state` has not behind it.
 
     Each epoch is evaluated on `eval_set` (the validation images, or the test images with
-    `val_size` 0) and saved under `run_dir`. `stop`, entered by the caller, watches for signals
-    beyond the training; without it `fit` watches by itself. Returns the final state. Raises
-    `RunStopped` on NaN, Ctrl-C and SIGTERM; what was saved stays whole.
+    `val_size` 0) and saved under `run_dir`. `average` is the moving average so far of a run that
+    goes on with one; the network ends as what was evaluated last. `stop`, entered by the caller,
+    watches for signals beyond the training; without it `fit` watches by itself. Returns the
+    final state. Raises `RunStopped` on NaN, Ctrl-C and SIGTERM; what was saved stays whole.
     """
     state = state or TrainState()
     if state.classes and state.classes != list(train_set.classes):
@@ -55,7 +60,13 @@ def fit(
         return state
     ranks: dict[str, Any] = {"rank": runtime.get_rank(), "num_ranks": runtime.count_ranks()}
     loader = BatchLoader(
-        train_set, config.batch_size, shuffle=True, seed=config.seed, input_size=input_size, **ranks
+        train_set,
+        config.batch_size,
+        shuffle=True,
+        seed=config.seed,
+        input_size=input_size,
+        augment=choose_augmentation(config),
+        **ranks,
     )
     eval_loader = BatchLoader(eval_set, EVAL_BATCH_SIZE, input_size=input_size, even=True, **ranks)
     loss = cb.WeightedLoss(nn.CrossEntropyLoss(label_smoothing=config.label_smoothing))
@@ -68,17 +79,21 @@ def fit(
         vdl = RichLogger(run_dir / "vdl", recorder, eval_set, train_set, network, input_size)
     watch = stop or cb.StopOnSignal(state, f"python tools/train.py --resume {run_dir}")
     has_parts = config.accumulate > 1 or loader.num_ranks > 1
+    averager = None
+    if config.ema:
+        averager = AverageWeights(config, network, state, eval_set, loader, average)
     writers = [
         cb.ProgressBar(config, recorder, loader),
         vdl,
         cb.HistoryFile(run_dir / "history.csv", state),
-        cb.Checkpoints(run_dir / "checkpoints", config, state),
+        cb.Checkpoints(run_dir / "checkpoints", config, state, averager),
     ]
     callbacks = [
         cb.LearningRate(config, state, loader),
         *([cb.AverageGradients(loss, loader, config.accumulate)] if has_parts else []),
-        *([cb.ShareStatistics()] if loader.num_ranks > 1 else []),
+        *([cb.ShareStatistics(averager)] if loader.num_ranks > 1 else []),
         recorder,
+        *([averager] if averager else []),
         *(writers if loader.rank == 0 else []),
         cb.EarlyStopping(config, state),
         watch,

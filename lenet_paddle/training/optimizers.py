@@ -15,15 +15,19 @@ import paddle
 
 from lenet_paddle.config import TrainConfig
 from lenet_paddle.runtime import count_ranks
+from lenet_paddle.training.muon import Muon
 
 ONE_CYCLE_WARMUP = 0.3  # share of all updates; Smith 2018 and Paddle's OneCycleLR
 ONE_CYCLE_START = 1 / 25  # the first rate, as a share of the highest
 ONE_CYCLE_END = 1 / 25 * 1e-4  # the last one
 
 
-def build_optimizer(config: TrainConfig, parameters: list[Any]) -> paddle.optimizer.Optimizer:
-    """The optimizer of `config`, at its first learning rate."""
-    common = {
+def build_optimizer(config: TrainConfig, parameters: list[Any]) -> Any:
+    """The optimizer of `config`, at its first learning rate; a `paddle.optimizer.Optimizer`, or
+    `Muon`."""
+    if config.l2:
+        penalise(parameters, config.l2)
+    common: dict[str, Any] = {
         "learning_rate": learning_rate_at(config, 0, 1, []),
         "parameters": parameters,
         "weight_decay": config.weight_decay or None,
@@ -35,6 +39,15 @@ def build_optimizer(config: TrainConfig, parameters: list[Any]) -> paddle.optimi
         return optimizers.Momentum(momentum=config.momentum, **common)
     if config.optimizer == "adam":
         return optimizers.Adam(use_multi_tensor=True, **common)  # one kernel for all parameters
+    if config.optimizer == "muon":
+        return Muon(
+            common["learning_rate"],
+            parameters,
+            base_rate=config.learning_rate,
+            adam_rate=config.muon_adam_rate,
+            momentum=config.momentum,
+            weight_decay=config.weight_decay,
+        )
     return optimizers.AdamW(**{**common, "weight_decay": config.weight_decay})
 
 
@@ -47,6 +60,15 @@ def average_over_ranks(tensors: list[paddle.Tensor]) -> None:
     parts = paddle.split(flat / count_ranks(), [tensor.size for tensor in tensors])
     for tensor, part in zip(tensors, parts, strict=True):
         paddle.assign(part.reshape(tensor.shape), tensor)
+
+
+def penalise(parameters: list[Any], l2: float) -> None:
+    """Add l2 * sum(w^2) to the loss for each kernel, as Keras's `kernel_regularizer` does; one
+    that has a penalty from its network keeps that. Biases and normalisations have none."""
+    for parameter in parameters:
+        if parameter.ndim >= 2 and parameter.regularizer is None:
+            # Paddle's L2Decay(c) adds c/2 * sum(w^2).
+            parameter.regularizer = paddle.regularizer.L2Decay(2 * l2)
 
 
 class AverageOverRanks:
@@ -79,17 +101,22 @@ def learning_rate_at(
 ) -> float:
     """The rate that update number `update` (from 0, over the whole run) applies.
 
+    The rate rises evenly over `warmup_epochs`; the schedule has the updates that are left.
     `history` holds the rows of the finished epochs; only `plateau` looks at it.
     """
+    warmup = round(config.warmup_epochs * updates_per_epoch)
+    if update < warmup:
+        return config.learning_rate * (update + 1) / warmup
     epoch = update // updates_per_epoch
-    progress = min(1.0, update / (config.epochs * updates_per_epoch))
+    update, total = update - warmup, max(1, config.epochs * updates_per_epoch - warmup)
+    progress = min(1.0, update / total)
     rate = config.learning_rate
     if config.schedule == "step":
-        return rate * config.decay_factor ** (epoch // config.decay_epochs)
+        return rate * config.decay_factor ** (update // updates_per_epoch // config.decay_epochs)
     if config.schedule == "cosine":
         return rate * 0.5 * (1 + math.cos(math.pi * progress))
     if config.schedule == "one_cycle":
-        return rate * _one_cycle(update, config.epochs * updates_per_epoch)
+        return rate * _one_cycle(update, total)
     if config.schedule == "plateau":
         return rate * config.decay_factor ** count_plateaus(config, history[:epoch])
     return rate

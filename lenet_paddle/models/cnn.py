@@ -1,0 +1,106 @@
+"""Relatives of LeNet: those that courses train, and one with today's details."""
+
+from __future__ import annotations
+
+from paddle import ParamAttr, nn
+from paddle.nn.initializer import XavierUniform
+from paddle.regularizer import L2Decay
+
+
+def lenet_relu(num_classes: int = 10) -> nn.Sequential:
+    """Paddle's LeNet with ReLU between its linear layers; input (B, 1, 28, 28), 61,610 parameters.
+
+    Without them, as Paddle ships it, the three linear layers are one linear map.
+    """
+    return nn.Sequential(
+        nn.Conv2D(1, 6, 3, padding=1),  # (B, 6, 28, 28)
+        nn.ReLU(),
+        nn.MaxPool2D(2),  # (B, 6, 14, 14)
+        nn.Conv2D(6, 16, 5),  # (B, 16, 10, 10)
+        nn.ReLU(),
+        nn.MaxPool2D(2),  # (B, 16, 5, 5)
+        nn.Flatten(),  # (B, 400)
+        nn.Linear(400, 120),
+        nn.ReLU(),
+        nn.Linear(120, 84),
+        nn.ReLU(),
+        nn.Linear(84, num_classes),  # logits (B, num_classes)
+    )
+
+
+def lenet_d2l(num_classes: int = 10) -> nn.Sequential:
+    """LeNet of "Dive into Deep Learning" (chapter 7.6); input (B, 1, 28, 28), 61,706 parameters.
+
+    Sigmoids and average pooling; the weights start from Xavier's even distribution
+    (Glorot and Bengio 2010), the biases from 0.
+    """
+    return nn.Sequential(
+        nn.Conv2D(1, 6, 5, padding=2, weight_attr=_xavier()),  # (B, 6, 28, 28)
+        nn.Sigmoid(),
+        nn.AvgPool2D(2),  # (B, 6, 14, 14)
+        nn.Conv2D(6, 16, 5, weight_attr=_xavier()),  # (B, 16, 10, 10)
+        nn.Sigmoid(),
+        nn.AvgPool2D(2),  # (B, 16, 5, 5)
+        nn.Flatten(),  # (B, 400)
+        nn.Linear(400, 120, weight_attr=_xavier()),
+        nn.Sigmoid(),
+        nn.Linear(120, 84, weight_attr=_xavier()),
+        nn.Sigmoid(),
+        nn.Linear(84, num_classes, weight_attr=_xavier()),  # logits (B, num_classes)
+    )
+
+
+def cnn_regularized(num_classes: int = 10) -> nn.Sequential:
+    """A Keras course's regularised CNN; input (B, 1, 28, 28), 232,650 parameters.
+
+    Keras's l2(0.001), which adds 0.001 * sum(w^2) to the loss, on the kernels of the
+    convolutions and of the two hidden linear layers; dropout behind these. It starts as Keras
+    does, from Xavier's even distribution.
+    """
+    return nn.Sequential(
+        nn.Conv2D(1, 32, 3, weight_attr=_xavier(0.001)),  # (B, 32, 26, 26)
+        nn.ReLU(),
+        nn.MaxPool2D(2),  # (B, 32, 13, 13)
+        nn.Conv2D(32, 64, 3, weight_attr=_xavier(0.001)),  # (B, 64, 11, 11)
+        nn.ReLU(),
+        nn.MaxPool2D(2),  # (B, 64, 5, 5)
+        nn.Flatten(),  # (B, 1600)
+        nn.Linear(1600, 128, weight_attr=_xavier(0.001)),
+        nn.ReLU(),
+        nn.Dropout(0.5),
+        nn.Linear(128, 64, weight_attr=_xavier(0.001)),
+        nn.ReLU(),
+        nn.Dropout(0.5),
+        nn.Linear(64, num_classes, weight_attr=_xavier()),  # logits (B, num_classes)
+    )
+
+
+def lenet_modern(num_classes: int = 10) -> nn.Sequential:
+    """LeNet's shape with today's details; input (B, 1, 28, 28), 56,546 parameters.
+
+    LeNet-5's three convolutions, the last of which again leaves 120 maps, but wider, with batch
+    normalisation (Ioffe and Szegedy 2015) in the place of their biases, ReLU, and one linear
+    layer. Pooling comes right behind a convolution, so that what follows works on a quarter of
+    the maps.
+    """
+    return nn.Sequential(
+        nn.Conv2D(1, 8, 5, bias_attr=False),  # (B, 8, 24, 24)
+        nn.MaxPool2D(2),  # (B, 8, 12, 12)
+        nn.BatchNorm2D(8),
+        nn.ReLU(),
+        nn.Conv2D(8, 40, 5, bias_attr=False),  # (B, 40, 8, 8)
+        nn.MaxPool2D(2),  # (B, 40, 4, 4)
+        nn.BatchNorm2D(40),
+        nn.ReLU(),
+        nn.Conv2D(40, 120, 3, bias_attr=False),  # (B, 120, 2, 2)
+        nn.BatchNorm2D(120),
+        nn.ReLU(),
+        nn.Flatten(),  # (B, 480)
+        nn.Linear(480, num_classes),  # logits (B, num_classes)
+    )
+
+
+def _xavier(l2: float = 0.0) -> ParamAttr:
+    """Weights from +-sqrt(6 / (fan_in + fan_out)), with a penalty of l2 * sum(w^2)."""
+    # Paddle's L2Decay(c) adds c/2 * sum(w^2).
+    return ParamAttr(initializer=XavierUniform(), regularizer=L2Decay(2 * l2) if l2 else None)

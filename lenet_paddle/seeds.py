@@ -1,0 +1,152 @@
+"""One recipe with several seeds, and a table of what came of it."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+import logging
+import re
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lenet_paddle import runtime
+from lenet_paddle.config import InputError, TrainConfig, parse_seeds
+from lenet_paddle.deploy.predictor import read_config
+from lenet_paddle.files import write_text
+from lenet_paddle.run import dump_config, resolve_source, train_and_evaluate
+from lenet_paddle.training.checkpoint import epoch_name, newest_checkpoint
+
+_log = logging.getLogger(__name__)
+
+# What the table tells of a run, and with how many decimals.
+COLUMNS = {
+    "epochs": 0,
+    "val_accuracy": 4,
+    "test_accuracy": 4,
+    "test_loss": 4,
+    "seconds": 1,
+}
+Row = dict[str, Any]
+
+
+def run_seeds(config: TrainConfig) -> Path:
+    """Train `config` with each of `config.seeds`, and write seeds.csv and seeds.md.
+
+    The runs are `output_dir/<name>-seed-N`, the tables lie in `output_dir/<name>`, which is
+    returned; without a name that of the config file is taken. A run that is there already goes
+    on where it stood, and a finished one is left alone. Raises `InputError` where one was made
+    with other settings, and what `train_and_evaluate` raises.
+    """
+    seeds = parse_seeds(str(config.seeds))
+    if runtime.count_ranks() > 1:
+        raise InputError("seeds runs in one process; leave paddle.distributed.launch out")
+    name = config.name or _default_name(config)
+    folder = Path(config.output_dir) / name
+    if (folder / "config.yaml").exists():
+        raise InputError(f"{folder} is a run; choose another --name for the table of the seeds")
+    rows: list[Row] = []
+    for seed in seeds:
+        own = dataclasses.replace(
+            config, seed=seed, seeds=None, config=None, name=f"{name}-seed-{seed}"
+        )
+        rows.append({"seed": seed, **_result_of(own)})
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / "seeds.csv", format_csv(rows))
+    write_text(folder / "seeds.md", format_markdown(rows))
+    return folder
+
+
+def _default_name(config: TrainConfig) -> str:
+    if config.config is None:
+        return f"{config.model}-{config.dataset}"
+    return re.sub(r"[^A-Za-z0-9_-]", "-", Path(config.config).stem)
+
+
+def _result_of(config: TrainConfig) -> Row:
+    """A run's row, after training what is left of it."""
+    run_dir = Path(config.output_dir) / str(config.name)
+    if run_dir.exists():
+        _check_settings(run_dir, config)
+        if (row := read_result(run_dir)) is not None:
+            _log.info("%s is finished: test accuracy %.4f", run_dir, row["test_accuracy"])
+            return row
+        config = TrainConfig(resume=str(run_dir), device=config.device)
+    train_and_evaluate(config)
+    if (row := read_result(run_dir)) is None:
+        raise InputError(f"{run_dir}: changed while it was trained; run the command again")
+    return row
+
+
+def _check_settings(run_dir: Path, config: TrainConfig) -> None:
+    if config.init_from is not None:
+        config = resolve_source(config)
+    wanted, found = (
+        yaml.safe_load(dump_config(settings)) for settings in (config, read_config(run_dir))
+    )
+    other = [
+        f"{key} {found[key]}, now {wanted[key]}" for key in wanted if wanted[key] != found[key]
+    ]
+    if other:
+        raise InputError(
+            f"{run_dir} was made with other settings ({'; '.join(other)}); choose another --name"
+        )
+
+
+def read_result(run_dir: Path) -> Row | None:
+    """What the table tells of a finished run; None for one that is not finished."""
+    saved = newest_checkpoint(run_dir / "checkpoints")
+    metrics_file = run_dir / "metrics.json"
+    if saved is None or not metrics_file.exists():
+        return None
+    if not (run_dir / "inference" / "inference.yml").exists():
+        return None
+    state = saved[1]
+    try:
+        metrics = json.loads(metrics_file.read_text(encoding="utf-8"))
+        if metrics["checkpoint"] != epoch_name(state.best_epoch):
+            return None  # tools/evaluate.py was asked for another one
+        tested = {"test_accuracy": metrics["accuracy"], "test_loss": metrics["loss"]}
+    except (ValueError, KeyError, TypeError):
+        return None
+    chosen = state.history[state.best_epoch - 1]
+    return {
+        "epochs": state.epoch,
+        "val_accuracy": chosen.get("val_accuracy"),
+        **tested,
+        "seconds": state.seconds,
+    }
+
+
+def summarise_rows(rows: Sequence[Row]) -> tuple[Row, Row]:
+    """Mean and sample standard deviation of each column; None where there are too few values."""
+    mean, deviation = Row(seed="mean"), Row(seed="standard deviation")
+    for column in COLUMNS:
+        values = [row[column] for row in rows if row[column] is not None]
+        mean[column] = statistics.fmean(values) if values else None
+        deviation[column] = statistics.stdev(values) if len(values) > 1 else None
+    return mean, deviation
+
+
+def format_csv(rows: Sequence[Row]) -> str:
+    """The runs and their two summaries, with all digits."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, ["seed", *COLUMNS], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows([*rows, *summarise_rows(rows)])
+    return text.getvalue()
+
+
+def format_markdown(rows: Sequence[Row]) -> str:
+    """The same as a table to read."""
+    lines = [["seed", *(column.replace("_", " ") for column in COLUMNS)], ["---"] * 6]
+    for row in [*rows, *summarise_rows(rows)]:
+        cells = [(row[column], decimals) for column, decimals in COLUMNS.items()]
+        shown = ["" if value is None else f"{value:.{decimals}f}" for value, decimals in cells]
+        lines.append([str(row["seed"]), *shown])
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)

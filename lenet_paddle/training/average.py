@@ -1,0 +1,86 @@
+"""A moving average of the weights while they are trained; it is what is evaluated and kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import paddle
+from paddle.callbacks import Callback
+
+from lenet_paddle.config import TrainConfig
+from lenet_paddle.data.imageset import ImageSet
+from lenet_paddle.data.loader import BatchLoader
+from lenet_paddle.evaluation.evaluate import evaluate
+from lenet_paddle.models import input_size
+from lenet_paddle.training.checkpoint import TrainState
+
+
+class AverageWeights(Callback):
+    """Exponential moving average of all weights, and of batch normalisation's means and variances.
+
+    After update t (from 1) average = d * average + (1 - d) * weights, with
+    d = min(config.ema, (1 + t) / (10 + t)), so that the random start is soon forgotten. From an
+    epoch's evaluation until the next epoch begins, and after the training, the network holds the
+    average, so all that evaluates, saves or shows the network takes that; `raw` holds the trained
+    weights meanwhile. These are evaluated too, for `raw_<split>_loss` and `_accuracy` in the
+    epoch's row of history.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        network: paddle.nn.Layer,
+        state: TrainState,
+        eval_set: ImageSet,
+        loader: BatchLoader,
+        start: Mapping[str, np.ndarray] | None = None,
+    ) -> None:
+        """`start` is the average so far of a run that goes on; else it starts as the weights."""
+        super().__init__()
+        self.config, self.network, self.state, self.eval_set = config, network, state, eval_set
+        self.num_batches = len(loader)
+        self.updates = state.epoch * -(-len(loader) // config.accumulate)
+        self.weights = network.state_dict()
+        self.average = {
+            name: tensor.clone() if start is None else paddle.to_tensor(start[name])
+            for name, tensor in self.weights.items()
+        }
+        self.raw: dict[str, paddle.Tensor] | None = None
+        self.raw_row: dict[str, float] = {}
+
+    @paddle.no_grad()
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Go on training the trained weights."""
+        if self.raw is not None:
+            for name, tensor in self.weights.items():
+                paddle.assign(self.raw[name], tensor)
+            self.raw = None
+
+    @paddle.no_grad()
+    def on_train_batch_end(self, step: int, logs: Any = None) -> None:
+        """Follow the weights, when this batch has changed them."""
+        if (step + 1) % self.config.accumulate and step + 1 < self.num_batches:
+            return
+        self.updates += 1
+        decay = min(self.config.ema, (1 + self.updates) / (10 + self.updates))
+        for name, tensor in self.weights.items():
+            self.average[name].scale_(decay).add_((1 - decay) * tensor)
+
+    @paddle.no_grad()
+    def on_eval_begin(self, logs: Any = None) -> None:
+        """Evaluate the trained weights, and put the average in their place."""
+        result = evaluate(self.network, self.eval_set, input_size(self.config.model))
+        self.raw_row = {key: float(result[key]) for key in ("loss", "accuracy")}
+        self.raw = {}
+        for name, tensor in self.weights.items():
+            self.raw[name] = tensor.clone()
+            self.raw[name].name = tensor.name  # the file holds it; a counter's would differ
+            paddle.assign(self.average[name], tensor)
+
+    def on_eval_end(self, logs: Any = None) -> None:
+        """Put the trained weights' figures into the row that the recorder has just made."""
+        split = "val" if "val_loss" in self.state.history[-1] else "test"
+        row = {f"raw_{split}_{key}": value for key, value in self.raw_row.items()}
+        self.state.history[-1].update(row)
