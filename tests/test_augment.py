@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import time
 from typing import Any
 
 import numpy as np
@@ -280,24 +279,9 @@ def test_ranks_together_get_the_variants_that_one_process_gets(
 
 
 def test_the_figure_shows_each_original_above_its_variants(digits: np.ndarray) -> None:
-    variants = np.stack([make(LIGHT, digits[:3], seed) for seed in range(2)])
-    figure = plot_variants(digits[:3], variants, ["7", "2", "1"], "light")
+    variants = {f"light {seed}": make(LIGHT, digits[:3], seed) for seed in range(2)}
+    figure = plot_variants(digits[:3], variants, ["7", "2", "1"], "title")
     shown = [np.asarray(axes.images[0].get_array()) for axes in figure.axes]
-    np.testing.assert_array_equal(shown, [*digits[:3], *variants[0], *variants[1]])
+    np.testing.assert_array_equal(shown, [*digits[:3], *variants["light 0"], *variants["light 1"]])
     assert [axes.get_title() for axes in figure.axes[:3]] == ["7", "2", "1"]
-    assert [axes.get_ylabel() for axes in figure.axes[::3]] == [
-        "original",
-        "variant 1",
-        "variant 2",
-    ]
-
-
-def test_a_light_batch_costs_less_than_a_training_step(digits: np.ndarray) -> None:
-    images, rng = np.tile(digits, (4, 1, 1))[:128], np.random.default_rng(0)
-    LIGHT(images, rng)
-    spent = []
-    for _ in range(10):
-        started = time.thread_time()
-        LIGHT(images, rng)
-        spent.append(time.thread_time() - started)
-    assert min(spent) < 0.012  # 0.003 to 0.004 s are usual; a step of LeNet takes 0.015
+    assert [axes.get_ylabel() for axes in figure.axes[::3]] == ["original", *variants]

@@ -20,7 +20,7 @@ def test_medians_and_ratios_are_of_all_rounds_in_turn(monkeypatch):
         return {"ms_per_step": base * (1, 100, 2)[sum(c == (worker, size) for c in calls) - 1]}
 
     monkeypatch.setattr(compare, "run_worker", run_worker)
-    monkeypatch.setattr(compare, "choose_peers", list)
+    monkeypatch.setattr(compare, "choose_peers", lambda what, names: names)
     rows = compare.compare("train", ["jax", "tutorial"], 3)
     assert calls[:3] == [("ours", 64), ("jax", 64), ("tutorial", 64)]
     assert calls[:6] == calls[6:12] == calls[12:]
@@ -39,20 +39,31 @@ def test_a_profile_has_a_row_an_operator_the_dearest_first(monkeypatch):
     ]
 
 
+def test_the_seeds_of_a_recipe_are_one_row(monkeypatch):
+    monkeypatch.setattr(
+        compare, "run_worker", lambda worker, seed: {"seconds": 2.0 + seed, "accuracy": 0.1 * seed}
+    )
+    [row] = compare.compare("fast", [], 1)
+    assert row["worker"] == "fast" and row["seeds"] == 5 and row["seconds"] == 4.0
+    assert row["accuracy"] == pytest.approx(0.2)
+    assert row["spread"] == pytest.approx(0.1 * 2.5**0.5)
+
+
 def test_an_unknown_peer_lists_those_there_are():
     with pytest.raises(InputError, match=r"tensorflow.*tutorial, pytorch, jax, keras"):
-        compare.choose_peers(["tensorflow"])
+        compare.choose_peers("train", ["tensorflow"])
 
 
 def test_a_peer_that_is_not_installed_is_said_and_left_out(monkeypatch, caplog):
     monkeypatch.setitem(compare.PEERS, "pytorch", (("pytorch",), "no_such_package"))
-    assert compare.choose_peers(["pytorch", "tutorial"]) == ["tutorial"]
+    assert compare.choose_peers("train", ["pytorch", "tutorial"]) == ["tutorial"]
     assert "pytorch is left out" in caplog.text
 
 
 def test_every_worker_that_is_named_exists():
     named = [w for own, _, _ in compare.WHAT.values() for w in own]
-    named += [w for of_peer, _ in compare.PEERS.values() for w in of_peer]
+    peers = [*compare.PEERS.values(), *compare.FAST_PEERS.values()]
+    named += [w for of_peer, _ in peers for w in of_peer]
     assert sorted(named) == sorted(itertools.chain(*workers.WORKERS.values()))
     for module, names in workers.WORKERS.items():
         source = (ROOT / "lenet_paddle" / "benchmark" / f"{module}.py").read_text()

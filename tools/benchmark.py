@@ -22,7 +22,7 @@ import tyro
 
 from lenet_paddle.cli import parse_args, run_tool
 
-What = Literal["train", "ranks", "profile", "start", "infer", "evaluate", "load", "grow"]
+What = Literal["train", "ranks", "profile", "start", "infer", "evaluate", "load", "grow", "fast"]
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,10 @@ class Args:
     what: Annotated[What, tyro.conf.Positional] = "train"
     """What is measured: training steps, the same by two processes, their operators, the time to
     the first step, inference, evaluation of the test set, loading, training from ever larger
-    files."""
+    files, the recipe configs/mnist_fast.yaml as a whole."""
     peers: str = ""
-    """train: who else is measured, some of tutorial,pytorch,jax,keras (pip install '.[peers]')."""
+    """train: who else is measured, some of tutorial,pytorch,jax,keras (pip install '.[peers]');
+    fast: pytorch."""
     rounds: int = 3
     """Each worker is measured so often, in turn."""
     json: bool = False

@@ -32,6 +32,7 @@ PEERS = {  # peer -> (its workers, the package they need)
     "jax": (("jax",), "jax"),
     "keras": (("keras",), "keras"),
 }
+FAST_PEERS: dict[str, tuple[tuple[str, ...], str]] = {"pytorch": (("pytorch_fast",), "torch")}
 WHAT = {  # what is measured -> (its workers, what their size is, the sizes)
     "train": (("ours",), "batch_size", (64, 512)),
     "ranks": (("one_rank", "two_ranks"), "batch_size", (64, 256, 512, 1024)),
@@ -40,20 +41,26 @@ WHAT = {  # what is measured -> (its workers, what their size is, the sizes)
     "infer": (("network", "inference", "inference_onednn"), "batch_size", (1, 64, 256)),
     "evaluate": (("evaluation",), "batch_size", (64, 128, 256)),
     "load": (("load", "load_fashion", "load_npz", "load_folder"), "batch_size", (64,)),
+    "fast": (("fast",), "seed", (0, 1, 2, 3, 4)),
     "grow": (("grow",), "images", (60_000, 600_000, 6_000_000)),
 }
 
 
-def choose_peers(names: Sequence[str]) -> list[str]:
+def choose_peers(what: str, names: Sequence[str]) -> list[str]:
     """The workers of the peers named; one whose package is missing is said and left out.
 
     Raises `InputError` for a name that is no peer.
     """
+    of_what: dict[str, dict[str, tuple[tuple[str, ...], str]]]
+    of_what = {"train": PEERS, "fast": FAST_PEERS}
+    peers = of_what.get(what, {})
+    if names and not peers:
+        raise InputError(f"peers are measured by train and fast; {what} has none")
     workers: list[str] = []
     for name in names:
-        if name not in PEERS:
-            raise InputError(f"peer {name!r} is unknown; expected some of {', '.join(PEERS)}")
-        of_peer, package = PEERS[name]
+        if name not in peers:
+            raise InputError(f"peer {name!r} is unknown; expected some of {', '.join(peers)}")
+        of_peer, package = peers[name]
         if importlib.util.find_spec(package) is None:
             _log.warning("%s is left out: %s is not installed (.[peers])", name, package)
         else:
@@ -66,14 +73,12 @@ def compare(what: str, peers: Sequence[str], rounds: int) -> list[dict[str, Any]
 
     Returns a row for each worker and size: `worker`, `batch_size` or `images`, `rounds`, and the
     median of each figure; for training also `images_per_s`, and `ratio`, a step's time over that
-    of the first worker.
+    of the first worker. `profile` has a row an operator, `fast` one a worker, over all seeds.
     """
     if rounds < 1:
         raise InputError(f"rounds is {rounds}; expected a whole number of 1 or more")
-    if peers and what != "train":
-        raise InputError(f"peers are measured by train; {what} has none, leave out --peers")
     own, kind, sizes = WHAT[what]
-    workers = [*own, *choose_peers(peers)]
+    workers = [*own, *choose_peers(what, peers)]
     found: dict[tuple[str, int], list[dict[str, float]]] = {}
     total = rounds * len(sizes) * len(workers)
     progress = Progress(total, "measurements", plain_seconds=30)
@@ -91,6 +96,8 @@ def compare(what: str, peers: Sequence[str], rounds: int) -> list[dict[str, Any]
     ]
     if what == "profile":
         return _by_operator(rows)
+    if what == "fast":
+        return _over_seeds(rows)
     if "ms_per_step" not in rows[0]:
         return rows
     first = {row[kind]: row["ms_per_step"] for row in rows if row["worker"] == own[0]}
@@ -106,6 +113,25 @@ def _by_operator(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         for name in names
     ]
     return sorted(found, key=lambda row: -list(row.values())[1])
+
+
+def _over_seeds(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A row a worker: means over the seeds, and the accuracy's standard deviation."""
+    found = []
+    for worker in dict.fromkeys(row["worker"] for row in rows):
+        of_worker = [row for row in rows if row["worker"] == worker]
+        seconds, accuracy = ([row[key] for row in of_worker] for key in ("seconds", "accuracy"))
+        found.append(
+            {
+                "worker": worker,
+                "seeds": len(of_worker),
+                "rounds": of_worker[0]["rounds"],
+                "seconds": float(np.mean(seconds)),
+                "accuracy": float(np.mean(accuracy)),
+                "spread": float(np.std(accuracy, ddof=1)),
+            }
+        )
+    return found
 
 
 def _with_ratio(row: dict[str, Any], unit: float) -> dict[str, Any]:
@@ -143,8 +169,8 @@ CHARTED = {  # the figure that is drawn, of the first of these that a row has
 
 def check_chart(what: str, path: Path) -> None:
     """Raise `InputError` when no chart of `what` can be written to `path`; before measuring."""
-    if what == "profile":
-        raise InputError("profile has no chart, only a table; leave out --chart")
+    if what in ("profile", "fast"):
+        raise InputError(f"{what} has no chart, only a table; leave out --chart")
     if path.suffix not in SUFFIXES or not path.parent.is_dir():
         raise InputError(f"--chart {path}: expected a .png, .svg or .pdf file in a folder there is")
 

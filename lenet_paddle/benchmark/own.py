@@ -20,14 +20,15 @@ import numpy as np
 import paddle
 from PIL import Image
 
-from lenet_paddle import TrainConfig, build_model, load_dataset
+from lenet_paddle import TrainConfig, build_model, load_dataset, train_and_evaluate
 from lenet_paddle.benchmark.workers import NUM_STEPS, WARMUP, batches, time_steps
-from lenet_paddle.config import RunStopped
+from lenet_paddle.config import RunStopped, load_yaml
 from lenet_paddle.data import load_splits
 from lenet_paddle.data.loader import BatchLoader
 from lenet_paddle.deploy.export import export_inference, load_engine, run_engine
 from lenet_paddle.evaluation.evaluate import compute_logits, evaluate
 from lenet_paddle.models.layers import fast_layers
+from lenet_paddle.seeds import read_result
 from lenet_paddle.training.callbacks import StopOnSignal
 from lenet_paddle.training.checkpoint import TrainState
 from lenet_paddle.training.fit import fit
@@ -296,3 +297,13 @@ def load_folder(batch_size: int) -> dict[str, float]:
             place.mkdir(exist_ok=True)
             picture.save(place / f"{i}.png")
         return load(batch_size, "folder", folder)
+
+
+def fast(seed: int) -> dict[str, float]:
+    """configs/mnist_fast.yaml with this seed: seconds of training, and the test accuracy."""
+    recipe = load_yaml(Path(__file__).resolve().parents[2] / "configs" / "mnist_fast.yaml")
+    with tempfile.TemporaryDirectory() as folder:
+        result = train_and_evaluate(TrainConfig(**recipe, seed=seed, output_dir=folder))
+        row = read_result(Path(result["run_dir"]))
+        assert row is not None, "a run that has just been finished"
+    return {"seconds": row["seconds"], "accuracy": row["test_accuracy"]}

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lenet_paddle.benchmark.workers import NUM_STEPS, WARMUP, batches, time_steps
+
+if TYPE_CHECKING:
+    from lenet_paddle.config import TrainConfig
 
 
 def tutorial(batch_size: int) -> dict[str, float]:
@@ -110,6 +115,81 @@ def pytorch_loader(batch_size: int) -> dict[str, float]:
             yield from loader
 
     return {"ms_per_step": time_steps(_torch_step(_torch_lenet(), source()))}
+
+
+def pytorch_fast(seed: int) -> dict[str, float]:
+    """configs/mnist_fast.yaml in PyTorch: its schedule, Muon and AdamW, from PyTorch's weights."""
+    import torch
+    from torch import nn
+
+    from lenet_paddle.config import TrainConfig, load_yaml
+    from lenet_paddle.data import load_dataset
+    from lenet_paddle.data.preprocess import normalise
+
+    path = Path(__file__).resolve().parents[2] / "configs" / "mnist_fast.yaml"
+    config = TrainConfig(**load_yaml(path), seed=seed)
+    torch.manual_seed(seed)
+    images, labels = (
+        torch.from_numpy(array)
+        for train_set in [load_dataset("mnist", "train", val_size=0)]
+        for array in (normalise(train_set.images), train_set.labels)
+    )
+    *features, dense, hidden, last = _torch_lenet()
+    network = nn.Sequential(*features, dense, nn.ReLU(), hidden, nn.ReLU(), last)
+    steps_per_epoch = -(-len(images) // config.batch_size)
+    total = config.epochs * steps_per_epoch
+    warmup = round(config.warmup_epochs * steps_per_epoch)
+    update = _torch_muon(network, last, config)
+    started = time.perf_counter()
+    for step in range(total):
+        if step % steps_per_epoch == 0:
+            order = torch.randperm(len(images)).split(config.batch_size)
+        chosen = order[step % steps_per_epoch]
+        loss = nn.functional.cross_entropy(network(images[chosen]), labels[chosen])
+        loss.backward()
+        rise, fall = (step + 1) / max(1, warmup), (step - warmup) / (total - warmup)
+        update(rise if step < warmup else 0.5 * (1 + math.cos(math.pi * fall)))
+        loss.item()
+    seconds = time.perf_counter() - started
+    test_set = load_dataset("mnist", "test")
+    with torch.no_grad():
+        preds = network(torch.from_numpy(normalise(test_set.images))).argmax(1).numpy()
+    return {"seconds": seconds, "accuracy": float((preds == test_set.labels).mean())}
+
+
+def _torch_muon(network: Any, last: Any, config: TrainConfig) -> Callable[[float], None]:
+    """What `training.muon.Muon` does, for PyTorch; called with the share of the highest rate."""
+    import torch
+
+    own = [p for p in network.parameters() if p.ndim >= 2 and p is not last.weight]
+    rest = [p for p in network.parameters() if p.ndim < 2]
+    groups = [
+        {"params": rest, "weight_decay": 0.0},
+        {"params": [last.weight], "weight_decay": config.weight_decay},
+    ]
+    adamw = torch.optim.AdamW(groups, lr=config.muon_adam_rate, betas=(0.9, 0.99))
+    momenta = [torch.zeros_like(p) for p in own]
+
+    @torch.no_grad()
+    def update(share: float) -> None:
+        rate = share * config.learning_rate
+        for weight, momentum in zip(own, momenta, strict=True):
+            momentum.lerp_(weight.grad, 1 - config.momentum)
+            x = weight.grad.lerp(momentum, config.momentum).flatten(1)
+            outputs, inputs = x.shape
+            x = (x.T if outputs > inputs else x) / (x.norm() + 1e-7)
+            for _ in range(4):
+                gram = x @ x.T
+                x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
+            x = (x.T if outputs > inputs else x).reshape(weight.shape)
+            weight.mul_(1 - rate * config.weight_decay)
+            weight.sub_(x, alpha=rate * max(1.0, outputs / inputs) ** 0.5)
+        for group in adamw.param_groups:
+            group["lr"] = share * config.muon_adam_rate
+        adamw.step()
+        network.zero_grad(set_to_none=True)
+
+    return update
 
 
 def jax(batch_size: int) -> dict[str, float]:

@@ -49,8 +49,9 @@ WORKERS = {
     "own": (
         *("ours", "profile", "start", "grow", "network", "inference", "inference_onednn"),
         *("one_rank", "two_ranks", "evaluation", "load", "load_fashion", "load_npz", "load_folder"),
+        "fast",
     ),
-    "peers": ("tutorial", "pytorch", "pytorch_loader", "jax", "keras"),
+    "peers": ("tutorial", "pytorch", "pytorch_loader", "jax", "keras", "pytorch_fast"),
 }
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 What = Literal[
     "samples",
+    "augment",
     "kernels",
     "xo",
     "convolution",
@@ -57,7 +58,7 @@ USED_BY: dict[str, tuple[str, ...]] = {
     "model": ("architecture",),
     **dict.fromkeys(("size", "kernel", "pad", "stride"), ("padding",)),
     "images": (
-        *("samples", "kernels", "convolution", "pooling", "activations", "dropout"),
+        *("samples", "augment", "kernels", "convolution", "pooling", "activations", "dropout"),
         *("features", "edges", "receptive-field", "saliency", "architecture"),
     ),
 }

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lenet_paddle.config import InputError
 from lenet_paddle.data import load_data
+from lenet_paddle.data.augment import PRESETS, Augmentation, choose_augmentation
 from lenet_paddle.data.imageset import ImageSet
 from lenet_paddle.data.loader import BatchLoader
 from lenet_paddle.evaluation.metrics import compute_calibration, compute_probs, count_confusion
@@ -22,6 +23,7 @@ from lenet_paddle.explain.words import say
 from lenet_paddle.visualize import VisualizeConfig
 from lenet_paddle.visualize.subject import (
     Subject,
+    data_settings,
     find_position,
     load_images,
     load_subject,
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from lenet_paddle.visualize import Drawn
 
 NUM_SAMPLES = 64  # images that `samples` shows
+NUM_AUGMENTED, NUM_VARIANTS = 10, 4  # columns and rows of `augment`
 POINTS_SHOWN, SVM_IMAGES = 2000, 10_000  # t-SNE and SVM grow with the square of these
 
 
@@ -53,6 +56,45 @@ def draw_samples(config: VisualizeConfig) -> Drawn:
     )
     figure = plot_samples(image_set.images, image_set.labels, image_set.classes, chosen, title)
     return {"samples": figure}
+
+
+def draw_augment(config: VisualizeConfig) -> Drawn:
+    """Variants of training images (or these test images) as a run's training sees them, else of
+    the presets; and a second figure with a row for each range alone."""
+    image_set, _ = load_images(config, "test" if config.images else "train")
+    chosen = [find_position(text, image_set) for text in config.images]
+    shown = image_set.take(np.array(chosen or range(NUM_AUGMENTED), np.int64))
+    captions = [image_set.classes[label] for label in shown.labels]
+    kinds = {say(name): PRESETS[name] for name in ("light", "strong")}
+    if config.run:
+        own = choose_augmentation(data_settings(config))
+        if own is None:
+            raise InputError(
+                f"{config.run[0]} was trained without augmentation; leave out --run for the presets"
+            )
+        kinds = {say("variant"): own}
+    variants = {
+        f"{name} {number}": augment(shown.images[:], np.random.default_rng(number))
+        for name, augment in kinds.items()
+        for number in range(1, NUM_VARIANTS + 1)
+    }
+    ranges = {
+        f"{say(name.replace('_', ' '))} {value:g}": Augmentation(**{name: value})(
+            shown.images[:], np.random.default_rng(0)
+        )
+        for name, value in SHOWN_RANGES.items()
+    }
+    plot = figures.plot_variants
+    return {
+        "augment": plot(shown.images[:], variants, captions, say("what training sees")),
+        "augment-ranges": plot(shown.images[:], ranges, captions, say("each range alone")),
+    }
+
+
+SHOWN_RANGES: dict[str, Any] = {  # far enough to be seen
+    **dict(rotation=25, shift=0.15, zoom=0.3, shear=20, elastic=0.9, horizontal_flip=1.0),
+    **dict(vertical_flip=1.0, erase=1.0, brightness=0.3, contrast=0.6, noise=0.2, blur=1.5),
+}
 
 
 def draw_curves(config: VisualizeConfig) -> Drawn:
@@ -144,6 +186,7 @@ def _last_features(subject: Subject, image_set: ImageSet) -> np.ndarray:
 
 DRAWINGS = {
     "samples": draw_samples,
+    "augment": draw_augment,
     "curves": draw_curves,
     "confusion": draw_confusion,
     "mistakes": draw_mistakes,
