@@ -114,6 +114,8 @@ class TrainConfig:
     """Probability of exchanging top and bottom (presets 0)."""
     erase: float | None = None
     """Probability of covering a rectangle with one random grey (strong 0.25)."""
+    bars: float | None = None
+    """Probability of each of three straight bars of one random grey (presets 0)."""
     brightness: float | None = None
     """Share of 255 that is added or taken away (presets 0)."""
     contrast: float | None = None
@@ -272,6 +274,7 @@ _RANGES: dict[str, tuple[Any, str]] = {
     "horizontal_flip": _SHARE,
     "vertical_flip": _SHARE,
     "erase": _SHARE,
+    "bars": _SHARE,
     "brightness": _SHARE,
     "contrast": _SHARE,
     "noise": _SHARE,

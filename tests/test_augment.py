@@ -34,6 +34,7 @@ RANGES: dict[str, float] = {
     "horizontal_flip": 1.0,
     "vertical_flip": 1.0,
     "erase": 1.0,
+    "bars": 1.0,
     "brightness": 0.3,
     "contrast": 0.5,
     "noise": 0.2,
@@ -185,6 +186,23 @@ def test_erasing_covers_one_rectangle_of_2_to_20_percent_with_one_grey() -> None
     )
     some = (make(Augmentation(erase=0.25), images) != 7).any(axis=(1, 2))
     assert some.mean() == pytest.approx(0.25, abs=0.06)
+
+
+def test_bars_are_straight_bands_of_one_grey() -> None:
+    images = np.full((300, 28, 28), 7, np.uint8)
+    none_or_more = [len(np.unique(v)) - 1 for v in make(Augmentation(bars=0.3), images)]
+    assert max(none_or_more) <= 3  # greys beside the image's
+    assert np.mean(np.equal(none_or_more, 0)) == pytest.approx(0.7**3, abs=0.1)
+    for variant in make(Augmentation(bars=0.1), images):
+        greys = set(np.unique(variant)) - {7}
+        if len(greys) != 1:
+            continue
+        rows, cols = np.nonzero(variant != 7)
+        if len(rows) < 5:
+            continue
+        spread = np.linalg.svd(np.stack([rows - rows.mean(), cols - cols.mean()]))[1]
+        across = spread[1] / len(rows) ** 0.5
+        assert across < 8 / 12**0.5 + 0.6  # an even band of 8 pixels at most
 
 
 def test_brightness_and_contrast_are_those_of_the_formula_clipped(noisy: np.ndarray) -> None:

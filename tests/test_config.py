@@ -38,6 +38,7 @@ OUT_OF_RANGE = {
     "horizontal_flip": ([-0.1, 1.1, NAN], "from 0 to 1"),
     "vertical_flip": ([-0.1, 1.1, NAN], "from 0 to 1"),
     "erase": ([-0.1, 1.1, NAN], "from 0 to 1"),
+    "bars": ([-0.1, 1.1, NAN], "from 0 to 1"),
     "brightness": ([-0.1, 1.1, NAN], "from 0 to 1"),
     "contrast": ([-0.1, 1.1, NAN], "from 0 to 1"),
     "noise": ([-0.1, 1.1, NAN], "from 0 to 1"),

@@ -135,16 +135,22 @@ def test_after_an_epoch_of_mnist_two_processes_are_as_accurate_as_one(tmp_path):
 
 
 @pytest.mark.slow
-def test_running_statistics_are_shared_before_they_are_evaluated_and_saved(tmp_path):
-    args = [*SMALL, "--limit", 64, "--batch-size", 16, "--model", "vision:shufflenet_v2_x0_25"]
+@pytest.mark.parametrize("model", ["vision:shufflenet_v2_x0_25", "lenet_modern"])
+def test_running_statistics_are_shared_before_they_are_evaluated_and_saved(tmp_path, model):
+    args = [*SMALL, "--limit", 64, "--batch-size", 16, "--model", model]
+    averaged = model == "lenet_modern"
+    args += ["--ema", 0.9] if averaged else []
     assert launch(tmp_path, *args, "--epochs", 1, "--output-dir", tmp_path).returncode == 0
-    [run] = tmp_path.glob("shufflenet*")
+    [run] = tmp_path.glob(f"{model.removeprefix('vision:')}*")
     done = tool("evaluate", "--run", run, "--json")
     metrics = json.loads((run / "metrics.json").read_text())
     assert json.loads(done.stdout)["loss"] == pytest.approx(metrics["loss"], rel=1e-5)
     [row] = rows_of(run)
     val = load_dataset("mnist", "val", SMALL[1], 300)
-    network = build_model("vision:shufflenet_v2_x0_25")
-    weights = weights_of(run)
-    network.set_state_dict({name: weights[name] for name in network.state_dict()})
-    assert evaluate(network, val)["loss"] == pytest.approx(row["val_loss"], rel=1e-4)
+    saved = {"val_loss": weights_of(run)}
+    if averaged:
+        saved["raw_val_loss"] = load_weights(run / "checkpoints" / "latest" / "raw.pdparams")
+    for key, weights in saved.items():
+        network = build_model(model)
+        network.set_state_dict({name: weights[name] for name in network.state_dict()})
+        assert evaluate(network, val)["loss"] == pytest.approx(row[key], rel=1e-4)

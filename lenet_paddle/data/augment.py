@@ -16,6 +16,7 @@ from lenet_paddle.config import Fill, TrainConfig
 # Fields that one matrix product smooths. With more, NumPy's BLAS would take a second thread, and
 # wait for it longer than the product takes whenever that core is busy.
 GROUP = 16
+NUM_BARS = 3
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ class Augmentation:
     """Probability of exchanging top and bottom."""
     erase: float = 0.0
     """Probability of covering a rectangle with one random grey."""
+    bars: float = 0.0
+    """Probability of each of three straight bars, of any direction and one random grey."""
     brightness: float = 0.0
     """Share of 255 that is added or taken away."""
     contrast: float = 0.0
@@ -56,7 +59,7 @@ class Augmentation:
         """Variants of `images`, uint8 (B, H, W) -> uint8 (B, H, W), never written into.
 
         Flips, then affine map and elastic distortion as one sampling, then blur, contrast,
-        brightness, noise and erasing; rounded once, at the end.
+        brightness, bars, noise and erasing; rounded once, at the end.
         """
         images = _flip(images, self.horizontal_flip, rng, axis=2)
         images = _flip(images, self.vertical_flip, rng, axis=1)
@@ -111,6 +114,9 @@ class Augmentation:
             values = mean + (values - mean) * (1 + _uniform(rng, self.contrast, each))
         if self.brightness:
             values = values + 255 * _uniform(rng, self.brightness, each)
+        for _ in range(NUM_BARS if self.bars else 0):
+            covered = _draw_bars(batch, height, width, self.bars, rng)
+            values = np.where(covered, rng.integers(0, 256, each, np.uint8), values)
         if self.noise:
             strength = np.float32(255) * rng.uniform(0, self.noise, each).astype(np.float32)
             values = values + strength * rng.standard_normal(values.shape, np.float32)
@@ -257,6 +263,21 @@ def _draw_rectangles(
         span = (pixels >= first) & (pixels < first + length[:, None])
         inside = inside & (span[:, :, None] if axis == 0 else span[:, None, :])
     return inside
+
+
+def _draw_bars(
+    batch: int, height: int, width: int, share: float, rng: np.random.Generator
+) -> np.ndarray:
+    """What one bar covers, bool (B, H, W): in a `share` of the images a straight band of any
+    direction through a random place, 1 to 8 pixels wide and mostly narrow."""
+    chosen = rng.random(batch) < share
+    angle = rng.uniform(0, np.pi, batch)
+    row, col = rng.uniform(0, height, batch), rng.uniform(0, width, batch)
+    half = 0.5 * np.exp(rng.uniform(0, np.log(8), batch))
+    each = (slice(None), None, None)
+    across = (np.arange(height)[:, None] + 0.5 - row[each]) * np.cos(angle)[each]
+    across = across + (np.arange(width) + 0.5 - col[each]) * np.sin(angle)[each]
+    return chosen[each] & (np.abs(across) < half[each])
 
 
 def _to_bytes(values: np.ndarray) -> np.ndarray:

@@ -32,6 +32,7 @@ ZH: dict[str, str] = {
     "horizontal flip": "水平翻转",
     "vertical flip": "垂直翻转",
     "erase": "擦除",
+    "bars": "条带",
     "brightness": "亮度",
     "contrast": "对比度",
     "noise": "噪声",

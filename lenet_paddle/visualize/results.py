@@ -93,7 +93,9 @@ def draw_augment(config: VisualizeConfig) -> Drawn:
 
 SHOWN_RANGES: dict[str, Any] = {  # far enough to be seen
     **dict(rotation=25, shift=0.15, zoom=0.3, shear=20, elastic=0.9, horizontal_flip=1.0),
-    **dict(vertical_flip=1.0, erase=1.0, brightness=0.3, contrast=0.6, noise=0.2, blur=1.5),
+    **dict(
+        vertical_flip=1.0, erase=1.0, bars=0.7, brightness=0.3, contrast=0.6, noise=0.2, blur=1.5
+    ),
 }
 
 
