@@ -22,7 +22,6 @@ from lenet_paddle.data.augment import (
 )
 from lenet_paddle.data.imageset import ImageSet
 from lenet_paddle.data.loader import BatchLoader
-from lenet_paddle.explain.figures import plot_variants
 
 # Each range alone, so that what is tested is that one.
 RANGES: dict[str, float] = {
@@ -294,12 +293,3 @@ def test_ranks_together_get_the_variants_that_one_process_gets(
             expected = labels[rank::num_ranks]
             np.testing.assert_array_equal(own_labels[: len(expected)], expected)
             np.testing.assert_array_equal(own_images[: len(expected)], images[rank::num_ranks])
-
-
-def test_the_figure_shows_each_original_above_its_variants(digits: np.ndarray) -> None:
-    variants = {f"light {seed}": make(LIGHT, digits[:3], seed) for seed in range(2)}
-    figure = plot_variants(digits[:3], variants, ["7", "2", "1"], "title")
-    shown = [np.asarray(axes.images[0].get_array()) for axes in figure.axes]
-    np.testing.assert_array_equal(shown, [*digits[:3], *variants["light 0"], *variants["light 1"]])
-    assert [axes.get_title() for axes in figure.axes[:3]] == ["7", "2", "1"]
-    assert [axes.get_ylabel() for axes in figure.axes[::3]] == ["original", *variants]

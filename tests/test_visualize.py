@@ -21,6 +21,7 @@ from tools_help import ROOT, SMALL, assert_refused, tool
 from lenet_paddle import TrainConfig, load_dataset, train_and_evaluate
 from lenet_paddle.cli import parse_args
 from lenet_paddle.config import InputError
+from lenet_paddle.data.augment import LIGHT
 from lenet_paddle.evaluation.metrics import compute_calibration
 from lenet_paddle.explain import figures
 from lenet_paddle.explain.charts import measure_pixels, plot_calibration, plot_samples
@@ -415,6 +416,21 @@ def test_activations_measure_only_with_a_run(run: str) -> None:
 def test_dropout_takes_the_runs_last_hidden_layer(run: str) -> None:
     assert "of 84 units dropped" in _texts(_draw("dropout", run=[run])["dropout"])
     assert "of 120 units dropped" in _texts(_draw("dropout")["dropout"])
+
+
+def test_augment_shows_each_original_above_its_variants() -> None:
+    image = _pixels(_draw("augment", images=["3", "17"])["augment"])
+    originals = load_dataset("mnist", "test").images[[3, 17]]
+    np.testing.assert_array_equal(image[:28, :28], originals[0])
+    np.testing.assert_array_equal(image[:28, 31:59], originals[1])
+    light = LIGHT(originals, np.random.default_rng(1))
+    np.testing.assert_array_equal(image[31:59, :28], light[0])
+
+
+def _pixels(figure: Figure) -> np.ndarray:
+    """The pixels of the figure's one image."""
+    [axes] = figure.axes
+    return np.asarray(axes.images[0].get_array())
 
 
 def test_samples_count_what_the_set_holds(run: str) -> None:

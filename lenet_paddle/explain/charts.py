@@ -49,6 +49,28 @@ def plot_samples(
     return figure
 
 
+@styled
+def plot_rows(rows: Mapping[str, np.ndarray], captions: Sequence[str], title: str = "") -> Figure:
+    """Named rows of grey images, uint8 (N, H, W) each, under the captions of their N columns."""
+    [(count, height, width)] = {images.shape for images in rows.values()}
+    high, wide = height + 3, width + 3  # with the gaps between
+    sheet = np.full((len(rows), high, count, wide), np.nan)
+    for number, images in enumerate(rows.values()):
+        sheet[number, :height, :, :width] = np.moveaxis(images, 0, 1)
+    sheet = sheet.reshape(len(rows) * high, count * wide)[:-3, :-3]
+    cell = min(0.8, 8 / count)  # inches
+    figure = Figure(figsize=(max(5, 2 + cell * count), 1 + cell * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    axes.set_facecolor("#c6d4e8")  # the gaps; no image has it
+    axes.imshow(sheet, cmap="gray", vmin=0, vmax=255)
+    axes.set_yticks(np.arange(len(rows)) * high + height / 2, list(rows))
+    axes.set_xticks(np.arange(count) * wide + width / 2, [short(text) for text in captions])
+    axes.tick_params(length=0, labeltop=True, labelbottom=False)
+    axes.spines[:].set_visible(False)
+    axes.set_title(title)
+    return figure
+
+
 def _draw_balance(axes: Axes, labels: np.ndarray, classes: Sequence[str]) -> None:
     counts = np.bincount(labels, minlength=len(classes))
     axes.bar(range(len(classes)), counts, color=BLUE)

@@ -207,30 +207,6 @@ def plot_images(
 
 
 @styled
-def plot_variants(
-    images: np.ndarray, variants: Mapping[str, np.ndarray], captions: Sequence[str], title: str
-) -> Figure:
-    """Each original at the head of a column, and below it what augmentation made of it.
-
-    images: uint8 (N, H, W); variants: a row's name -> uint8 (N, H, W); captions: of the columns.
-    """
-    rows = {say("original"): images, **variants}
-    figure = Figure(figsize=(len(images) + 1.6, len(rows) + 0.8), layout="constrained")
-    grid = figure.subplots(len(rows), len(images), squeeze=False)
-    for axes_row, (name, shown) in zip(grid, rows.items(), strict=True):
-        for axes, image in zip(axes_row, shown, strict=True):
-            axes.imshow(image, cmap="gray", vmin=0, vmax=255)
-            axes.set(xticks=[], yticks=[])
-        axes_row[0].set_ylabel(
-            name, fontsize=10, rotation="horizontal", horizontalalignment="right", va="center"
-        )
-    for axes, caption in zip(grid[0], captions, strict=True):
-        axes.set_title(short(caption), fontsize=10)
-    figure.suptitle(title)
-    return figure
-
-
-@styled
 def plot_answers(
     pictures: Sequence[np.ndarray],
     seen: Sequence[np.ndarray],

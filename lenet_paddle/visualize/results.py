@@ -18,7 +18,7 @@ from lenet_paddle.data.imageset import ImageSet
 from lenet_paddle.data.loader import BatchLoader
 from lenet_paddle.evaluation.metrics import compute_calibration, compute_probs, count_confusion
 from lenet_paddle.explain import embedding, figures
-from lenet_paddle.explain.charts import plot_calibration, plot_samples
+from lenet_paddle.explain.charts import plot_calibration, plot_rows, plot_samples
 from lenet_paddle.explain.words import say
 from lenet_paddle.visualize import VisualizeConfig
 from lenet_paddle.visualize.subject import (
@@ -73,6 +73,7 @@ def draw_augment(config: VisualizeConfig) -> Drawn:
                 f"{config.run[0]} was trained without augmentation; leave out --run for the presets"
             )
         kinds = {say("variant"): own}
+    originals = {say("original"): shown.images[:]}
     variants = {
         f"{name} {number}": augment(shown.images[:], np.random.default_rng(number))
         for name, augment in kinds.items()
@@ -84,10 +85,9 @@ def draw_augment(config: VisualizeConfig) -> Drawn:
         )
         for name, value in SHOWN_RANGES.items()
     }
-    plot = figures.plot_variants
     return {
-        "augment": plot(shown.images[:], variants, captions, say("what training sees")),
-        "augment-ranges": plot(shown.images[:], ranges, captions, say("each range alone")),
+        "augment": plot_rows({**originals, **variants}, captions, say("what training sees")),
+        "augment-ranges": plot_rows({**originals, **ranges}, captions, say("each range alone")),
     }
 
 
