@@ -45,8 +45,8 @@ def expand(word, place):
 def place(tmp_path_factory):
     """A folder in which the README's names mean something."""
     place = tmp_path_factory.mktemp("place")
-    (place / "tools").symlink_to(ROOT / "tools")
-    (place / "tests").symlink_to(ROOT / "tests")
+    for folder in ("tools", "tests", "configs"):
+        (place / folder).symlink_to(ROOT / folder)
     (place / "docs").mkdir()
     digits = load_dataset("mnist", "test").take(slice(0, 60))
     for i, (image, label) in enumerate(zip(digits.images, digits.labels, strict=True)):
