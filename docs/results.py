@@ -22,8 +22,8 @@ sys.path.insert(0, str(ROOT))
 from lenet_paddle.config import load_yaml
 
 HEADS = {
-    "README.md": ("recipe", "network", "data", "epochs", "test accuracy", "seeds", "minutes"),
-    "README.zh-CN.md": ("配方", "网络", "数据", "轮数", "测试准确率", "种子数", "分钟"),
+    "README.md": ("recipe", "network", "data", "epochs", "test accuracy", "seeds", "time"),
+    "README.zh-CN.md": ("配方", "网络", "数据", "轮数", "测试准确率", "种子数", "用时"),
 }
 TABLE = re.compile(r"(?<=<!-- results -->\n)(.*?)(?=<!-- /results -->)", re.DOTALL)
 RESULT = re.compile(r"^# Test accuracy .*\n", re.MULTILINE)
@@ -41,12 +41,33 @@ def main() -> None:
     for recipe in sorted((args.root / "configs").glob("*.yaml")):
         made = args.output / recipe.stem / "seeds.csv"
         if made.exists():
+            check_runs(args.output, recipe, read_rows(made)[:-2])
             shutil.copyfile(made, kept / f"{recipe.stem}.csv")
     write_heads(args.root)
     for page in HEADS:
         path = args.root / page
         before, _, after = TABLE.split(path.read_text(encoding="utf-8"))
         path.write_text(before + format_table(args.root, page) + after, encoding="utf-8")
+
+
+def check_runs(output: Path, recipe: Path, rows: list[dict[str, str]]) -> None:
+    """End the program when these rows are not of the recipe's own runs, two or more."""
+    if len(rows) < 2:
+        sys.exit(f"results.py: error: {recipe.stem}: one seed has no spread; train two or more")
+    wanted = {"limit": None, **load_yaml(recipe)}
+    wanted.pop("init_from", None)  # there it is a file's full name
+    for row in rows:
+        run_dir = output / f"{recipe.stem}-seed-{row['seed']}"
+        found = load_yaml(run_dir / "config.yaml")
+        other = [key for key in wanted if found.get(key) != wanted[key]]
+        if other:
+            names = ", ".join(other)
+            sys.exit(f"results.py: error: {run_dir} is not the recipe's ({names} differ)")
+
+
+def format_seconds(seconds: float) -> str:
+    """As 8.4 min, or 19 s."""
+    return f"{seconds / 60:.1f} min" if seconds >= 60 else f"{seconds:.0f} s"
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
@@ -69,7 +90,7 @@ def format_table(root: Path, page: str) -> str:
             recipe["epochs"],
             f"{accuracy:.4f} ± {float(deviation['test_accuracy']):.4f}",
             len(seeds),
-            f"{float(mean['seconds']) / 60:.1f}",
+            format_seconds(float(mean["seconds"])),
         ]
         row = f"| {' | '.join(map(str, cells))} |\n"
         lines.append((recipe.get("dataset", "mnist") != "mnist", -accuracy, row))
@@ -85,7 +106,7 @@ def write_heads(root: Path) -> None:
         accuracy, spread = (float(row["test_accuracy"]) for row in (mean, deviation))
         line = (
             f"# Test accuracy {accuracy:.4f} ± {spread:.4f} (seeds {names}), "
-            f"{float(mean['seconds']) / 60:.1f} minutes a seed, two at a time on two cores.\n"
+            f"{format_seconds(float(mean['seconds']))} a seed.\n"
         )
         recipe = root / "configs" / path.with_suffix(".yaml").name
         text = RESULT.sub("", recipe.read_text(encoding="utf-8"))

@@ -177,7 +177,8 @@ class TrainConfig:
     seed: int = 0
     """Seeds the weights, the order of the images and every draw."""
     seeds: str | None = None
-    """Run these seeds one after the other, e.g. 0,1,2, and write a table of their results."""
+    """Run these seeds one after the other, e.g. 0,1,2, in place of --seed, and write a table of
+    these."""
     device: Device = "auto"
     """auto takes a GPU when Paddle sees one."""
     init_from: str | None = None
@@ -215,6 +216,8 @@ class TrainConfig:
             )
         if self.optimizer == "muon" and self.amp != "O0":
             raise InputError("amp works with Paddle's own optimizers; choose another than muon")
+        if self.ema and self.amp == "O2":
+            raise InputError("ema averages in single precision; amp O2 has half, choose O1 or O0")
         if self.warmup_epochs >= self.epochs:
             raise InputError(
                 f"warmup_epochs {self.warmup_epochs:g} leaves nothing of {self.epochs} epochs; "
@@ -222,8 +225,10 @@ class TrainConfig:
             )
         if self.l2 and self.weight_decay and self.optimizer not in ("adamw", "muon"):
             raise InputError(f"l2 and weight_decay are one thing with {self.optimizer}; choose one")
-        if self.seeds is not None and self.overwrite:
-            raise InputError("seeds goes on with the runs that are there; leave out overwrite")
+        if self.seeds is not None and (self.overwrite or self.resume):
+            raise InputError(
+                "seeds goes on with the runs that are there; leave out overwrite and resume"
+            )
         if self.overwrite and self.name is None:
             raise InputError("overwrite needs name: the run that it replaces")
         if self.with_optimizer and not self.init_from:

@@ -57,6 +57,8 @@ def train_and_evaluate(config: TrainConfig) -> dict[str, Any]:
     return `run_dir` alone. Raises `InputError` before anything is written, `RunStopped` when the
     training ends early.
     """
+    if config.seeds is not None:
+        raise InputError("seeds are several runs; lenet_paddle.seeds.run_seeds makes them")
     if config.resume is not None:
         config = resumed_config(config)
     runtime.select_device(config.device, config.amp)
@@ -172,7 +174,9 @@ def resolve_source(config: TrainConfig) -> TrainConfig:
 
     Raises `InputError` where there are no weights.
     """
-    source = str(config.init_from).replace("{seed}", str(config.seed))
+    source = str(config.init_from)
+    if not Path(source).exists():
+        source = source.replace("{seed}", str(config.seed))
     return dataclasses.replace(config, init_from=str(find_weights(source)))
 
 

@@ -16,10 +16,11 @@ from typing import Any
 import yaml
 
 from lenet_paddle import runtime
-from lenet_paddle.config import InputError, TrainConfig, parse_seeds
+from lenet_paddle.config import VISION_PREFIX, InputError, TrainConfig, parse_seeds
 from lenet_paddle.deploy.predictor import read_config
 from lenet_paddle.files import write_text
 from lenet_paddle.run import dump_config, resolve_source, train_and_evaluate
+from lenet_paddle.training.callbacks import is_finished
 from lenet_paddle.training.checkpoint import epoch_name, newest_checkpoint
 
 _log = logging.getLogger(__name__)
@@ -33,6 +34,7 @@ COLUMNS = {
     "seconds": 1,
 }
 Row = dict[str, Any]
+FREE = ("device", "vdl", "log_every", "keep_last", "keep_every")  # settings that change no result
 
 
 def run_seeds(config: TrainConfig) -> Path:
@@ -48,8 +50,8 @@ def run_seeds(config: TrainConfig) -> Path:
         raise InputError("seeds runs in one process; leave paddle.distributed.launch out")
     name = config.name or _default_name(config)
     folder = Path(config.output_dir) / name
-    if (folder / "config.yaml").exists():
-        raise InputError(f"{folder} is a run; choose another --name for the table of the seeds")
+    if (folder / "config.yaml").exists() or (folder.exists() and not folder.is_dir()):
+        raise InputError(f"{folder} is no folder of tables; choose another --name")
     rows: list[Row] = []
     for seed in seeds:
         own = dataclasses.replace(
@@ -64,7 +66,7 @@ def run_seeds(config: TrainConfig) -> Path:
 
 def _default_name(config: TrainConfig) -> str:
     if config.config is None:
-        return f"{config.model}-{config.dataset}"
+        return f"{config.model.removeprefix(VISION_PREFIX)}-{config.dataset}"
     return re.sub(r"[^A-Za-z0-9_-]", "-", Path(config.config).stem)
 
 
@@ -77,20 +79,34 @@ def _result_of(config: TrainConfig) -> Row:
             _log.info("%s is finished: test accuracy %.4f", run_dir, row["test_accuracy"])
             return row
         config = TrainConfig(resume=str(run_dir), device=config.device)
+    elif config.init_from is not None:
+        _check_source(config)
     train_and_evaluate(config)
     if (row := read_result(run_dir)) is None:
         raise InputError(f"{run_dir}: changed while it was trained; run the command again")
     return row
 
 
+def _check_source(config: TrainConfig) -> None:
+    """Raise `InputError` where `init_from` is a run that is not finished."""
+    source = Path(str(config.init_from).replace("{seed}", str(config.seed)))
+    if (source / "config.yaml").exists() and read_result(source) is None:
+        raise InputError(f"{source} is not finished; run its own command first")
+
+
 def _check_settings(run_dir: Path, config: TrainConfig) -> None:
-    if config.init_from is not None:
+    free = set(FREE)
+    if config.init_from is not None and read_result(run_dir) is not None:
+        free.add("init_from")  # which may be gone by now
+    elif config.init_from is not None:
         config = resolve_source(config)
     wanted, found = (
         yaml.safe_load(dump_config(settings)) for settings in (config, read_config(run_dir))
     )
     other = [
-        f"{key} {found[key]}, now {wanted[key]}" for key in wanted if wanted[key] != found[key]
+        f"{key} {found[key]}, now {wanted[key]}"
+        for key in wanted.keys() - free
+        if wanted[key] != found[key]
     ]
     if other:
         raise InputError(
@@ -99,7 +115,8 @@ def _check_settings(run_dir: Path, config: TrainConfig) -> None:
 
 
 def read_result(run_dir: Path) -> Row | None:
-    """What the table tells of a finished run; None for one that is not finished."""
+    """What the table tells of a run whose training is finished and which is tested and exported;
+    None for any other."""
     saved = newest_checkpoint(run_dir / "checkpoints")
     metrics_file = run_dir / "metrics.json"
     if saved is None or not metrics_file.exists():
@@ -107,6 +124,8 @@ def read_result(run_dir: Path) -> Row | None:
     if not (run_dir / "inference" / "inference.yml").exists():
         return None
     state = saved[1]
+    if not is_finished(read_config(run_dir), state):
+        return None
     try:
         metrics = json.loads(metrics_file.read_text(encoding="utf-8"))
         if metrics["checkpoint"] != epoch_name(state.best_epoch):
@@ -144,7 +163,10 @@ def format_csv(rows: Sequence[Row]) -> str:
 
 def format_markdown(rows: Sequence[Row]) -> str:
     """The same as a table to read."""
-    lines = [["seed", *(column.replace("_", " ") for column in COLUMNS)], ["---"] * 6]
+    lines = [
+        ["seed", *(column.replace("_", " ") for column in COLUMNS)],
+        ["---"] * (1 + len(COLUMNS)),
+    ]
     for row in [*rows, *summarise_rows(rows)]:
         cells = [(row[column], decimals) for column, decimals in COLUMNS.items()]
         shown = ["" if value is None else f"{value:.{decimals}f}" for value, decimals in cells]

@@ -95,10 +95,13 @@ def test_activation_memory_is_that_of_paddle_summary_when_no_layer_holds_others(
 def test_paddle_flops_are_our_macs_and_the_biases_of_convolutions(name: str) -> None:
     size = input_size(name)
     rows = analyse_model(name)
-    biases = sum(math.prod(row.output_shape) for row in rows if row.kind == "Conv2D")
+    layers = dict(build_model(name).named_sublayers())
+    with_bias = [row for row in rows if row.kind == "Conv2D" and layers[row.name].bias is not None]
+    biases = sum(math.prod(row.output_shape) for row in with_bias)
+    norms = sum(row.flops for row in rows if row.kind == "BatchNorm2D")
     averages = sum(math.prod(row.output_shape) for row in rows if row.kind == "AvgPool2D")
     theirs = _flops(build_model(name), 1, size, size)
-    assert theirs == totals(rows)["macs"] + biases + averages
+    assert theirs == totals(rows)["macs"] + biases + norms + averages
 
 
 def test_paddle_flops_are_our_macs_and_flops_of_batch_norms_in_resnet() -> None:

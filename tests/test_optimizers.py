@@ -1,10 +1,12 @@
 """The learning rate is a pure function; Paddle's own schedulers are the reference."""
 
+import math
+
 import numpy as np
 import paddle
 import pytest
 
-from lenet_paddle import TrainConfig
+from lenet_paddle import InputError, TrainConfig, build_model
 from lenet_paddle.training.optimizers import build_optimizer, count_plateaus, learning_rate_at
 
 EPOCHS, PER_EPOCH = 6, 10
@@ -78,10 +80,11 @@ def test_after_a_warm_up_the_schedule_runs_over_what_is_left(schedule, warmup_ep
     ours = [learning_rate_at(config, u, PER_EPOCH, history[: u // PER_EPOCH]) for u in range(total)]
     rising = [0.1 * (update + 1) / warmup for update in range(warmup)]
     np.testing.assert_allclose(ours[:warmup], rising, rtol=1e-12)
-    if schedule == "plateau":  # it follows the history, wherever that stands
+    if schedule == "plateau":  # it looks at the epochs that began behind the warm-up
         plain = TrainConfig(epochs=EPOCHS, **settings)
+        first = math.ceil(warmup_epochs)
         rest = [
-            learning_rate_at(plain, u, PER_EPOCH, history[: u // PER_EPOCH])
+            0.1 * 0.1 ** count_plateaus(plain, history[first : u // PER_EPOCH])
             for u in range(warmup, total)
         ]
     else:  # one epoch of as many updates as are left; of step, whole epochs behind the warm-up
@@ -89,6 +92,20 @@ def test_after_a_warm_up_the_schedule_runs_over_what_is_left(schedule, warmup_ep
         per_epoch = PER_EPOCH if schedule == "step" else total - warmup
         rest = [learning_rate_at(left, u, per_epoch, []) for u in range(total - warmup)]
     np.testing.assert_allclose(ours[warmup:], rest, rtol=1e-12)
+
+
+def test_a_plateau_is_not_found_while_the_rate_rises():
+    flat = [{"val_accuracy": 0.5}] * 4
+    settings = {"learning_rate": 0.1, "schedule": "plateau", "decay_epochs": 2, "epochs": 8}
+    config = TrainConfig(warmup_epochs=3, **settings)
+    assert learning_rate_at(config, 3 * PER_EPOCH, PER_EPOCH, flat[:3]) == 0.1
+
+
+def test_weight_decay_is_refused_where_the_networks_own_penalty_would_replace_it():
+    network = build_model("cnn_regularized")
+    config = TrainConfig(model="cnn_regularized", optimizer="sgd", weight_decay=0.1)
+    with pytest.raises(InputError, match="brings its own penalty"):
+        build_optimizer(config, network.parameters())
 
 
 @pytest.mark.parametrize("name", ["sgd", "momentum", "adam", "adamw", "muon"])

@@ -172,6 +172,13 @@ def test_with_optimizer_takes_adams_moments_along(first_act, tmp_path):
     assert powers["with"] == pytest.approx(0.9 ** (1 + 10 + 1))  # 640 images are 10 steps
 
 
+def test_adams_state_is_no_muons(first_act, tmp_path):
+    arguments = ["--init-from", first_act, "--with-optimizer", "--optimizer", "muon"]
+    done = tool("train", *QUICK, *arguments, "--output-dir", tmp_path / "out")
+    assert_refused(done, "not the state of muon")
+    assert not list((tmp_path / "out").glob("*"))
+
+
 def test_with_optimizer_goes_from_one_lenet_to_another(first_act, tmp_path):
     done = tool(
         *("train", "--init-from", first_act, "--with-optimizer", "--model", "lenet_subclass"),

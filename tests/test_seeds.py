@@ -133,11 +133,20 @@ def test_an_evaluation_of_another_checkpoint_is_not_taken_for_the_result(done, t
     assert read_result(run) is None
 
 
+def test_a_run_that_was_only_evaluated_and_exported_is_not_finished(done, tmp_path):
+    folder, _ = done
+    shutil.copytree(folder / "output" / "my-recipe-seed-0", run := tmp_path / "run")
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert read_result(run) is not None
+    (run / "config.yaml").write_text(yaml.safe_dump({**config, "epochs": config["epochs"] + 1}))
+    assert read_result(run) is None
+
+
 def test_runs_of_other_settings_are_refused_by_name(done):
     output = done[0] / "output"
     with pytest.raises(InputError, match=r"seed-0 was made with other settings \(epochs 2, now 3"):
         run_seeds(config_of(output, epochs=3))
-    with pytest.raises(InputError, match=r"seed-0 is a run; choose another --name"):
+    with pytest.raises(InputError, match=r"seed-0 is no folder of tables; choose another"):
         run_seeds(dataclasses.replace(config_of(output), name="my-recipe-seed-0"))
 
 

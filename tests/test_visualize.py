@@ -427,6 +427,18 @@ def test_augment_shows_each_original_above_its_variants() -> None:
     np.testing.assert_array_equal(image[31:59, :28], light[0])
 
 
+def test_augment_draws_a_small_set_whole(tmp_path: Path) -> None:
+    few = load_dataset("mnist", "test").take(slice(0, 8))
+    arrays = {
+        f"{k}_{s}": v
+        for s in ("train", "test")
+        for k, v in zip("xy", (few.images, few.labels), strict=True)
+    }
+    np.savez(tmp_path / "few.npz", **arrays)
+    drawn = _draw("augment", dataset="npz", data_dir=str(tmp_path / "few.npz"))
+    assert set(drawn) == {"augment", "augment-ranges"}
+
+
 def _pixels(figure: Figure) -> np.ndarray:
     """The pixels of the figure's one image."""
     [axes] = figure.axes

@@ -8,9 +8,9 @@
 
 Prints the files written: figures/<what>.png of the run, or <what>.png here; some draw several, and
 convolution a GIF too. --run is needed for what looks into a trained model, and for curves,
-confusion, mistakes, calibration and embedding; samples, convolution, pooling, activations, dropout
-and architecture take one if they get it. --images names positions of test images, or picture files
-(samples takes positions only).
+confusion, mistakes, calibration and embedding; samples, augment, convolution, pooling,
+activations, dropout and architecture take one if they get it. --images names positions of test
+images, or picture files (samples and augment take positions only).
 """
 
 import sys

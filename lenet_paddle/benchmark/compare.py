@@ -227,5 +227,5 @@ def format_rows(rows: Sequence[dict[str, Any]]) -> str:
 
 def _cell(value: Any) -> str:
     if isinstance(value, float):
-        return f"{value:,.0f}" if value >= 1000 else f"{value:.3f}"
+        return f"{value:,.0f}" if value >= 1000 else f"{value:.{3 if value >= 1 else 4}f}"
     return str(value)

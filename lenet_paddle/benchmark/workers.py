@@ -13,11 +13,13 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 NUM_STEPS = 150
+FAST = Path(__file__).resolve().parents[2] / "configs" / "mnist_fast.yaml"
 WARMUP = 20
 
 

@@ -79,8 +79,8 @@ class Augmentation:
         rows, cols = _centred(height), _centred(width)
         where = (by_row * rows + offset)[:, :, None] + (by_col * cols)[:, None, :]
         if self.elastic:
-            fields = _smooth_fields(2 * batch, height, width, self.elastic_sigma, rng)
-            where += np.float32(self.elastic) * fields
+            moves = _smooth_fields(2 * batch, height, width, self.elastic_sigma, rng)
+            where += np.float32(self.elastic) * moves
         return sample_bilinear(images, where.reshape(2, batch, -1), self.fill)
 
     def _draw_affine(
@@ -220,10 +220,10 @@ def _smooth_fields(
     noise *= np.float32(12**0.5)  # variance 1
     # Both products have their small factor on the left: the other way round they take five times
     # as long.
-    fields = (across @ noise.reshape(*shape[:2], -1)).reshape(-1, width, *shape[2:])
-    fields = down @ fields.transpose(0, 3, 2, 1).reshape(len(noise), down.shape[1], -1)
-    fields = fields.reshape(-1, height, GROUP, width).swapaxes(1, 2)
-    return fields.reshape(-1, height, width)[:count]
+    values = (across @ noise.reshape(*shape[:2], -1)).reshape(-1, width, *shape[2:])
+    values = down @ values.transpose(0, 3, 2, 1).reshape(len(noise), down.shape[1], -1)
+    values = values.reshape(-1, height, GROUP, width).swapaxes(1, 2)
+    return values.reshape(-1, height, width)[:count]
 
 
 @functools.cache

@@ -269,6 +269,8 @@ def take_optimizer_state(
     for key, value in load_optimizer_state(pdopt).items():
         owner = next((name for name in renamed if key.startswith(name + "_")), None)
         state[key if owner is None else renamed[owner] + key[len(owner) :]] = value
+    if optimizer == "muon" and not any(key.endswith("_muon_momentum_0") for key in state):
+        raise InputError(f"{pdopt}: not the state of {optimizer} for this network")
     for parameter in network.parameters():
         if parameter.stop_gradient:  # running statistics of a batch norm: not trained
             continue

@@ -13,7 +13,7 @@ from typing import Any
 
 import paddle
 
-from lenet_paddle.config import TrainConfig
+from lenet_paddle.config import InputError, TrainConfig
 from lenet_paddle.runtime import count_ranks
 from lenet_paddle.training.muon import Muon
 
@@ -25,6 +25,12 @@ ONE_CYCLE_END = 1 / 25 * 1e-4  # the last one
 def build_optimizer(config: TrainConfig, parameters: list[Any]) -> Any:
     """The optimizer of `config`, at its first learning rate; a `paddle.optimizer.Optimizer`, or
     `Muon`."""
+    is_coupled = config.optimizer not in ("adamw", "muon")
+    if config.weight_decay and is_coupled and any(p.regularizer for p in parameters):
+        raise InputError(
+            f"{config.model} brings its own penalty, which takes the place of weight_decay; leave "
+            "that out, or choose optimizer adamw or muon"
+        )
     if config.l2:
         penalise(parameters, config.l2)
     common: dict[str, Any] = {
@@ -118,7 +124,8 @@ def learning_rate_at(
     if config.schedule == "one_cycle":
         return rate * _one_cycle(update, total)
     if config.schedule == "plateau":
-        return rate * config.decay_factor ** count_plateaus(config, history[:epoch])
+        after = history[math.ceil(config.warmup_epochs) : epoch]  # the rising rate is no plateau
+        return rate * config.decay_factor ** count_plateaus(config, after)
     return rate
 
 

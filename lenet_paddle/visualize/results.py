@@ -63,7 +63,8 @@ def draw_augment(config: VisualizeConfig) -> Drawn:
     the presets; and a second figure with a row for each range alone."""
     image_set, _ = load_images(config, "test" if config.images else "train")
     chosen = [find_position(text, image_set) for text in config.images]
-    shown = image_set.take(np.array(chosen or range(NUM_AUGMENTED), np.int64))
+    count = min(NUM_AUGMENTED, len(image_set))
+    shown = image_set.take(np.array(chosen or range(count), np.int64))
     captions = [image_set.classes[label] for label in shown.labels]
     kinds = {say(name): PRESETS[name] for name in ("light", "strong")}
     if config.run:
