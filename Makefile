@@ -15,11 +15,15 @@ help:
 train: .venv/.ready
 	$(PY) tools/train.py $(ARGS)
 
+# Two processes, each with one thread: the tests of one file stay together.
+QUICK := OMP_NUM_THREADS=1 $(PY) -m pytest -m "not slow" -n 2 --dist loadfile
+
 test: lint
-	$(PY) -m pytest -m "not slow" $(ARGS)
+	$(QUICK) $(ARGS)
 
 test-all: lint
-	$(PY) -m pytest $(ARGS)
+	$(QUICK) $(ARGS)
+	$(PY) -m pytest -m slow $(ARGS)
 
 lint: .venv/.ready-test
 	$(PY) -m ruff check .

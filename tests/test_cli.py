@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -237,12 +237,14 @@ def test_there_are_tools() -> None:
 
 
 @each_tool
-def test_help_answers_within_half_a_second(tool: Path) -> None:
+def test_help_takes_less_than_half_a_second_of_the_processor(tool: Path) -> None:
     best = float("inf")
     for _ in range(3):
-        start = time.perf_counter()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         done = _run(tool, "--help")
-        best = min(best, time.perf_counter() - start)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        best = min(best, spent)  # elapsed time would depend on what else runs
         assert (done.returncode, done.stderr) == (0, "")
         assert "--help" in done.stdout
         if best < 0.5:
