@@ -34,7 +34,18 @@ VISION_NAMES = (  # the classifiers of paddle.vision.models, in its order
     *("shufflenet_v2_x0_25", "shufflenet_v2_x0_33", "shufflenet_v2_x0_5", "shufflenet_v2_x1_0"),
     *("shufflenet_v2_x1_5", "shufflenet_v2_x2_0", "shufflenet_v2_swish"),
 )
-DatasetName = Literal["mnist", "fashion_mnist", "folder", "npz"]
+DatasetName = Literal["mnist", "fashion_mnist", "folder", "npz", "mnist_c"]
+CORRUPTIONS = (  # of MNIST-C (Mu and Gilmer 2019, arXiv 1906.02337)
+    *("shot_noise", "impulse_noise", "glass_blur", "motion_blur", "shear", "scale", "rotate"),
+    *("brightness", "translate", "stripe", "fog", "spatter", "dotted_line", "zigzag"),
+    "canny_edges",
+)
+IDENTITY = "identity"  # MNIST-C's sixteenth folder: nothing is changed
+OWN_DATA = {  # data sets that need a data_dir -> what it is the path of
+    "folder": "a folder of pictures",
+    "npz": "a .npz file",
+    "mnist_c": "the folder mnist_c (python tools/corrupt.py makes one)",
+}
 Preprocess = Literal["digit", "resize"]
 Device = Literal["auto", "cpu", "gpu"]
 Fill = Literal["background", "nearest"]
@@ -82,9 +93,12 @@ class TrainConfig:
     """The network (see "The models" in the README); vision:NAME, such as vision:resnet18, takes
     any classifier of paddle.vision.models."""
     dataset: DatasetName = "mnist"
-    """The data: mnist is embedded; folder and npz are your own, named by --data-dir."""
+    """The data: mnist is embedded; folder, npz and mnist_c are your own, named by --data-dir."""
     data_dir: str | None = None
-    """Where the data lies: a folder of IDX files, of pictures or of .npy files, or a .npz file."""
+    """Where the data lies: a folder of IDX files, of pictures, of .npy files, the folder mnist_c
+    or one that holds it, or a .npz file."""
+    corruption: str | None = None
+    """mnist_c: one corruption, such as fog; without it all that are in the folder, mixed."""
     val_size: int = 5000
     """Training images held out to choose the model by; 0: none, curves come from the test set."""
     test_size: int | None = None
@@ -184,6 +198,9 @@ class TrainConfig:
     init_from: str | None = None
     """Start from these weights: a run, a checkpoint folder, a Paddle prefix or .pdparams file;
     {seed} in it stands for the run's own."""
+    freeze: str | None = None
+    """Layers that are not trained: the first N with weights, or layers by name (a pattern such
+    as conv*)."""
     with_optimizer: bool = False
     """With --init-from: take the optimizer's state along (Adam's moments)."""
     output_dir: str = "output"
@@ -206,9 +223,14 @@ class TrainConfig:
         self._check_combinations()
 
     def _check_combinations(self) -> None:
-        if self.dataset in ("folder", "npz") and self.data_dir is None:
-            kind = "a folder of pictures" if self.dataset == "folder" else "a .npz file"
-            raise InputError(f"dataset {self.dataset} needs data_dir: the path of {kind}")
+        if self.dataset in OWN_DATA and self.data_dir is None:
+            raise InputError(
+                f"dataset {self.dataset} needs data_dir: the path of {OWN_DATA[self.dataset]}"
+            )
+        if self.corruption is not None and self.dataset != "mnist_c":
+            raise InputError(
+                f"corruption {self.corruption} is for dataset mnist_c; dataset is {self.dataset}"
+            )
         if self.val_size == 0 and (self.patience or self.schedule == "plateau"):
             raise InputError(
                 "val_size 0 leaves nothing to judge by; patience and schedule plateau need "
@@ -246,6 +268,7 @@ class TrainConfig:
             self,
             dataset=dataset or self.dataset,
             data_dir=data_dir,
+            corruption=self.corruption if dataset in (None, self.dataset) else None,
             preprocess=self.picture_mode,
         )
 
@@ -254,7 +277,7 @@ class TrainConfig:
         """`preprocess` with `auto` decided: `digit` for MNIST's digits, else `resize`."""
         if self.preprocess != "auto":
             return self.preprocess
-        return "digit" if self.dataset == "mnist" else "resize"
+        return "digit" if self.dataset in ("mnist", "mnist_c") else "resize"
 
 
 _COUNT = (lambda v: v >= 1, "a whole number of 1 or more")
@@ -268,6 +291,10 @@ _RANGES: dict[str, tuple[Any, str]] = {
     "val_size": _NATURAL,
     "test_size": _COUNT,
     "limit": _COUNT,
+    "corruption": (
+        lambda v: v in (*CORRUPTIONS, IDENTITY),
+        f"one of {', '.join((*CORRUPTIONS, IDENTITY))}",
+    ),
     "epochs": _COUNT,
     "batch_size": _COUNT,
     "rotation": (lambda v: 0 <= v <= 180, "degrees from 0 to 180"),

@@ -60,11 +60,12 @@ OUT_OF_RANGE = {
     "keep_every": ([-1], "0 or more"),
     "log_every": ([0, -1], "1 or more"),
     "seed": ([-1, 2**32], "from 0 to 4294967295"),
+    "corruption": (["", "frost", "Fog", "fog,spatter"], "one of shot_noise, impulse_noise"),
     "name": (["", "a.b", "a/b", "..", "a b", "数字", "-"], "letters, digits, - and _"),
 }
 WRONG_TYPE = {
     "model": (["resnet", 3, None], "one of lenet5, lenet_sequential, lenet_subclass"),
-    "dataset": (["cifar"], "one of mnist, fashion_mnist, folder, npz"),
+    "dataset": (["cifar"], "one of mnist, fashion_mnist, folder, npz, mnist_c"),
     "preprocess": (["crop"], "one of auto, digit, resize"),
     "optimizer": (["rmsprop"], "one of sgd, momentum, adam, adamw, muon"),
     "augment": (["heavy", None], "one of none, light, strong"),
@@ -106,7 +107,7 @@ def test_every_number_has_a_range_and_every_range_is_tried() -> None:
     hints = typing.get_type_hints(TrainConfig)
     kinds = (int, float, int | None, float | None)
     numbers = {name for name, hint in hints.items() if hint in kinds}
-    assert numbers | {"name", "seeds"} == set(OUT_OF_RANGE)
+    assert numbers | {"name", "seeds", "corruption"} == set(OUT_OF_RANGE)
 
 
 @pytest.mark.parametrize(
@@ -118,6 +119,7 @@ def test_every_number_has_a_range_and_every_range_is_tried() -> None:
         {"rotation": 180, "shift": 1, "zoom": 0, "elastic_sigma": 1, "erase": 1.0, "blur": 0},
         {"l2": 0.1, "weight_decay": 0.1, "optimizer": "adamw", "ema": 0, "warmup_epochs": 4.9},
         {"seeds": "0, 4294967295 ,7"},
+        {"dataset": "mnist_c", "data_dir": "d", "corruption": "identity"},
         {"name": "a-B_3", "limit": 1, "patience": 1, "test_size": 1, "decay_factor": 0.999},
         {"dataset": "folder", "data_dir": "pictures", "with_optimizer": True, "init_from": "run"},
     ],
@@ -134,6 +136,8 @@ def test_values_at_the_edge_of_their_range_are_taken(settings: dict[str, typing.
         ({"val_size": 0, "schedule": "plateau"}, ["val_size 0", "plateau"]),
         ({"dataset": "folder"}, ["dataset folder", "data_dir"]),
         ({"dataset": "npz"}, ["dataset npz", "data_dir", ".npz"]),
+        ({"dataset": "mnist_c"}, ["dataset mnist_c", "data_dir", "tools/corrupt.py"]),
+        ({"corruption": "fog"}, ["corruption fog", "dataset mnist_c"]),
         ({"with_optimizer": True}, ["with_optimizer", "init_from"]),
         ({"warmup_epochs": 5.0}, ["warmup_epochs 5", "5 epochs"]),
         ({"l2": 0.1, "weight_decay": 0.1}, ["l2", "weight_decay", "adam"]),
@@ -153,6 +157,7 @@ def test_settings_that_contradict_each_other_are_refused_by_name(
     ("dataset", "preprocess", "mode"),
     [
         ("mnist", "auto", "digit"),
+        ("mnist_c", "auto", "digit"),
         ("fashion_mnist", "auto", "resize"),
         ("folder", "auto", "resize"),
         ("npz", "auto", "resize"),
@@ -160,7 +165,7 @@ def test_settings_that_contradict_each_other_are_refused_by_name(
         ("folder", "digit", "digit"),
     ],
 )
-def test_picture_mode_auto_is_digit_for_mnist_only(
+def test_picture_mode_auto_is_digit_for_mnists_digits_only(
     dataset: str, preprocess: str, mode: str
 ) -> None:
     config = TrainConfig(dataset=dataset, preprocess=preprocess, data_dir="x")  # type: ignore[arg-type]

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 import typing
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from lenet_paddle.config import DatasetName, InputError, Preprocess, TrainConfig
+from lenet_paddle.config import OWN_DATA, DatasetName, InputError, Preprocess, TrainConfig
 from lenet_paddle.data import sources
 from lenet_paddle.data.imageset import ImageSet, stratified_draw
+from lenet_paddle.data.mnist_c import load_mnist_c
 from lenet_paddle.data.preprocess import SIZE
 
 DATASETS: tuple[str, ...] = typing.get_args(DatasetName)
@@ -27,16 +29,27 @@ def load_dataset(
     *,
     test_size: int | None = None,
     preprocess: Preprocess = "resize",
+    corruption: str | None = None,
 ) -> ImageSet:
     """Load one split, "train", "val" or "test", of a data set as uint8 images with labels.
 
     `val` is cut from the training images: the last `val_size` of MNIST and Fashion-MNIST, a
-    stratified draw by `seed` for `folder` and `npz`. A `val_size` of more than half of a folder
-    or npz becomes a tenth of it, and says so. `test_size` and `preprocess` matter for `folder`
-    only (see `sources.load_folder`). Raises `InputError` for unknown names and bad files.
+    stratified draw by `seed` for `folder` and `npz`. Of `mnist_c` with a `corruption` it is the
+    last `val_size` of that one; without one, all 15 (those that are there) are mixed evenly, and
+    `val` is the last `val_size` of the mixture: the last images of each, as many from each. A
+    `val_size` of more than half of a folder, npz or mnist_c becomes a tenth of it, and says so.
+    `test_size` and `preprocess` matter for `folder` only (see `sources.load_folder`). Raises
+    `InputError` for unknown names and bad files.
     """
     [image_set] = load_splits(
-        name, (split,), data_dir, val_size, seed, test_size=test_size, preprocess=preprocess
+        name,
+        (split,),
+        data_dir,
+        val_size,
+        seed,
+        test_size=test_size,
+        preprocess=preprocess,
+        corruption=corruption,
     )
     return image_set
 
@@ -50,6 +63,7 @@ def load_splits(
     *,
     test_size: int | None = None,
     preprocess: Preprocess = "resize",
+    corruption: str | None = None,
 ) -> list[ImageSet]:
     """Several splits of one data set (see `load_dataset`), each file read once."""
     if name not in DATASETS:
@@ -57,18 +71,22 @@ def load_splits(
     for split in splits:
         if split not in ("train", "val", "test"):
             raise InputError(f"split {split!r} is unknown; expected one of train, val, test")
-    if name in ("folder", "npz") and data_dir is None:
-        raise InputError(f"dataset {name} needs data_dir")
+    if name in OWN_DATA and data_dir is None:
+        raise InputError(f"dataset {name} needs data_dir: the path of {OWN_DATA[name]}")
+    if corruption is not None and name != "mnist_c":
+        raise InputError(f"corruption {corruption} is for dataset mnist_c; dataset is {name}")
     path = None if data_dir is None else Path(data_dir)
     loaded: dict[str, ImageSet] = {}
     if name == "folder":
         full, loaded["test"] = sources.load_folder(path or Path(), preprocess, test_size, seed)
     else:
-        load = {
+        loaders: dict[str, Callable[..., ImageSet]] = {
             "mnist": sources.load_mnist,
             "fashion_mnist": sources.load_fashion_mnist,
             "npz": sources.load_npz,
-        }[name]
+            "mnist_c": partial(load_mnist_c, corruption=corruption),
+        }
+        load = loaders[name]
         if set(splits) != {"test"}:
             full = load("train", path)
         if "test" in splits:
@@ -88,25 +106,28 @@ def _divide(
     """Indices of the training and the validation images."""
     if val_size < 0:
         raise InputError(f"val_size is {val_size}; expected a whole number of 0 or more")
-    if name in ("mnist", "fashion_mnist") or val_size == 0:
-        if val_size >= len(full):
-            raise InputError(
-                f"val_size {val_size:,} leaves no training image of {len(full):,}; lower it"
-            )
-        cut = len(full) - val_size
-        return slice(0, cut), slice(cut, None)
-    if len(full) < 2:
+    if name not in OWN_DATA and val_size >= len(full):
+        raise InputError(
+            f"val_size {val_size:,} leaves no training image of {len(full):,}; lower it"
+        )
+    if val_size > 0 and len(full) < 2:
         raise InputError(f"val_size {val_size} leaves no training image of {len(full)}; add images")
-    if val_size > len(full) // 2:
+    if name in OWN_DATA and val_size > len(full) // 2:
         tenth = max(1, len(full) // 10)
         _log.info("val_size %d is over half of %d images: %d are taken", val_size, len(full), tenth)
         val_size = tenth
-    # Another seed than the test draw's: else the same positions would be drawn twice.
-    return stratified_draw(full.labels, val_size, seed + 1)
+    if name in ("folder", "npz") and val_size > 0:
+        # Another seed than the test draw's: else the same positions would be drawn twice.
+        return stratified_draw(full.labels, val_size, seed + 1)
+    cut = len(full) - val_size
+    return slice(0, cut), slice(cut, None)
 
 
 def load_data(config: TrainConfig, *splits: str) -> list[ImageSet]:
-    """The splits of the run's data set; of `train` the first `limit` images."""
+    """The splits of the run's data set; of `train` the first `limit` images.
+
+    Of mnist_c without a corruption these are a mixture, as many from each corruption.
+    """
     loaded = load_splits(
         config.dataset,
         splits,
@@ -115,6 +136,7 @@ def load_data(config: TrainConfig, *splits: str) -> list[ImageSet]:
         config.seed,
         test_size=config.test_size,
         preprocess=config.picture_mode,
+        corruption=config.corruption,
     )
     height, width = loaded[0].images.shape[1:]
     if (height, width) != (SIZE, SIZE):

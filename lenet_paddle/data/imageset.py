@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +12,9 @@ from lenet_paddle.config import InputError
 
 
 class MappedImages:
-    """Images of a memory-mapped file, chosen by `index`, and read when they are asked for."""
+    """Images of memory-mapped files, chosen by `index`, and read when they are asked for."""
 
-    def __init__(self, images: np.ndarray, index: np.ndarray) -> None:
+    def __init__(self, images: np.ndarray | JoinedImages, index: np.ndarray) -> None:
         self.images, self.index = images, index
         self.shape = (len(index), *images.shape[1:])
         self.ndim, self.dtype = images.ndim, images.dtype
@@ -28,12 +29,34 @@ class MappedImages:
         return np.asarray(self[:], dtype)
 
 
+class JoinedImages:
+    """Several arrays of images, mostly memory-mapped ones, that are indexed as if they were one.
+
+    Images are read when they are asked for by their numbers (an integer array, or one integer).
+    """
+
+    def __init__(self, parts: Sequence[np.ndarray]) -> None:
+        self.parts = parts
+        self.starts = np.cumsum([0, *(len(part) for part in parts)])
+        self.shape = (int(self.starts[-1]), *parts[0].shape[1:])
+        self.ndim, self.dtype = parts[0].ndim, parts[0].dtype
+
+    def __getitem__(self, chosen: np.ndarray | int) -> np.ndarray:
+        numbers = np.asarray(chosen)
+        result = np.empty((*numbers.shape, *self.shape[1:]), self.dtype)
+        owner = np.searchsorted(self.starts, numbers, side="right") - 1
+        for i in np.unique(owner):
+            mine = owner == i
+            result[mine] = self.parts[i][numbers[mine] - self.starts[i]]
+        return result
+
+
 @dataclass(frozen=True)
 class ImageSet:
     """Grey images with labels.
 
     images: uint8 (N, H, W), 0..255 with 0 the background of MNIST-like data; an array, or
-        `MappedImages`.
+        `MappedImages`, which acts as one.
     labels: int64 (N,), each in [0, len(classes)).
     classes: the class names; `classes[label]` names an image.
     """

@@ -1,0 +1,118 @@
+"""MNIST-C (Mu and Gilmer 2019, arXiv 1906.02337) in its published layout.
+
+mnist_c/<corruption>/{train,test}_{images,labels}.npy, read as memory-mapped files.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+
+from lenet_paddle.config import CORRUPTIONS, IDENTITY, InputError
+from lenet_paddle.data.imageset import ImageSet, JoinedImages, MappedImages
+from lenet_paddle.data.preprocess import SIZE
+
+DIGITS = tuple("0123456789")
+ALL_CORRUPTIONS = (*CORRUPTIONS, IDENTITY)
+_log = logging.getLogger(__name__)
+
+
+def list_corruptions(data_dir: Path) -> list[str]:
+    """The corruptions that have a folder, in `CORRUPTIONS`' order, `identity` last.
+
+    `data_dir` is the folder `mnist_c` or the one that holds it. Folders of other names are
+    passed over with a word in the log. Raises `InputError` when there is no corruption.
+    """
+    return _scan(data_dir)[1]
+
+
+def _scan(data_dir: Path) -> tuple[Path, list[str]]:
+    """The folder that holds the corruptions, and their names."""
+    for root in (data_dir / "mnist_c", data_dir):
+        folders = [p.name for p in root.iterdir() if p.is_dir()] if root.is_dir() else []
+        found = [name for name in ALL_CORRUPTIONS if name in folders]
+        if found:
+            others = {name for name in folders if not name.startswith(".")} - set(found)
+            if others:
+                _log.info("%s: no corruption and passed over: %s", root, ", ".join(sorted(others)))
+            return root, found
+    came = "has no folder of a corruption" if data_dir.is_dir() else "is no folder"
+    raise InputError(
+        f"{data_dir}: {came}; expected mnist_c/ with folders such as {CORRUPTIONS[0]}/ in it "
+        "(python tools/corrupt.py makes one)"
+    )
+
+
+def load_mnist_c(part: str, data_dir: Path, corruption: str | None = None) -> ImageSet:
+    """The part "train" or "test" of one corruption, or of all of `CORRUPTIONS` that are there.
+
+    uint8 (N, 28, 28), memory-mapped: nothing is read but what is asked for. Joined sets
+    (`corruption` None; identity is not among them) are interleaved: the first image of each
+    corruption, then the second of each, and so on, so that the first N are an even mixture.
+    Raises `InputError` for an unknown or missing corruption and for damaged or foreign files.
+    """
+    if corruption is not None and corruption not in ALL_CORRUPTIONS:
+        raise InputError(
+            f"corruption {corruption!r} is unknown; expected one of {', '.join(ALL_CORRUPTIONS)}"
+        )
+    root, found = _scan(data_dir)
+    if corruption is not None:
+        if corruption not in found:
+            raise InputError(f"{root}: has no {corruption}; it has {', '.join(found)}")
+        return _load_one(root / corruption, part)
+    names = [name for name in found if name != IDENTITY]
+    if not names:
+        raise InputError(f"{root}: has {IDENTITY} only; name it as corruption, or add others")
+    return _interleave([_load_one(root / name, part) for name in names])
+
+
+def _load_one(folder: Path, part: str) -> ImageSet:
+    images, labels = (_map(folder / f"{part}_{kind}.npy") for kind in ("images", "labels"))
+    name = folder / f"{part}_images.npy"
+    if images.dtype != np.uint8 or images.shape[1:] not in ((SIZE, SIZE), (SIZE, SIZE, 1)):
+        raise InputError(
+            f"{name}: {images.dtype} {images.shape}; expected uint8 (N, {SIZE}, {SIZE}, 1) or "
+            f"(N, {SIZE}, {SIZE}), values from 0 to 255"
+        )
+    if labels.dtype.kind not in "iu" or labels.ndim != 1:
+        raise InputError(
+            f"{folder / f'{part}_labels.npy'}: {labels.dtype} {labels.shape}; "
+            "expected whole numbers of shape (N,)"
+        )
+    if len(images) != len(labels):
+        raise InputError(
+            f"{name}: {len(images):,} images but {len(labels):,} labels in {part}_labels.npy; "
+            "expected as many: do the files belong together?"
+        )
+    if len(images) == 0:
+        raise InputError(f"{name}: holds no image; expected at least one")
+    if images.ndim == 4:
+        images = images[..., 0]  # a view; the file stays mapped
+    try:
+        return ImageSet(images, np.array(labels, np.int64), DIGITS)
+    except InputError as error:
+        raise InputError(f"{folder / f'{part}_labels.npy'}: {error}") from None
+
+
+def _map(path: Path) -> np.ndarray:
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        raise InputError(
+            f"{path}: is missing; expected the four files {{train,test}}_{{images,labels}}.npy"
+        ) from None
+    except OSError:
+        raise
+    except Exception as error:  # a damaged or foreign file raises nearly anything
+        raise InputError(f"{path}: not a readable .npy file ({error})") from None
+
+
+def _interleave(sets: list[ImageSet]) -> ImageSet:
+    """The sets as one, without reading an image: image 0 of each, then image 1 of each ..."""
+    position = np.concatenate([np.arange(len(one)) for one in sets])
+    order = np.argsort(position, kind="stable")
+    joined = MappedImages(JoinedImages([one.images for one in sets]), order)
+    labels = np.concatenate([one.labels for one in sets])[order]
+    return ImageSet(joined, labels, DIGITS)  # type: ignore[arg-type]  # it acts as an array
