@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,9 @@ from lenet_paddle.data.imageset import ImageSet
 from lenet_paddle.data.loader import BatchLoader
 from lenet_paddle.data.preprocess import SIZE
 from lenet_paddle.evaluation.metrics import summarise
+from lenet_paddle.evaluation.robustness import Result, summarise_corruption
 from lenet_paddle.models.layers import fast_layers
+from lenet_paddle.progress import Progress
 
 
 def predict_logits(
@@ -45,3 +48,26 @@ def evaluate(
     """The figures of `network` on `image_set`, see `metrics.summarise`."""
     logits = predict_logits(network, image_set, input_size, batch_size)
     return summarise(logits, image_set.labels, image_set.classes)
+
+
+def evaluate_corruptions(
+    network: paddle.nn.Layer,
+    sets: Mapping[str, ImageSet],
+    input_size: int = SIZE,
+    name: str = "",
+    batch_size: int = 128,
+) -> dict[str, Result]:
+    """The figures of `network` on each set, see `robustness.summarise_corruption`.
+
+    sets: corruption -> its images; of memory-mapped ones a batch at a time is read. The progress
+    shows `name`.
+    """
+    total = sum(len(image_set) for image_set in sets.values())
+    progress, done, results = Progress(total, "images"), 0, {}
+    for number, (corruption, image_set) in enumerate(sets.items(), 1):
+        progress.show(done, f"{name} {corruption} ({number}/{len(sets)})".strip())
+        logits = predict_logits(network, image_set, input_size, batch_size)
+        results[corruption] = summarise_corruption(logits, image_set.labels, image_set.classes)
+        done += len(image_set)
+    progress.clear()
+    return results

@@ -295,6 +295,16 @@ ZH: dict[str, str] = {
     "kept units as they are": "保留的单元不缩放",
     "draws": "抽样次数",
     "mean of the layer over the draws": "该层在多次抽样中的均值",
+    "baseline {name}": "基准 {name}",
+    "mean over {count}": "{count} 种失真的平均",
+    "mean over {count} of {total}": "{total} 种失真中 {count} 种的平均",
+    "clean": "无失真",
+    "accuracy under the corruptions of MNIST-C, the hardest first": (
+        "MNIST-C 各种失真下的准确率，最难的在最前"
+    ),
+    "the worst mistakes: true class → answer and its probability": (
+        "最严重的错误：真实类别 → 所给答案及其概率"
+    ),
     "false positive rate": "假正率",
     "true positive rate": "真正率",
     "precision": "精确率",
