@@ -12,19 +12,20 @@ import numpy as np
 import paddle
 
 from lenet_paddle import runtime
-from lenet_paddle.config import CORRUPTIONS, IDENTITY, Device, InputError, TrainConfig
+from lenet_paddle.config import CORRUPTIONS, IDENTITY, DatasetName, Device, InputError, TrainConfig
 from lenet_paddle.data import load_test_set
-from lenet_paddle.data.corrupt import corrupt
 from lenet_paddle.data.imageset import ImageSet
 from lenet_paddle.data.mnist_c import list_corruptions, load_mnist_c
 from lenet_paddle.deploy.predictor import load_run
 from lenet_paddle.evaluation.evaluate import evaluate_corruptions
+from lenet_paddle.evaluation.metrics import format_table
 from lenet_paddle.evaluation.robustness import Result, format_csv, summarise_corruptions
 from lenet_paddle.explain.figures import save_figure
-from lenet_paddle.explain.robustness import plot_corruptions, plot_worst_mistakes
+from lenet_paddle.explain.robustness import format_report, plot_corruptions, plot_worst_mistakes
 from lenet_paddle.files import write_json, write_text
 from lenet_paddle.models import input_size
 from lenet_paddle.progress import Progress
+from lenet_paddle.run import evaluate_run
 from lenet_paddle.training.checkpoint import find_checkpoint
 
 SEED = 0  # of the corruptions made here, so that every report is on the same images
@@ -55,6 +56,29 @@ class _Subject:
 
     def evaluate(self, sets: Mapping[str, ImageSet]) -> dict[str, Result]:
         return evaluate_corruptions(self.network, sets, input_size(self.config.model), self.name)
+
+
+def evaluate_any(
+    run_dir: Path,
+    checkpoint: str = "best",
+    dataset: DatasetName | None = None,
+    data_dir: str | None = None,
+    generated: bool = False,
+    baseline: Path | None = None,
+    device: Device = "auto",
+) -> tuple[dict[str, Any], str]:
+    """`evaluate_robustness` for the data set mnist_c, else `evaluate_run`: the figures, and the
+    same as a table. Raises `InputError` for what only the former takes."""
+    if dataset == "mnist_c":
+        report = evaluate_robustness(run_dir, checkpoint, data_dir, generated, baseline, device)
+        return report, format_report(report)
+    if generated or baseline is not None:
+        flag = "--generated" if generated else "--baseline"
+        raise InputError(
+            f"{flag} belongs to --dataset mnist_c; dataset is {dataset or 'not given'}"
+        )
+    result = evaluate_run(run_dir, checkpoint, dataset, data_dir, device)
+    return result, format_table(result)
 
 
 def evaluate_robustness(
@@ -101,7 +125,7 @@ def evaluate_robustness(
 
 
 def _check_source(data_dir: str | None, generated: bool) -> None:
-    if (data_dir is None) != generated:
+    if (data_dir is not None) != generated:
         return
     came = "both came" if generated else "neither came"
     raise InputError(
@@ -143,6 +167,8 @@ def _load_clean_set(subject: _Subject) -> tuple[ImageSet, str]:
 
 def generate_sets(clean_set: ImageSet) -> dict[str, ImageSet]:
     """The images of `clean_set` under each corruption, and as they are; all in memory."""
+    from lenet_paddle.data.corrupt import corrupt
+
     images = np.asarray(clean_set.images)
     progress = Progress(len(CORRUPTIONS) * len(images), "images")
     sets = {}
@@ -165,7 +191,5 @@ def _write(
         name: sets[name].images[np.array([mistake["index"] for mistake in row["worst"]], np.int64)]
         for name, row in report["corruptions"].items()
     }
-    save_figure(
-        plot_worst_mistakes(report, worst, subject.name), figures / "mnist_c-mistakes.png"
-    )
+    save_figure(plot_worst_mistakes(report, worst, subject.name), figures / "mnist_c-mistakes.png")
     _log.info("wrote metrics-mnist_c.json, mnist_c.csv and figures/mnist_c*.png into %s", run_dir)

@@ -2,9 +2,14 @@
 
   python tools/evaluate.py --run output/lenet_builtin-mnist-001
   python tools/evaluate.py --run output/lenet_builtin-mnist-001 --checkpoint latest --json
+  python tools/evaluate.py --run output/lenet_builtin-mnist-001 --dataset mnist_c --generated
 
 Prints loss, accuracy, top-k, calibration error and a line a class; writes metrics.json (or
 metrics-<dataset>.json), a confusion matrix and a sheet of the worst mistakes into the run.
+
+For mnist_c it prints a line a corruption with accuracy, loss, the hardest class, and with
+--baseline the error divided by that run's; writes metrics-mnist_c.json, mnist_c.csv, a chart and
+a sheet of the worst mistakes.
 """
 
 import json
@@ -28,6 +33,10 @@ class Args:
     """Another data set than the run's own; its test images are used."""
     data_dir: str | None = None
     """Where that data set lies."""
+    generated: bool = False
+    """With --dataset mnist_c: corrupt the run's own test images, instead of --data-dir."""
+    baseline: str | None = None
+    """With --dataset mnist_c: a run to compare with, output/<run>."""
     json: bool = False
     """Print JSON and nothing else."""
     device: Device = "auto"
@@ -37,13 +46,14 @@ class Args:
 def main() -> None:
     args = parse_args(Args, __doc__)
 
-    from lenet_paddle.evaluation.metrics import format_table
-    from lenet_paddle.run import evaluate_run
+    from lenet_paddle.robustness import evaluate_any
 
-    result = evaluate_run(
-        Path(args.run), args.checkpoint, args.dataset, args.data_dir, device=args.device
+    result, table = evaluate_any(
+        *(Path(args.run), args.checkpoint, args.dataset, args.data_dir, args.generated),
+        baseline=None if args.baseline is None else Path(args.baseline),
+        device=args.device,
     )
-    print(json.dumps(result, indent=2) if args.json else format_table(result))
+    print(json.dumps(result, indent=2) if args.json else table)
 
 
 if __name__ == "__main__":

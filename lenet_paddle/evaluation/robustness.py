@@ -1,8 +1,7 @@
 """How a classifier stands up to corrupted images: MNIST-C's figures, in pure NumPy.
 
 A corruption's result is what `summarise_corruption` says of it; a report is made of one result
-for each corruption, by its name (`config.CORRUPTIONS`, `config.IDENTITY`). The error is
-1 - accuracy.
+for each corruption, by its name (`config.CORRUPTIONS`, `config.IDENTITY`).
 """
 
 from __future__ import annotations
@@ -33,10 +32,10 @@ def summarise_corruption(
 ) -> Result:
     """The figures of one corruption, JSON-ready.
 
-    logits: float (N, C); labels: int (N,), N > 0. Keys: num_images, accuracy and loss (means
-    over samples, the loss in nats), hardest_class (of lowest accuracy among those with images,
-    the first of equals) and hardest_accuracy, worst (the mistakes of highest loss, worst first:
-    index, label, predicted, and the probability given to what was predicted).
+    logits: float (N, C); labels: int (N,), N > 0. Keys: num_images, num_mistakes, accuracy and
+    loss (means over samples, the loss in nats), hardest_class (of lowest accuracy among those
+    with images, the first of equals) and hardest_accuracy, worst (the mistakes of highest loss,
+    worst first: index, label, predicted, and the probability given to what was predicted).
     """
     preds, losses = logits.argmax(axis=1), compute_losses(logits, labels)
     columns = compute_per_class(count_confusion(preds, labels, len(classes)))
@@ -47,6 +46,7 @@ def summarise_corruption(
     probs = compute_probs(logits[worst])
     return {
         "num_images": len(labels),
+        "num_mistakes": len(wrong),
         "accuracy": compute_accuracy(preds, labels),
         "loss": float(losses.mean()),
         "hardest_class": classes[hardest],
@@ -63,10 +63,10 @@ def summarise_corruption(
     }
 
 
-def compute_error_ratio(accuracy: float, baseline_accuracy: float) -> float | None:
-    """A corruption's error as a share of the baseline's; None where that makes no mistake."""
-    baseline_error = 1 - baseline_accuracy
-    return (1 - accuracy) / baseline_error if baseline_error > 0 else None
+def compute_error_ratio(num_mistakes: int, num_of_baseline: int) -> float | None:
+    """The error as a share of the baseline's on the same images: the mistakes divided by its
+    mistakes. None where the baseline makes none."""
+    return num_mistakes / num_of_baseline if num_of_baseline else None
 
 
 def summarise_corruptions(
@@ -107,7 +107,7 @@ def _compare(report: Result, baseline: Mapping[str, Result]) -> None:
     for name, result in report["corruptions"].items():
         result["baseline_accuracy"] = baseline[name]["accuracy"]
         result["error_ratio"] = compute_error_ratio(
-            result["accuracy"], result["baseline_accuracy"]
+            result["num_mistakes"], baseline[name]["num_mistakes"]
         )
     rows = {name: row for name, row in report["corruptions"].items() if name != IDENTITY}
     ratios = {name: row["error_ratio"] for name, row in rows.items()}

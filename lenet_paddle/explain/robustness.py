@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
 from lenet_paddle.config import CORRUPTIONS, IDENTITY
 from lenet_paddle.evaluation.robustness import NUM_WORST, Result, list_rows, name_mean
@@ -86,7 +87,8 @@ def plot_corruptions(report: Result, name: str, baseline: str | None = None) -> 
             *(mean, 0, 1),
             color=colour,
             linestyle="--",
-            label=f"{label}: {_say_mean(report)} {mean:.4f}",
+            label=f"{label} ({_say_mean(report)}: {mean:.4f})",
+            path_effects=[withStroke(linewidth=3.5, foreground="white")],
         )
     axes.set_yticks(places, [_title(corruption) for corruption in names])
     axes.set(xlim=(0, 1.08), xticks=np.linspace(0, 1, 6), xlabel=say("accuracy"))
@@ -130,12 +132,13 @@ def plot_worst_mistakes(report: Result, images: Mapping[str, np.ndarray], title:
     grid = figure.subplots(num_rows, 2 * NUM_WORST, squeeze=False)
     for axes in grid.ravel():
         axes.set(xticks=[], yticks=[])
-        axes.spines[:].set_visible(False)
+        axes.spines[:].set_color("white")
     blocks = grid.reshape(2 * num_rows, NUM_WORST)
     for block, (corruption, result) in zip(blocks, results.items(), strict=False):
         block[0].set_ylabel(f"{_title(corruption)}\n{result['accuracy']:.4f}", fontsize=9)
         for axes, image, mistake in zip(block, images[corruption], result["worst"], strict=False):
             axes.imshow(image, cmap="gray", vmin=0, vmax=255)
+            axes.spines[:].set_color("0.7")  # an edge, for images that are white there
             label, predicted = short(mistake["label"]), short(mistake["predicted"])
             one_line = f"{label} → {predicted}"
             answer = one_line if len(one_line) < 14 else f"{label}\n→ {predicted}"

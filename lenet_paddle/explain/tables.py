@@ -13,7 +13,8 @@ from lenet_paddle.explain.analysis import DEFINITIONS, LayerRow, totals
 Style = Literal["table", "json", "markdown"]
 Format = Callable[[Any], str]
 
-_LEFT = ("layer", "kind", "model", "run", "corruption")  # what is text stands on the left, numbers on the right
+# What is text stands on the left, numbers on the right.
+_LEFT = ("layer", "kind", "model", "run", "corruption")
 
 
 def format_layers(name: str, shape: tuple[int, ...], rows: list[LayerRow], style: Style) -> str:
