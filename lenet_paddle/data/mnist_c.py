@@ -1,4 +1,4 @@
-"""MNIST-C (Mu and Gilmer 2019, arXiv 1906.02337) in its published layout.
+"""MNIST-C (Mu and Gilmer 2019, arXiv 1906.02337) in its published layout, read and written.
 
 mnist_c/<corruption>/{train,test}_{images,labels}.npy, read as memory-mapped files.
 """
@@ -6,16 +6,22 @@ mnist_c/<corruption>/{train,test}_{images,labels}.npy, read as memory-mapped fil
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from lenet_paddle.config import CORRUPTIONS, IDENTITY, InputError
+from lenet_paddle.data.corrupt import corrupt
 from lenet_paddle.data.imageset import ImageSet, JoinedImages, MappedImages
 from lenet_paddle.data.preprocess import SIZE
+from lenet_paddle.data.sources import DIGITS, load_mnist
+from lenet_paddle.files import replacing
+from lenet_paddle.progress import Progress
 
-DIGITS = tuple("0123456789")
 ALL_CORRUPTIONS = (*CORRUPTIONS, IDENTITY)
+PARTS = ("test", "train")
+_TRAIN_SEED = 2**32  # added, so that training images do not get the test images' draws
 _log = logging.getLogger(__name__)
 
 
@@ -116,3 +122,60 @@ def _interleave(sets: list[ImageSet]) -> ImageSet:
     joined = MappedImages(JoinedImages([one.images for one in sets]), order)
     labels = np.concatenate([one.labels for one in sets])[order]
     return ImageSet(joined, labels, DIGITS)  # type: ignore[arg-type]  # it acts as an array
+
+
+def write_mnist_c(
+    out: Path,
+    corruptions: Sequence[str] = ALL_CORRUPTIONS,
+    severity: int | None = None,
+    seed: int = 0,
+    limit: int | None = None,
+    parts: Sequence[str] = PARTS,
+) -> list[Path]:
+    """Corrupt MNIST's first `limit` images (default: all) of each part; the files written.
+
+    <out>/<corruption>/<part>_images.npy, uint8 (N, 28, 28, 1), and <part>_labels.npy, int64
+    (N,). `severity` and `seed` as in `corrupt.corrupt`; test images are those that it makes with
+    this very seed. Raises `InputError` for unknown names, and where a file exists already.
+    """
+    for kind, names, known in (
+        ("corruption", corruptions, ALL_CORRUPTIONS),
+        ("split", parts, PARTS),
+    ):
+        for name in names:
+            if name not in known:
+                raise InputError(f"{kind} {name!r} is unknown; expected one of {', '.join(known)}")
+    if limit is not None and limit < 1:
+        raise InputError(f"limit is {limit}; expected a whole number of 1 or more")
+    if not 0 <= seed < 2**32:
+        raise InputError(f"seed is {seed}; expected a whole number from 0 to 4294967295")
+    wanted = [
+        out / name / f"{part}_{kind}.npy"
+        for part in parts
+        for name in corruptions
+        for kind in ("images", "labels")
+    ]
+    if existing := [path for path in wanted if path.exists()]:
+        raise InputError(f"{existing[0]} exists; remove it, or choose another --out")
+    sets = {part: load_mnist(part, None).take(slice(0, limit)) for part in parts}
+    total = len(corruptions) * sum(map(len, sets.values()))
+    progress, done = Progress(total, "images"), 0
+    for part, image_set in sets.items():
+        own_seed = seed + _TRAIN_SEED * (part == "train")
+        for name in corruptions:
+
+            def report(count: int, before: int = done, what: str = f"{name} {part}") -> None:
+                progress.show(before + count, f"{what}: {before + count:,}/{total:,}")
+
+            images = corrupt(image_set.images, name, severity, own_seed, report)
+            _save(out / name / f"{part}_images.npy", images[..., None])
+            _save(out / name / f"{part}_labels.npy", image_set.labels)
+            done += len(image_set)
+    progress.clear()
+    return wanted
+
+
+def _save(path: Path, array: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        np.save(temporary, array)
