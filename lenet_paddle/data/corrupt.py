@@ -155,7 +155,7 @@ def _scale(images: np.ndarray, size: float, rng: np.random.Generator) -> np.ndar
 
 
 def _warp(images: np.ndarray, matrices: list[np.ndarray], chosen: np.ndarray) -> np.ndarray:
-    """Each image's pixel (x, y) comes from its chosen matrix @ (x, y) about the centre, bilinear."""
+    """Pixel (x, y), from the centre, comes from the image's chosen matrix @ (x, y), bilinear."""
     from scipy import ndimage
 
     result = np.empty_like(images)

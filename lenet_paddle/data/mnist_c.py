@@ -75,8 +75,8 @@ def load_mnist_c(part: str, data_dir: Path, corruption: str | None = None) -> Im
 
 
 def _load_one(folder: Path, part: str) -> ImageSet:
-    images, labels = (_map(folder / f"{part}_{kind}.npy") for kind in ("images", "labels"))
-    name = folder / f"{part}_images.npy"
+    name, labels_name = _files(folder, part)
+    images, labels = _map(name), _map(labels_name)
     if images.dtype != np.uint8 or images.shape[1:] not in ((SIZE, SIZE), (SIZE, SIZE, 1)):
         raise InputError(
             f"{name}: {images.dtype} {images.shape}; expected uint8 (N, {SIZE}, {SIZE}, 1) or "
@@ -84,12 +84,11 @@ def _load_one(folder: Path, part: str) -> ImageSet:
         )
     if labels.dtype.kind not in "iu" or labels.ndim != 1:
         raise InputError(
-            f"{folder / f'{part}_labels.npy'}: {labels.dtype} {labels.shape}; "
-            "expected whole numbers of shape (N,)"
+            f"{labels_name}: {labels.dtype} {labels.shape}; expected whole numbers of shape (N,)"
         )
     if len(images) != len(labels):
         raise InputError(
-            f"{name}: {len(images):,} images but {len(labels):,} labels in {part}_labels.npy; "
+            f"{name}: {len(images):,} images but {len(labels):,} labels in {labels_name.name}; "
             "expected as many: do the files belong together?"
         )
     if len(images) == 0:
@@ -99,7 +98,7 @@ def _load_one(folder: Path, part: str) -> ImageSet:
     try:
         return ImageSet(images, np.array(labels, np.int64), DIGITS)
     except InputError as error:
-        raise InputError(f"{folder / f'{part}_labels.npy'}: {error}") from None
+        raise InputError(f"{labels_name}: {error}") from None
 
 
 def _map(path: Path) -> np.ndarray:
@@ -147,35 +146,35 @@ def write_mnist_c(
                 raise InputError(f"{kind} {name!r} is unknown; expected one of {', '.join(known)}")
     if limit is not None and limit < 1:
         raise InputError(f"limit is {limit}; expected a whole number of 1 or more")
-    if not 0 <= seed < 2**32:
-        raise InputError(f"seed is {seed}; expected a whole number from 0 to 4294967295")
-    wanted = [
-        out / name / f"{part}_{kind}.npy"
-        for part in parts
-        for name in corruptions
-        for kind in ("images", "labels")
-    ]
-    if existing := [path for path in wanted if path.exists()]:
-        raise InputError(f"{existing[0]} exists; remove it, or choose another --out")
+    if not 0 <= seed < _TRAIN_SEED:
+        raise InputError(f"seed is {seed}; expected a whole number from 0 to {_TRAIN_SEED - 1}")
+    folders = [out / name for name in corruptions]
+    written = [path for part in parts for folder in folders for path in _files(folder, part)]
+    for path in written:
+        if path.exists():
+            raise InputError(f"{path} exists; remove it, or choose another --out")
     sets = {part: load_mnist(part, None).take(slice(0, limit)) for part in parts}
-    total = len(corruptions) * sum(map(len, sets.values()))
+    total = len(folders) * sum(map(len, sets.values()))
     progress, done = Progress(total, "images"), 0
+
+    def report(count: int) -> None:
+        progress.show(done + count, f"{folder.name} {part}: {done + count:,}/{total:,}")
+
     for part, image_set in sets.items():
         own_seed = seed + _TRAIN_SEED * (part == "train")
-        for name in corruptions:
-
-            def report(count: int, before: int = done, what: str = f"{name} {part}") -> None:
-                progress.show(before + count, f"{what}: {before + count:,}/{total:,}")
-
-            images = corrupt(image_set.images, name, severity, own_seed, report)
-            _save(out / name / f"{part}_images.npy", images[..., None])
-            _save(out / name / f"{part}_labels.npy", image_set.labels)
+        for folder in folders:
+            images = corrupt(image_set.images, folder.name, severity, own_seed, report)
+            folder.mkdir(parents=True, exist_ok=True)
+            for path, array in zip(
+                _files(folder, part), (images[..., None], image_set.labels), strict=True
+            ):
+                with replacing(path) as temporary:
+                    np.save(temporary, array)
             done += len(image_set)
     progress.clear()
-    return wanted
+    return written
 
 
-def _save(path: Path, array: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary:
-        np.save(temporary, array)
+def _files(folder: Path, part: str) -> tuple[Path, Path]:
+    """A part's images and labels."""
+    return folder / f"{part}_images.npy", folder / f"{part}_labels.npy"
