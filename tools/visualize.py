@@ -8,9 +8,10 @@
 
 Prints the files written: figures/<what>.png of the run, or <what>.png here; some draw several, and
 convolution a GIF too. --run is needed for what looks into a trained model, and for curves,
-confusion, mistakes, calibration and embedding; samples, augment, convolution, pooling,
-activations, dropout and architecture take one if they get it. --images names positions of test
-images, or picture files (samples and augment take positions only).
+confusion, mistakes, calibration and embedding; samples, augment, corruptions, convolution,
+pooling, activations, dropout and architecture take one if they get it. --images names positions of
+test images, or picture files (samples and augment take positions only, corruptions too with
+--dataset mnist_c).
 """
 
 import sys

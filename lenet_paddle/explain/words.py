@@ -295,6 +295,8 @@ ZH: dict[str, str] = {
     "kept units as they are": "保留的单元不缩放",
     "draws": "抽样次数",
     "mean of the layer over the draws": "该层在多次抽样中的均值",
+    "MNIST-C's corruptions, from {folder}": "MNIST-C 的各种失真，取自 {folder}",
+    "MNIST-C's corruptions, made from {dataset}": "MNIST-C 的各种失真，由 {dataset} 生成",
     "baseline {name}": "基准 {name}",
     "mean over {count}": "{count} 种失真的平均",
     "mean over {count} of {total}": "{total} 种失真中 {count} 种的平均",

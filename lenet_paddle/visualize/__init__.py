@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 What = Literal[
     "samples",
     "augment",
+    "corruptions",
     "kernels",
     "xo",
     "convolution",
@@ -58,8 +59,9 @@ USED_BY: dict[str, tuple[str, ...]] = {
     "model": ("architecture",),
     **dict.fromkeys(("size", "kernel", "pad", "stride"), ("padding",)),
     "images": (
-        *("samples", "augment", "kernels", "convolution", "pooling", "activations", "dropout"),
-        *("features", "edges", "receptive-field", "saliency", "architecture"),
+        *("samples", "augment", "corruptions", "kernels", "convolution", "pooling"),
+        *("activations", "dropout", "features", "edges", "receptive-field", "saliency"),
+        "architecture",
     ),
 }
 """Settings that only these figures know; elsewhere they are refused."""

@@ -14,8 +14,10 @@ import numpy as np
 from lenet_paddle.config import InputError
 from lenet_paddle.data import load_data
 from lenet_paddle.data.augment import PRESETS, Augmentation, choose_augmentation
+from lenet_paddle.data.corrupt import corrupt
 from lenet_paddle.data.imageset import ImageSet
 from lenet_paddle.data.loader import BatchLoader
+from lenet_paddle.data.mnist_c import ALL_CORRUPTIONS, list_corruptions, load_mnist_c
 from lenet_paddle.evaluation.metrics import compute_calibration, compute_probs, count_confusion
 from lenet_paddle.explain import embedding, figures
 from lenet_paddle.explain.charts import plot_calibration, plot_rows, plot_samples
@@ -23,6 +25,7 @@ from lenet_paddle.explain.words import say
 from lenet_paddle.visualize import VisualizeConfig
 from lenet_paddle.visualize.subject import (
     Subject,
+    choose_pictures,
     data_settings,
     find_position,
     load_images,
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
 
 NUM_SAMPLES = 64  # images that `samples` shows
 NUM_AUGMENTED, NUM_VARIANTS = 10, 4  # columns and rows of `augment`
+NUM_CORRUPTED = 10  # images, each under every corruption, that `corruptions` shows
 POINTS_SHOWN, SVM_IMAGES = 2000, 10_000  # t-SNE and SVM grow with the square of these
 
 
@@ -98,6 +102,40 @@ SHOWN_RANGES: dict[str, Any] = {  # far enough to be seen
         vertical_flip=1.0, erase=1.0, bars=0.7, brightness=0.3, contrast=0.6, noise=0.2, blur=1.5
     ),
 }
+
+
+def draw_corruptions(config: VisualizeConfig) -> Drawn:
+    """A test image of each class, or the pictures of --images, under MNIST-C's corruptions: made
+    here, or with dataset mnist_c as they are in its folder."""
+    settings = data_settings(config)
+    if settings.dataset == "mnist_c":
+        folder = Path(str(settings.data_dir))
+        captions, rows = _read_corrupted(config, folder)
+        title = say("MNIST-C's corruptions, from {folder}", folder=folder.resolve().name)
+    else:
+        pictures = choose_pictures(config, NUM_CORRUPTED)
+        captions = [picture.label for picture in pictures]
+        images = np.stack([picture.image for picture in pictures])
+        rows = {name: corrupt(images, name) for name in ALL_CORRUPTIONS}
+        title = say("MNIST-C's corruptions, made from {dataset}", dataset=settings.dataset)
+    named = {name.replace("_", " "): images for name, images in rows.items()}
+    return {"corruptions": plot_rows(named, captions, title)}
+
+
+def _read_corrupted(
+    config: VisualizeConfig, folder: Path
+) -> tuple[list[str], dict[str, np.ndarray]]:
+    """Captions, and for each corruption in `folder` the same test images, uint8 (N, 28, 28)."""
+    sets = {name: load_mnist_c("test", folder, name) for name in list_corruptions(folder)}
+    wanted = config.images
+    if not wanted:
+        _, firsts = np.unique(next(iter(sets.values())).labels, return_index=True)
+        wanted = [str(position) for position in firsts[:NUM_CORRUPTED]]
+    rows = {
+        name: image_set.images[np.array([find_position(text, image_set) for text in wanted])]
+        for name, image_set in sets.items()
+    }
+    return [f"#{text}" for text in wanted], rows
 
 
 def draw_curves(config: VisualizeConfig) -> Drawn:
@@ -190,6 +228,7 @@ def _last_features(subject: Subject, image_set: ImageSet) -> np.ndarray:
 DRAWINGS = {
     "samples": draw_samples,
     "augment": draw_augment,
+    "corruptions": draw_corruptions,
     "curves": draw_curves,
     "confusion": draw_confusion,
     "mistakes": draw_mistakes,
