@@ -14,6 +14,7 @@ import paddle
 from lenet_paddle import runtime
 from lenet_paddle.config import CORRUPTIONS, IDENTITY, DatasetName, Device, InputError, TrainConfig
 from lenet_paddle.data import load_test_set
+from lenet_paddle.data.corrupt import corrupt
 from lenet_paddle.data.imageset import ImageSet
 from lenet_paddle.data.mnist_c import list_corruptions, load_mnist_c
 from lenet_paddle.deploy.predictor import load_run
@@ -167,14 +168,17 @@ def _load_clean_set(subject: _Subject) -> tuple[ImageSet, str]:
 
 def generate_sets(clean_set: ImageSet) -> dict[str, ImageSet]:
     """The images of `clean_set` under each corruption, and as they are; all in memory."""
-    from lenet_paddle.data.corrupt import corrupt
-
     images = np.asarray(clean_set.images)
-    progress = Progress(len(CORRUPTIONS) * len(images), "images")
-    sets = {}
+    corrupt(images[:1], "canny_edges")  # needs scikit-image: better said before the long work
+    total, sets = len(CORRUPTIONS) * len(images), {}
+    progress = Progress(total, "images")
     for number, name in enumerate(CORRUPTIONS):
-        progress.show(number * len(images), f"making {name}")
-        sets[name] = dataclasses.replace(clean_set, images=corrupt(images, name, seed=SEED))
+
+        def report(done: int, before: int = number * len(images), what: str = name) -> None:
+            progress.show(before + done, f"making {what}: {before + done:,}/{total:,}")
+
+        corrupted = corrupt(images, name, seed=SEED, report=report)
+        sets[name] = dataclasses.replace(clean_set, images=corrupted)
     progress.clear()
     return {**sets, IDENTITY: clean_set}
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +15,15 @@ import paddle
 import pytest
 from tools_help import assert_refused, tool
 
-from lenet_paddle import TrainConfig, build_model, train_and_evaluate
+from lenet_paddle import TrainConfig, build_model, load_dataset, train_and_evaluate
 from lenet_paddle import robustness as module
 from lenet_paddle.config import CORRUPTIONS, IDENTITY, InputError
+from lenet_paddle.data import load_data
+from lenet_paddle.data.corrupt import corrupt
 from lenet_paddle.data.imageset import ImageSet
+from lenet_paddle.deploy.predictor import load_run
 from lenet_paddle.evaluation.evaluate import evaluate_corruptions, predict_logits
+from lenet_paddle.evaluation.metrics import compute_probs
 from lenet_paddle.evaluation.robustness import (
     compute_error_ratio,
     format_csv,
@@ -281,10 +287,8 @@ def test_the_baseline_is_evaluated_on_the_same_images(folder: Path) -> None:
 
 
 def test_the_printed_table_has_a_line_a_corruption(folder: Path) -> None:
-    arguments = ["--run", folder / "b", "--dataset", "mnist_c", "--data-dir", folder / "data"]
-    done = tool("evaluate", *arguments)
-    assert done.returncode == 0, done.stderr
-    first = [line.split(" ")[0] for line in done.stdout.splitlines()]
+    _, text = module.evaluate_any(folder / "b", dataset="mnist_c", data_dir=str(folder / "data"))
+    first = [line.split(" ")[0] for line in text.splitlines()]
     assert first[:5] == ["corruption", "translate", "fog", "mean", IDENTITY]
 
 
@@ -294,19 +298,13 @@ def test_the_mapped_files_stay_on_the_disk(folder: Path) -> None:
         assert isinstance(image_set.images, np.memmap)
 
 
-@pytest.mark.parametrize(
-    ("flags", "words"),
-    [
-        ([], ["--data-dir", "--generated", "tools/corrupt.py", "neither"]),
-        (["--data-dir", "x", "--generated"], ["--data-dir", "--generated", "both"]),
-        (["--data-dir", "nowhere"], ["nowhere", "no folder"]),
-    ],
-)
-def test_just_one_source_of_images_is_wanted(
-    folder: Path, flags: list[str], words: list[str]
-) -> None:
-    done = tool("evaluate", "--run", folder / "a", "--dataset", "mnist_c", *flags)
-    assert_refused(done, *words)
+def test_just_one_source_of_images_is_wanted(folder: Path) -> None:
+    done = tool("evaluate", "--run", folder / "a", "--dataset", "mnist_c")
+    assert_refused(done, "--data-dir", "--generated", "tools/corrupt.py", "neither came")
+    with pytest.raises(InputError, match=r"--data-dir .* --generated .* both came"):
+        module.evaluate_robustness(folder / "a", data_dir="x", generated=True)
+    with pytest.raises(InputError, match="nowhere: is no folder"):
+        module.evaluate_robustness(folder / "a", data_dir="nowhere")
 
 
 def test_flags_of_the_report_are_refused_for_other_data(folder: Path) -> None:
@@ -328,3 +326,37 @@ def test_a_folder_with_clean_images_only_is_refused(folder: Path, tmp_path: Path
     shutil.copytree(folder / "data" / "mnist_c" / IDENTITY, tmp_path / IDENTITY)
     with pytest.raises(InputError, match="holds identity only"):
         module.evaluate_robustness(folder / "a", data_dir=str(tmp_path))
+
+
+def test_generated_are_the_runs_own_test_images_under_all_15(folder: Path) -> None:
+    report = module.evaluate_robustness(folder / "c", generated=True, baseline=folder / "c")
+    assert report["missing"] == [] and report["source"] == "npz, corrupted with seed 0"
+    assert list(report["corruptions"]) == [*CORRUPTIONS, IDENTITY]
+    config, network, _ = load_run(folder / "c")
+    [own] = load_data(config, "test")
+    for name in ("stripe", "fog", IDENTITY):
+        image_set = dataclasses.replace(own, images=corrupt(own.images, name, seed=0))
+        logits = predict_logits(network, image_set)
+        losses = -np.log(compute_probs(logits)[np.arange(30), own.labels])
+        assert report["corruptions"][name]["loss"] == pytest.approx(losses.mean())
+
+
+def test_a_run_trained_on_mnist_c_gets_clean_digits_to_corrupt(folder: Path) -> None:
+    settings = {"dataset": "mnist_c", "data_dir": str(folder / "data"), "corruption": "fog"}
+    config = TrainConfig(
+        **{"model": "mlp", "epochs": 1, "name": "d", "output_dir": str(folder), **settings}
+    )
+    train_and_evaluate(config)
+    subject = module._Subject.load(folder / "d", "best")
+    images, source = module._load_clean_set(subject)
+    assert (images.images == load_dataset("mnist", "test").images).all()
+    assert source == "mnist, corrupted with seed 0"
+
+
+def test_without_scikit_image_generating_stops_before_the_work(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "skimage.feature", None)
+    monkeypatch.setattr(module, "Progress", None)  # is not reached
+    with pytest.raises(InputError, match="scikit-image is not installed"):
+        module.evaluate_robustness(folder / "c", generated=True)
