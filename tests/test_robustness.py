@@ -292,10 +292,15 @@ def test_the_printed_table_has_a_line_a_corruption(folder: Path) -> None:
     assert first[:5] == ["corruption", "translate", "fog", "mean", IDENTITY]
 
 
-def test_the_mapped_files_stay_on_the_disk(folder: Path) -> None:
-    sets = module.load_sets(folder / "data", DIGITS)
+def test_the_mapped_files_stay_on_the_disk_and_a_foreign_folder_is_named_once(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (folder / "data" / "mnist_c" / "frost").mkdir()
+    with caplog.at_level("INFO"):
+        sets = module.load_sets(folder / "data", DIGITS)
     for image_set in sets.values():
         assert isinstance(image_set.images, np.memmap)
+    assert caplog.text.count("frost") == 1
 
 
 def test_just_one_source_of_images_is_wanted(folder: Path) -> None:

@@ -36,7 +36,7 @@ class Args:
     generated: bool = False
     """With --dataset mnist_c: corrupt the run's own test images, instead of --data-dir."""
     baseline: str | None = None
-    """With --dataset mnist_c: a run to compare with, output/<run>."""
+    """With --dataset mnist_c: a run to compare with, output/<run>; its best checkpoint is taken."""
     json: bool = False
     """Print JSON and nothing else."""
     device: Device = "auto"

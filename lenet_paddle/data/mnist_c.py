@@ -34,14 +34,14 @@ def list_corruptions(data_dir: Path) -> list[str]:
     return _scan(data_dir)[1]
 
 
-def _scan(data_dir: Path) -> tuple[Path, list[str]]:
-    """The folder that holds the corruptions, and their names."""
+def _scan(data_dir: Path, is_quiet: bool = False) -> tuple[Path, list[str]]:
+    """The folder that holds the corruptions, and their names; a word on others unless quiet."""
     for root in (data_dir / "mnist_c", data_dir):
         folders = [p.name for p in root.iterdir() if p.is_dir()] if root.is_dir() else []
         found = [name for name in ALL_CORRUPTIONS if name in folders]
         if found:
             others = {name for name in folders if not name.startswith(".")} - set(found)
-            if others:
+            if others and not is_quiet:
                 _log.info("%s: no corruption and passed over: %s", root, ", ".join(sorted(others)))
             return root, found
     came = "has no folder of a corruption" if data_dir.is_dir() else "is no folder"
@@ -63,7 +63,7 @@ def load_mnist_c(part: str, data_dir: Path, corruption: str | None = None) -> Im
         raise InputError(
             f"corruption {corruption!r} is unknown; expected one of {', '.join(ALL_CORRUPTIONS)}"
         )
-    root, found = _scan(data_dir)
+    root, found = _scan(data_dir, is_quiet=corruption is not None)
     if corruption is not None:
         if corruption not in found:
             raise InputError(f"{root}: has no {corruption}; it has {', '.join(found)}")
