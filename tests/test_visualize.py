@@ -22,6 +22,9 @@ from lenet_paddle import TrainConfig, load_dataset, train_and_evaluate
 from lenet_paddle.cli import parse_args
 from lenet_paddle.config import InputError
 from lenet_paddle.data.augment import LIGHT
+from lenet_paddle.config import CORRUPTIONS, InputError
+from lenet_paddle.data.corrupt import corrupt
+from lenet_paddle.data.mnist_c import write_mnist_c
 from lenet_paddle.evaluation.metrics import compute_calibration
 from lenet_paddle.explain import figures
 from lenet_paddle.explain.charts import measure_pixels, plot_calibration, plot_samples
@@ -555,6 +558,23 @@ def test_samples_of_memory_mapped_arrays_are_drawn(tmp_path: Path) -> None:
     out = tmp_path / "a.png"
     config = VisualizeConfig("samples", dataset="npz", data_dir=str(tmp_path), out=str(out))
     assert draw_files(config) == [out] and out.is_file()
+
+
+def test_corruptions_are_drawn_of_chosen_digits_or_as_a_folder_has_them(tmp_path: Path) -> None:
+    digits = load_dataset("mnist", "test").take(slice(0, 5))
+    names = ("fog", "canny_edges", "identity")
+    write_mnist_c(tmp_path, names, limit=5, parts=["test"])
+    folder = {"dataset": "mnist_c", "data_dir": str(tmp_path), "images": ["4", "1"]}
+    shown = _draw("corruptions", **folder)["corruptions"].axes[0].images[0].get_array()
+    for row, name in enumerate(names):
+        corrupted = corrupt(digits.images, name)
+        for col, position in enumerate((4, 1)):
+            part = shown[31 * row : 31 * row + 28, 31 * col : 31 * col + 28]
+            np.testing.assert_array_equal(part, corrupted[position])
+    texts = _texts(_draw("corruptions", images=["4", "1"])["corruptions"])
+    assert [name for name in CORRUPTIONS if name.replace("_", " ") not in texts] == []
+    with pytest.raises(InputError, match="'5'; expected positions of test images, 0 to 4"):
+        _draw("corruptions", **{**folder, "images": ["5"]})
 
 
 @pytest.mark.parametrize(

@@ -50,19 +50,25 @@ def corrupt(
         raise InputError(f"severity is {severity!r}; expected a whole number from 1 to 5")
     if images.dtype != np.uint8 or images.shape[1:] != (SIZE, SIZE):
         raise InputError(f"images are {images.dtype} {images.shape}; expected uint8 (N, 28, 28)")
-    function, default, parameters = _RECIPES[corruption]
-    parameter = parameters[(severity or default) - 1]
     number = list(_RECIPES).index(corruption)
     result = np.empty(images.shape, np.uint8)
     for start in range(0, len(images), BLOCK):
         rng = np.random.default_rng((_DRAWS, seed, number, start // BLOCK))
         block = slice(start, start + BLOCK)
-        changed = function(images[block] / 255.0, parameter, rng)
-        values = (np.clip(changed, 0, 1) * 255).astype(np.float32)  # so that halves are halves
-        result[block] = np.rint(values)
+        result[block] = corrupt_block(images[block], corruption, severity, rng)
         if report is not None:
             report(min(start + BLOCK, len(images)))
     return result
+
+
+def corrupt_block(
+    images: np.ndarray, corruption: str, severity: int | None, rng: np.random.Generator
+) -> np.ndarray:
+    """Like `corrupt`, all images at once with a generator of the caller's, and unchecked."""
+    function, default, parameters = _RECIPES[corruption]
+    changed = function(images / 255.0, parameters[(severity or default) - 1], rng)
+    values = (np.clip(changed, 0, 1) * 255).astype(np.float32)  # so that halves are halves
+    return np.rint(values).astype(np.uint8)
 
 
 def _shot_noise(images: np.ndarray, photons: float, rng: np.random.Generator) -> np.ndarray:
