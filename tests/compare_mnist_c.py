@@ -3,7 +3,8 @@
   python tests/compare_mnist_c.py --run output/lenet_builtin-mnist-001     # writes docs/mnist-c.md
   python tests/compare_mnist_c.py --run output/RUN --data-dir mnist_c --out mine.md
 
-The true images are those in tests/data, or the test images in a folder of the published layout.
+The true images are those in tests/data (made of MNIST's first 200 test and first 200 training
+images), or the test images in a folder of the published layout.
 """
 
 from __future__ import annotations
@@ -34,24 +35,23 @@ from lenet_paddle.progress import Progress
 SAMPLE = ROOT / "tests/data/mnist_c_sample.npz"
 WITHOUT_CHANCE = ("identity", "scale", "brightness", "stripe", "canny_edges")
 BANDS = ((1, 4), (4, 7), (7, 10), (10, 14))  # waves a side
-# corruption -> all that chance can draw for an image; of angles four a degree
+# corruption -> all that chance can draw for an image; of angles two a degree
 DRAWS = {
     "shear": np.arange(2),
     "rotate": np.arange(2),
     "translate": np.argwhere(np.ones((2, 2))),
     "dotted_line": np.argwhere(np.ones((27, 27))),
     "zigzag": np.argwhere(np.ones((27, 10))) - (0, 5),
-    "motion_blur": np.linspace(-45, 45, 361),
+    "motion_blur": np.linspace(-45, 45, 181),
 }
 
 PACKAGES = ("paddlepaddle", "numpy", "scipy", "scikit-image")
 PAGE = """# MNIST-C, theirs and ours
 
 `tools/corrupt.py` makes MNIST-C's 15 corruptions with code of its own,
-`lenet_paddle/data/corrupt.py`.
-Here its images are held beside images that the authors' code
-(https://github.com/google-research/mnist-c) made, at the default severities: the first
-{num_images} test images under each corruption.
+`lenet_paddle/data/corrupt.py`. Here its images are held beside {num_images} under each corruption
+that the authors' code (https://github.com/google-research/mnist-c) made of the same digits at its
+default severities.
 
 ```bash
 {command}
@@ -61,8 +61,8 @@ Made on {made}; ours with {seeds} seeds.
 
 - **pixel for pixel**: how many images are the same. Where chance chooses among few outcomes (to
   which side an image is turned, where a line runs) all of them are tried, and `one of 729` means
-  that the true image is among ours. motion_blur draws any angle; a quarter of a degree apart were
-  tried, and its grey levels are within 1 of ImageMagick's. `-`: chance decides every pixel.
+  that the true image is among ours. motion_blur draws any angle; half a degree apart were tried,
+  and `within 1` is said of grey levels. `-`: chance decides every pixel.
 - **the figures**: `true / ours (difference in standard errors)`, ours being the mean over the
   seeds. A standard error is the deviation among our seeds, of one draw less the mean. `variance`
   is that within an image, `power a-b` the logarithm (base 10) of the spectrum's power at a to b
@@ -75,9 +75,9 @@ errors; by chance alone it would be about {by_chance}:
 
 {outside}
 
-Two things of the original are kept on purpose, since they are what a model is measured with
-elsewhere: glass_blur smooths down the columns only (its library took the other axis for colours),
-and motion_blur cuts off fractions of a grey level. Neither is in the paper.
+Two things of the original are kept on purpose, since a model is measured with them elsewhere:
+glass_blur smooths down the columns only (its library took the other axis for colours), and
+motion_blur cuts off fractions of a grey level.
 """
 
 
@@ -93,16 +93,18 @@ class Told:
     integers = uniform
 
 
-def load_sample(data_dir: str | None = None) -> dict[str, np.ndarray]:
-    """The true images by corruption, uint8 (N, 28, 28) each."""
+def load_sample(data_dir: str | None = None) -> tuple[ImageSet, dict[str, np.ndarray]]:
+    """Clean digits, and the true images made of them by corruption, uint8 (N, 28, 28) each."""
+    test, train = (load_mnist(part, None).take(slice(0, 200)) for part in ("test", "train"))
     if data_dir is None:
+        images = np.concatenate([test.images, train.images])
+        clean = ImageSet(images, np.concatenate([test.labels, train.labels]), test.classes)
         with np.load(SAMPLE, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in ALL_CORRUPTIONS}
+            return clean, {name: arrays[name] for name in ALL_CORRUPTIONS}
     folder = Path(data_dir)
-    return {
-        name: np.asarray(load_mnist_c("test", folder, name).images)
-        for name in list_corruptions(folder)
-    }
+    names = list_corruptions(folder)
+    true = {name: np.asarray(load_mnist_c("test", folder, name).images) for name in names}
+    return load_mnist("test", None).take(slice(0, len(true[names[0]]))), true
 
 
 def largest_difference(true: np.ndarray, clean: np.ndarray, corruption: str) -> np.ndarray | None:
@@ -215,18 +217,17 @@ class Args:
 def main() -> None:
     """Compare all corruptions, and write the page."""
     args = parse_args(Args, __doc__)
-    sample = load_sample(args.data_dir)
+    clean, sample = load_sample(args.data_dir)
     models = [Model(run) for run in args.run]
     progress, done = Progress(sum(map(len, sample.values())), "images"), 0
     rows: dict[str, Row] = {}
     for name, true in sample.items():
-        clean = load_mnist("test", None).take(slice(0, len(true)))
         nearest = largest_difference(true, clean.images, name)
         rows[name] = (nearest, compare(true, clean, name, args.seeds, models))
         done += len(true)
         progress.show(done, f"{name}: {done:,}/{progress.total:,}")
     progress.clear()
-    write_text(Path(args.out), make_page(args, len(true), rows))
+    write_text(Path(args.out), make_page(args, len(clean), rows))
     print(args.out)
 
 
@@ -243,11 +244,11 @@ def make_page(args: Args, num_images: int, rows: Mapping[str, Row]) -> str:
         if name not in WITHOUT_CHANCE
         for key, figure in figures.items()
     }
-    outside = [f"- {what}: {error:+.1f}" for what, error in errors.items() if abs(error) > 2]
-    runs = "".join(f" --run output/{Path(run).resolve().name}" for run in args.run)
+    outside = [f"- {what}: {error:+.2f}" for what, error in errors.items() if abs(error) > 2]
+    runs = " ".join(f"output/{Path(run).resolve().name}" for run in args.run)
     versions = [f"{name} {metadata.version(name)}" for name in PACKAGES]
     return PAGE.format(
-        command=f"python tests/compare_mnist_c.py{runs}",
+        command=f"python tests/compare_mnist_c.py{' --run ' if runs else ''}{runs}",
         made=f"{datetime.date.today()}, Python {platform.python_version()}, {', '.join(versions)}",
         num_images=num_images,
         seeds=args.seeds,

@@ -6,7 +6,7 @@ Network Robustness to Common Corruptions and Perturbations, 2019 (arXiv 1903.122
 and default severities are MNIST-C's; docs/mnist-c.md compares the results with its own.
 
 Each corruption is a function (images float64 (N, 28, 28) in 0..1, the severity's parameter, a
-generator) -> the same, which it may leave a little outside 0..1. It draws once, image by image,
+generator) -> the same, which it may leave a little outside 0..1. It draws image by image,
 so that the first N of more images come out as N alone do.
 """
 
