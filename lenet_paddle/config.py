@@ -199,8 +199,8 @@ class TrainConfig:
     """Start from these weights: a run, a checkpoint folder, a Paddle prefix or .pdparams file;
     {seed} in it stands for the run's own."""
     freeze: str | None = None
-    """Layers that are not trained: the first N with weights, or layers by name (a pattern such
-    as conv*)."""
+    """Layers that are not trained: the first N with weights, or names and patterns of layers, as
+    features.0,fc*."""
     with_optimizer: bool = False
     """With --init-from: take the optimizer's state along (Adam's moments)."""
     output_dir: str = "output"
@@ -328,6 +328,10 @@ _RANGES: dict[str, tuple[Any, str]] = {
     "log_every": _COUNT,
     "seed": (lambda v: 0 <= v < 2**32, "a whole number from 0 to 4294967295"),
     "seeds": (lambda v: bool(parse_seeds(v)), "seeds with commas between them, as 0,1,2"),
+    "freeze": (
+        lambda v: all(part.strip() for part in v.split(",")),
+        "a number of layers, or names and patterns with commas between them",
+    ),
     "name": (
         lambda v: v.replace("-", "").replace("_", "").isalnum() and v.isascii(),
         "letters, digits, - and _",  # no dots: Model.load would read what follows as a suffix
@@ -405,6 +409,8 @@ def load_yaml(path: str | Path, cls: type[Any] = TrainConfig) -> dict[str, Any]:
     if unknown:
         raise InputError(f"{path}: unknown key {', '.join(unknown)}; valid are {', '.join(hints)}")
     for key, value in settings.items():
+        if hints[key] == str | None and type(value) is int:  # `freeze: 1`, `seeds: 0`
+            settings[key] = str(value)
         if hints[key] in (float, float | None) and isinstance(
             value, str
         ):  # YAML 1.1 reads 1e-3 as text

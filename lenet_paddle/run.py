@@ -28,6 +28,7 @@ from lenet_paddle.evaluation.metrics import compute_probs, summarise
 from lenet_paddle.explain.figures import plot_confusion, plot_history, plot_mistakes, save_figure
 from lenet_paddle.files import current_umask, locked, remove_leftovers, write_json, write_text
 from lenet_paddle.models import build_model, input_size
+from lenet_paddle.models.freeze import count_parameters, freeze_layers
 from lenet_paddle.training.callbacks import AFTER_TRAINING, StopOnSignal
 from lenet_paddle.training.checkpoint import (
     RAW,
@@ -74,6 +75,7 @@ def train_and_evaluate(config: TrainConfig) -> dict[str, Any]:
         stack.enter_context(paddle.utils.unique_name.guard())
         runtime.seed_everything(config.seed)
         network = build_model(config.model, train_set.num_classes)
+        freeze_layers(network, config.freeze)
         state, optimizer_state, average = TrainState(), None, None
         if config.resume is not None:
             run_dir = Path(config.resume)
@@ -117,9 +119,13 @@ def _announce(
     run_dir: Path,
 ) -> None:
     num_train, num_val, num_test = (f"{len(image_set):,}" for image_set in splits)
-    num_parameters = sum(p.size for p in network.parameters() if not p.stop_gradient)
+    trained, frozen = count_parameters(network)
+    counts = f"{trained + frozen:,} parameters"
+    if frozen:
+        counts += f", {trained:,} of them trainable and {frozen:,} non-trainable"
+    data = config.dataset if config.corruption is None else f"{config.dataset} {config.corruption}"
     _log.info(
-        f"{config.model} ({num_parameters:,} parameters) on {config.dataset}: {num_train} train, "
+        f"{config.model} ({counts}) on {data}: {num_train} train, "
         f"{num_val if config.val_size else 0} val, {num_test} test images; run {run_dir}"
     )
     if config.resume is not None:

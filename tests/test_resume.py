@@ -26,10 +26,10 @@ SETTINGS = {
     "momentum, one cycle": [
         *("--optimizer", "momentum", "--schedule", "one_cycle", "--learning-rate", "0.05"),
     ],
-    "muon, warm-up, average, augmented, normalised": [
+    "muon, warm-up, average, augmented, normalised, frozen": [
         *("--optimizer", "muon", "--learning-rate", "0.02", "--weight-decay", "0.05"),
         *("--schedule", "cosine", "--warmup-epochs", "0.5", "--ema", "0.9", "--l2", "0.001"),
-        *("--augment", "strong", "--model", "lenet_modern"),
+        *("--augment", "strong", "--model", "lenet_modern", "--freeze", "2"),
     ],
     "adamw, plateau, accumulated, early stop": [
         *("--optimizer", "adamw", "--schedule", "plateau", "--decay-epochs", "1"),

@@ -31,6 +31,7 @@ from lenet_paddle.explain.counting import (
 )
 from lenet_paddle.explain.hooks import leaf_layers
 from lenet_paddle.models import build_model, input_size
+from lenet_paddle.models.freeze import learned_parameters
 
 DEFINITIONS = {
     "parameters": "trained numbers; a batch norm's running statistics are counted apart",
@@ -53,11 +54,13 @@ class LayerRow:
     output_shape: tuple[int, ...]
     """Without the batch: (C, H, W) or (C,)."""
     parameters: int
-    """Trained numbers, 0 when the layer was called before."""
+    """Learned numbers, 0 when the layer was called before."""
     formula: str
     """How they come about: `(5*5*1 + 1)*6`."""
     not_trained: int
     """Running statistics."""
+    frozen: int
+    """Those of `parameters` that are kept as they are."""
     macs: int
     flops: int
     is_counted: bool
@@ -123,6 +126,7 @@ def totals(rows: list[LayerRow]) -> dict[str, Any]:
     return {
         "parameters": sum(row.parameters for row in rows),
         "not_trained": sum(row.not_trained for row in rows),
+        "frozen": sum(row.frozen for row in rows),
         "macs": sum(row.macs for row in rows),
         "flops": sum(row.flops for row in rows),
         "depth": max(row.depth for row in rows),
@@ -170,7 +174,8 @@ class _Tracer:
         self._put(y, place)
         is_new = id(layer) not in self.called
         self.called.add(id(layer))
-        own = [p for p in layer.parameters() if is_new]
+        learned = list(learned_parameters(layer).values()) if is_new else []
+        num_learned = sum(p.size for p in learned)
         macs = count_macs(layer, *sizes)
         flops = count_flops(layer, *sizes)
         self.rows.append(
@@ -178,9 +183,10 @@ class _Tracer:
                 name=name,
                 kind=type(layer).__name__,
                 output_shape=sizes[1][1:],
-                parameters=sum(p.size for p in own if not p.stop_gradient),
+                parameters=num_learned,
                 formula=write_formula(layer) if is_new else "as before",
-                not_trained=sum(p.size for p in own if p.stop_gradient),
+                not_trained=is_new * sum(p.size for p in layer.parameters()) - num_learned,
+                frozen=sum(p.size for p in learned if p.stop_gradient),
                 macs=macs,
                 flops=flops or 0,
                 is_counted=flops is not None,

@@ -13,6 +13,7 @@ from typing import Any
 from paddle import nn
 
 from lenet_paddle.config import InputError
+from lenet_paddle.models.freeze import learned_parameters
 
 _CONVS = (nn.Conv1D, nn.Conv2D, nn.Conv3D)
 _TRANSPOSED = (nn.Conv1DTranspose, nn.Conv2DTranspose, nn.Conv3DTranspose)
@@ -124,10 +125,10 @@ def write_formula(layer: nn.Layer) -> str:
     if isinstance(layer, nn.Linear):
         inputs, outputs = layer.weight.shape
         return f"({inputs} + 1)*{outputs}" if layer.bias is not None else f"{inputs}*{outputs}"
-    trained = [p for p in layer.parameters() if not p.stop_gradient]
-    if isinstance(layer, _BATCH_NORMS) and len(trained) == 2:
-        return f"2*{trained[0].size}"
-    return " + ".join("*".join(map(str, p.shape)) for p in trained)
+    learned = list(learned_parameters(layer).values())
+    if isinstance(layer, _BATCH_NORMS) and len(learned) == 2:
+        return f"2*{learned[0].size}"
+    return " + ".join("*".join(map(str, p.shape)) for p in learned)
 
 
 def _spans(layer: nn.Layer, dims: int) -> tuple[float, ...]:

@@ -148,6 +148,9 @@ def _total_lines(sums: Mapping[str, Any]) -> list[str]:
         f"Activations: {sums['activation_bytes']:,} bytes for a picture",
         f"Weights: {sums['weight_bytes'] / 1e6:.2f} MB (10^6 bytes, float32)",
     ]
+    if sums["frozen"]:
+        trainable = sums["parameters"] - sums["frozen"]
+        lines.insert(1, f"Trainable: {trainable:,}; non-trainable (frozen): {sums['frozen']:,}")
     if sums["not_trained"]:
         lines.insert(1, f"Running statistics, not trained: {sums['not_trained']:,}")
     if sums["unknown_kinds"]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -36,8 +36,10 @@ class AverageWeights(Callback):
         eval_set: ImageSet,
         loader: BatchLoader,
         start: Mapping[str, np.ndarray] | None = None,
+        frozen: Collection[str] = (),
     ) -> None:
-        """`start` is the average so far of a run that goes on; else it starts as the weights."""
+        """`start` is the average so far of a run that goes on; else it starts as the weights.
+        Of what is `frozen` no average is taken: rounding would change it."""
         super().__init__()
         self.config, self.network, self.state, self.eval_set = config, network, state, eval_set
         self.num_batches = len(loader)
@@ -47,6 +49,7 @@ class AverageWeights(Callback):
             name: tensor.clone() if start is None else paddle.to_tensor(start[name])
             for name, tensor in self.weights.items()
         }
+        self.followed = [name for name in self.weights if name not in frozen]
         self.raw: dict[str, paddle.Tensor] | None = None
         self.raw_row: dict[str, float] = {}
 
@@ -65,8 +68,8 @@ class AverageWeights(Callback):
             return
         self.updates += 1
         decay = min(self.config.ema, (1 + self.updates) / (10 + self.updates))
-        for name, tensor in self.weights.items():
-            self.average[name].scale_(decay).add_((1 - decay) * tensor)
+        for name in self.followed:
+            self.average[name].scale_(decay).add_((1 - decay) * self.weights[name])
 
     @paddle.no_grad()
     def on_eval_begin(self, logs: Any = None) -> None:

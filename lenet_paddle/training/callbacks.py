@@ -17,7 +17,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -145,16 +145,23 @@ class AverageGradients(Callback):
 
 class ShareStatistics(Callback):
     """Before an evaluation, gives each rank the mean of what is not trained but measured: a batch
-    norm's running statistics, of which each rank has those of its own images."""
+    norm's running statistics, of which each rank has those of its own images. What is `frozen` is
+    the same for all, and stays so to the last bit."""
 
-    def __init__(self, average: AverageWeights | None = None) -> None:
+    def __init__(
+        self, average: AverageWeights | None = None, frozen: Collection[str] = ()
+    ) -> None:
         super().__init__()
-        self.average = average
+        self.average, self.frozen = average, frozen
 
     def on_eval_begin(self, logs: Any = None) -> None:
         """The checkpoint, which rank 0 saves, then holds what was evaluated."""
         state = self.model.network.state_dict()
-        names = [k for k, t in state.items() if t.stop_gradient and t.is_floating_point()]
+        names = [
+            name
+            for name, tensor in state.items()
+            if tensor.stop_gradient and tensor.is_floating_point() and name not in self.frozen
+        ]
         kept = [state] if self.average is None else [state, self.average.average]
         average_over_ranks([tensors[name] for tensors in kept for name in names])
 

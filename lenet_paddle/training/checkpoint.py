@@ -250,7 +250,8 @@ _OPTIMIZER_STATE = {
 def take_optimizer_state(
     optimizer: str, network: paddle.nn.Layer, pdparams: Path
 ) -> dict[str, Any]:
-    """The optimizer state that was saved beside `pdparams`, for an optimizer of `network`.
+    """The optimizer state that was saved beside `pdparams`, for an optimizer of `network`; that
+    of frozen layers is left out.
 
     The names in the file belong to the network that saved it; the `.pdparams` file says which
     parameter each meant. Raises `InputError` when there is none or it is another optimizer's.
@@ -265,14 +266,17 @@ def take_optimizer_state(
         saved_names = {}
     own_names = {name: tensor.name for name, tensor in network.state_dict().items()}
     renamed = {saved: own_names[name] for name, saved in saved_names.items() if name in own_names}
+    frozen = {tensor.name for tensor in network.parameters() if tensor.stop_gradient}
     state = {}
     for key, value in load_optimizer_state(pdopt).items():
         owner = next((name for name in renamed if key.startswith(name + "_")), None)
+        if owner is not None and renamed[owner] in frozen:
+            continue
         state[key if owner is None else renamed[owner] + key[len(owner) :]] = value
     if optimizer == "muon" and not any(key.endswith("_muon_momentum_0") for key in state):
         raise InputError(f"{pdopt}: not the state of {optimizer} for this network")
     for parameter in network.parameters():
-        if parameter.stop_gradient:  # running statistics of a batch norm: not trained
+        if parameter.stop_gradient:  # frozen, or running statistics of a batch norm
             continue
         found = [state.get(parameter.name + suffix) for suffix in _OPTIMIZER_STATE[optimizer]]
         if list(parameter.shape) not in [list(kept.shape) for kept in found if kept is not None]:

@@ -18,6 +18,7 @@ from lenet_paddle.data.imageset import ImageSet
 from lenet_paddle.data.loader import BatchLoader
 from lenet_paddle.data.preprocess import SIZE
 from lenet_paddle.evaluation.evaluate import image_spec
+from lenet_paddle.models.freeze import freeze_layers
 from lenet_paddle.models.layers import fast_layers
 from lenet_paddle.training import callbacks as cb
 from lenet_paddle.training.average import AverageWeights
@@ -56,6 +57,7 @@ def fit(
             f"the data has {', '.join(train_set.classes)}"
         )
     state.classes = list(train_set.classes)
+    frozen = freeze_layers(network, config.freeze)
     if cb.is_finished(config, state):
         return state
     ranks: dict[str, Any] = {"rank": runtime.get_rank(), "num_ranks": runtime.count_ranks()}
@@ -81,7 +83,7 @@ def fit(
     has_parts = config.accumulate > 1 or loader.num_ranks > 1
     averager = None
     if config.ema:
-        averager = AverageWeights(config, network, state, eval_set, loader, average)
+        averager = AverageWeights(config, network, state, eval_set, loader, average, frozen)
     writers = [
         cb.ProgressBar(config, recorder, loader),
         vdl,
@@ -91,7 +93,7 @@ def fit(
     callbacks = [
         cb.LearningRate(config, state, loader),
         *([cb.AverageGradients(loss, loader, config.accumulate)] if has_parts else []),
-        *([cb.ShareStatistics(averager)] if loader.num_ranks > 1 else []),
+        *([cb.ShareStatistics(averager, frozen)] if loader.num_ranks > 1 else []),
         recorder,
         *([averager] if averager else []),
         *(writers if loader.rank == 0 else []),

@@ -39,7 +39,8 @@ class Muon:
         weight_decay: float = 0.0,
     ) -> None:
         trained = [p for p in parameters if not p.stop_gradient]
-        *self.matrices, last = [p for p in trained if p.ndim >= 2]
+        *matrices, last = [p for p in parameters if p.ndim >= 2]  # the last one may be frozen
+        self.matrices = [p for p in matrices if not p.stop_gradient]
         own = {p.name for p in self.matrices}
         self.momentum, self.weight_decay = momentum, weight_decay
         self.buffers = {p.name: paddle.zeros_like(p) for p in self.matrices}
@@ -51,7 +52,7 @@ class Muon:
             learning_rate * self.adam_share,
             beta1=0.9,
             beta2=0.99,
-            parameters=[p for p in trained if p.name not in own],
+            parameters=[p for p in trained if p.name not in own] or [last],  # it wants some
             weight_decay=weight_decay,
             apply_decay_param_fun=lambda name: name == last.name,
         )

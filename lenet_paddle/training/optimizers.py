@@ -24,7 +24,7 @@ ONE_CYCLE_END = 1 / 25 * 1e-4  # the last one
 
 def build_optimizer(config: TrainConfig, parameters: list[Any]) -> Any:
     """The optimizer of `config`, at its first learning rate; a `paddle.optimizer.Optimizer`, or
-    `Muon`."""
+    `Muon`. For parameters with `stop_gradient` it does and keeps nothing."""
     is_coupled = config.optimizer not in ("adamw", "muon")
     if config.weight_decay and is_coupled and any(p.regularizer for p in parameters):
         raise InputError(
@@ -35,7 +35,7 @@ def build_optimizer(config: TrainConfig, parameters: list[Any]) -> Any:
         penalise(parameters, config.l2)
     common: dict[str, Any] = {
         "learning_rate": learning_rate_at(config, 0, 1, []),
-        "parameters": parameters,
+        "parameters": [p for p in parameters if not p.stop_gradient],
         "weight_decay": config.weight_decay or None,
     }
     optimizers = paddle.optimizer

@@ -260,6 +260,7 @@ def _describe(network: nn.Layer, shape: tuple[int, ...]) -> list[str]:
     lines = [
         f"{row.name} {row.kind}: {' x '.join(map(str, row.output_shape))}"
         + (f", {row.parameters:,} parameters" if row.parameters else "")
+        + (" (frozen)" if row.frozen else "")
         for row in rows
     ]
     return [*lines, f"in all {sum(row.parameters for row in rows):,} parameters"]
