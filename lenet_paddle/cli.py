@@ -33,9 +33,10 @@ def parse_args(
     import tyro
 
     args = list(sys.argv[1:] if argv is None else argv)
-    if "resume" in cls.__annotations__:
+    names = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
+    if "resume" in names:
         _refuse_beside_resume(args)
-    path = _config_path(args) if "config" in cls.__annotations__ else None
+    path = _config_path(args) if "config" in names else None
     default: Any = tyro.MISSING_NONPROP
     if path is not None:
         default = _unchecked(cls, load_yaml(path, cls))

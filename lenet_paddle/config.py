@@ -6,7 +6,7 @@ import dataclasses
 import reprlib
 import sys
 import typing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal
@@ -40,6 +40,7 @@ CORRUPTIONS = (  # of MNIST-C (Mu and Gilmer 2019, arXiv 1906.02337)
     *("brightness", "translate", "stripe", "fog", "spatter", "dotted_line", "zigzag"),
     "canny_edges",
 )
+CLEAN = "clean"  # MNIST itself, among corruptions
 IDENTITY = "identity"  # MNIST-C's sixteenth folder: nothing is changed
 OWN_DATA = {  # data sets that need a data_dir -> what it is the path of
     "folder": "a folder of pictures",
@@ -99,6 +100,11 @@ class TrainConfig:
     or one that holds it, or a .npz file."""
     corruption: str | None = None
     """mnist_c: one corruption, such as fog; without it all that are in the folder, mixed."""
+    replay: str | None = None
+    """mnist_c: other corruptions, and clean for MNIST, of which some images are trained with it,
+    as clean,shear."""
+    replay_share: float = 0.2
+    """How many: this share of the training images' number, added to them."""
     val_size: int = 5000
     """Training images held out to choose the model by; 0: none, curves come from the test set."""
     test_size: int | None = None
@@ -216,10 +222,10 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         check_types(self)
-        for field, (holds, expected) in _RANGES.items():
-            value = getattr(self, field)
+        for name, (holds, expected) in _RANGES.items():
+            value = getattr(self, name, None)
             if value is not None and not holds(value):
-                raise InputError(f"{field} is {reprlib.repr(value)}; expected {expected}")
+                raise InputError(f"{name} is {reprlib.repr(value)}; expected {expected}")
         self._check_combinations()
 
     def _check_combinations(self) -> None:
@@ -231,6 +237,8 @@ class TrainConfig:
             raise InputError(
                 f"corruption {self.corruption} is for dataset mnist_c; dataset is {self.dataset}"
             )
+        if self.replay is not None and self.dataset != "mnist_c":
+            raise InputError(f"replay is for dataset mnist_c; dataset is {self.dataset}")
         if self.val_size == 0 and (self.patience or self.schedule == "plateau"):
             raise InputError(
                 "val_size 0 leaves nothing to judge by; patience and schedule plateau need "
@@ -258,7 +266,8 @@ class TrainConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """The settings that `config.yaml` keeps: all but those of one invocation."""
-        return {k: v for k, v in dataclasses.asdict(self).items() if k not in _INVOCATION}
+        given = [f.name for f in dataclasses.fields(self) if f.init and f.name not in _INVOCATION]
+        return {name: getattr(self, name) for name in given}
 
     def on_data(self, dataset: DatasetName | None, data_dir: str | None) -> TrainConfig:
         """The same run on other data; itself when that is its own, or none is named."""
@@ -269,6 +278,7 @@ class TrainConfig:
             dataset=dataset or self.dataset,
             data_dir=data_dir,
             corruption=self.corruption if dataset in (None, self.dataset) else None,
+            replay=None,
             preprocess=self.picture_mode,
         )
 
@@ -278,6 +288,51 @@ class TrainConfig:
         if self.preprocess != "auto":
             return self.preprocess
         return "digit" if self.dataset in ("mnist", "mnist_c") else "resize"
+
+
+@dataclass(frozen=True)
+class FinetuneConfig(TrainConfig):
+    """Settings of `tools/finetune.py`: those of a training, and how it goes through the data.
+
+    Network and preprocess are those of the run `init_from`.
+    """
+
+    model: ModelName | str | None = None  # type: ignore[assignment]  # the stages have one
+    """The network; to be given where --init-from is a file of weights without a run."""
+    dataset: DatasetName = "mnist_c"
+    """The new data: folder, npz and mnist_c are your own, named by --data-dir."""
+    mode: Literal["joint", "sequential", "replay"] = "joint"
+    """joint: all in one stage. sequential: mnist_c's corruptions one after the other, each stage
+    from the best weights of the one before. replay: the same, with a share of what was before."""
+    corruptions: str | None = None
+    """sequential and replay: these, in this order, as fog,stripe (default: all in the folder)."""
+    batch_size: int = 128
+    """Images in a step; the last, partial batch of an epoch counts too."""
+    monitor: Literal["val_accuracy", "val_loss"] = "val_loss"
+    """What the checkpoint that is carried on is chosen by."""
+    replay_share: float = 0.2
+    """replay: images of earlier stages and of MNIST, as a share of the stage's own, added."""
+
+    # Decided for each stage, or without meaning here: no flags.
+    corruption: str | None = field(default=None, init=False)
+    replay: str | None = field(default=None, init=False)
+    seeds: str | None = field(default=None, init=False)
+    with_optimizer: bool = field(default=False, init=False)
+    overwrite: bool = field(default=False, init=False)
+
+    def _check_combinations(self) -> None:
+        if self.resume is not None:
+            return
+        if self.init_from is None:
+            raise InputError("init_from is missing; expected the run to start from, output/<run>")
+        if self.mode != "joint" and self.dataset != "mnist_c":
+            raise InputError(
+                f"mode {self.mode} goes through the corruptions of mnist_c; dataset "
+                f"{self.dataset} has one stage: mode joint"
+            )
+        if self.mode == "joint" and self.corruptions is not None:
+            raise InputError("corruptions is the order of the stages; mode joint has one stage")
+        super()._check_combinations()
 
 
 _COUNT = (lambda v: v >= 1, "a whole number of 1 or more")
@@ -295,6 +350,15 @@ _RANGES: dict[str, tuple[Any, str]] = {
         lambda v: v in (*CORRUPTIONS, IDENTITY),
         f"one of {', '.join((*CORRUPTIONS, IDENTITY))}",
     ),
+    "corruptions": (
+        lambda v: are_corruptions(v, CORRUPTIONS),
+        f"names with commas between them, each once, of {', '.join(CORRUPTIONS)}",
+    ),
+    "replay": (
+        lambda v: are_corruptions(v, (CLEAN, *CORRUPTIONS)),
+        f"names with commas between them, each once, of {', '.join((CLEAN, *CORRUPTIONS))}",
+    ),
+    "replay_share": _SHARE,
     "epochs": _COUNT,
     "batch_size": _COUNT,
     "rotation": (lambda v: 0 <= v <= 180, "degrees from 0 to 180"),
@@ -337,6 +401,12 @@ _RANGES: dict[str, tuple[Any, str]] = {
         "letters, digits, - and _",  # no dots: Model.load would read what follows as a suffix
     ),
 }
+
+
+def are_corruptions(text: str, known: tuple[str, ...]) -> bool:
+    """Whether `text` is names of `known` with commas between them, none twice."""
+    names = text.split(",")
+    return set(names) <= set(known) and len(set(names)) == len(names)
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -405,6 +475,9 @@ def load_yaml(path: str | Path, cls: type[Any] = TrainConfig) -> dict[str, Any]:
     if not isinstance(settings, dict):
         raise InputError(f"{path}: holds a {type(settings).__name__}; expected `key: value` lines")
     hints = typing.get_type_hints(cls)
+    for given in dataclasses.fields(cls):
+        if not given.init:
+            del hints[given.name]
     unknown = [str(key) for key in settings if key not in hints]
     if unknown:
         raise InputError(f"{path}: unknown key {', '.join(unknown)}; valid are {', '.join(hints)}")

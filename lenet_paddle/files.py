@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -53,6 +54,19 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         sync_path(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def rename_new(temporary: Path, target: Path) -> bool:
+    """Rename `temporary` to `target` unless something is there already."""
+    if os.path.lexists(target):
+        return False
+    try:
+        temporary.rename(target)  # fails when another process has just taken the name
+    except OSError as error:
+        if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
+            return False
+        raise
+    return True
 
 
 def current_umask() -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import errno
 import logging
 import os
 import shutil
@@ -26,7 +25,14 @@ from lenet_paddle.deploy.predictor import load_run, read_config
 from lenet_paddle.evaluation.evaluate import evaluate, predict_logits
 from lenet_paddle.evaluation.metrics import compute_probs, summarise
 from lenet_paddle.explain.figures import plot_confusion, plot_history, plot_mistakes, save_figure
-from lenet_paddle.files import current_umask, locked, remove_leftovers, write_json, write_text
+from lenet_paddle.files import (
+    current_umask,
+    locked,
+    remove_leftovers,
+    rename_new,
+    write_json,
+    write_text,
+)
 from lenet_paddle.models import build_model, input_size
 from lenet_paddle.models.freeze import count_parameters, freeze_layers
 from lenet_paddle.training.callbacks import AFTER_TRAINING, StopOnSignal
@@ -49,9 +55,9 @@ from lenet_paddle.training.visualdl import log_result
 _log = logging.getLogger(__name__)
 
 
-def train_and_evaluate(config: TrainConfig) -> dict[str, Any]:
+def train_and_evaluate(config: TrainConfig, resume_hint: str | None = None) -> dict[str, Any]:
     """Train as `config` says and return the test set's figures (`metrics.summarise`) with
-    `run_dir`.
+    `run_dir`. `resume_hint` is the command that goes on with it when it is no run of its own.
 
     Everything is written under `output_dir/<run>/`, see the README. Started by `python -m
     paddle.distributed.launch` the processes share each batch; only rank 0 writes, and the others
@@ -89,10 +95,10 @@ def train_and_evaluate(config: TrainConfig) -> dict[str, Any]:
             stack.enter_context(locked(run_dir))
         if config.resume is None:
             run_dir = Path(runtime.tell_ranks(str(run_dir) if is_writer else None))
-        stop = StopOnSignal(state, f"python tools/train.py --resume {run_dir}")
+        stop = StopOnSignal(state, resume_hint or f"python tools/train.py --resume {run_dir}")
         stack.enter_context(stop)
         if is_writer:
-            stack.enter_context(_log_file(run_dir / "train.log"))
+            stack.enter_context(log_file(run_dir / "train.log"))
         _announce(config, network, state, (train_set, eval_set, test_set), run_dir)
         fit(
             config,
@@ -201,7 +207,15 @@ def create_run_dir(config: TrainConfig) -> Path:
     The folder appears by one rename, so there is none without a config, and of two runs that
     want one name only one gets it.
     """
-    root = Path(config.output_dir)
+    with new_folder(Path(config.output_dir)) as temporary:
+        write_text(temporary / "config.yaml", dump_config(config))
+        write_json(temporary / "versions.json", runtime.versions())
+        return _publish(temporary, config)
+
+
+@contextlib.contextmanager
+def new_folder(root: Path) -> Iterator[Path]:
+    """A folder in `root` to fill and then to rename; if it is not renamed it goes again."""
     try:
         root.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=".tmp-run-", dir=root))
@@ -211,9 +225,7 @@ def create_run_dir(config: TrainConfig) -> Path:
         ) from None
     try:
         temporary.chmod(0o777 & ~current_umask())
-        write_text(temporary / "config.yaml", dump_config(config))
-        write_json(temporary / "versions.json", runtime.versions())
-        return _publish(temporary, config)
+        yield temporary
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -224,7 +236,7 @@ def _publish(temporary: Path, config: TrainConfig) -> Path:
         run_dir = root / config.name
         if config.overwrite:
             _remove_run(run_dir, config.init_from)
-        if _rename_new(temporary, run_dir):
+        if rename_new(temporary, run_dir):
             return run_dir
         raise InputError(
             f"{run_dir} exists; choose another --name, --overwrite it, or --resume {run_dir}"
@@ -232,22 +244,9 @@ def _publish(temporary: Path, config: TrainConfig) -> Path:
     for number in range(1, 10_000):
         model = config.model.removeprefix(VISION_PREFIX)  # no colon in the name of a folder
         run_dir = root / f"{model}-{config.dataset}-{number:03d}"
-        if _rename_new(temporary, run_dir):
+        if rename_new(temporary, run_dir):
             return run_dir
     raise InputError(f"{root}: has 9,999 runs of that name; give another with --name")
-
-
-def _rename_new(temporary: Path, run_dir: Path) -> bool:
-    """Rename `temporary` to `run_dir` unless something is there already."""
-    if os.path.lexists(run_dir):
-        return False
-    try:
-        temporary.rename(run_dir)  # fails when another run has just taken the name
-    except OSError as error:
-        if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
-            return False
-        raise
-    return True
 
 
 def _remove_run(run_dir: Path, init_from: str | None) -> None:
@@ -389,7 +388,7 @@ def _export(
 
 
 @contextlib.contextmanager
-def _log_file(path: Path) -> Iterator[None]:
+def log_file(path: Path) -> Iterator[None]:
     """What the package logs goes to `path` too, with the time."""
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))

@@ -11,7 +11,7 @@ PACKAGE = ROOT / "lenet_paddle"
 ROOMS = [  # in the order in which the data walks
     *("config", "files", "progress", "runtime", "cli", "monitor"),
     *("data", "models", "evaluation", "explain", "training", "deploy", "run"),
-    *("robustness", "seeds", "visualize", "benchmark"),
+    *("robustness", "seeds", "finetune", "visualize", "benchmark"),
 ]
 
 

@@ -20,9 +20,8 @@ from tools_help import ROOT, SMALL, assert_refused, tool
 
 from lenet_paddle import TrainConfig, load_dataset, train_and_evaluate
 from lenet_paddle.cli import parse_args
-from lenet_paddle.config import InputError
-from lenet_paddle.data.augment import LIGHT
 from lenet_paddle.config import CORRUPTIONS, InputError
+from lenet_paddle.data.augment import LIGHT
 from lenet_paddle.data.corrupt import corrupt
 from lenet_paddle.data.mnist_c import write_mnist_c
 from lenet_paddle.evaluation.metrics import compute_calibration

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import typing
 from collections.abc import Callable, Sequence
@@ -10,12 +11,20 @@ from pathlib import Path
 
 import numpy as np
 
-from lenet_paddle.config import OWN_DATA, DatasetName, InputError, Preprocess, TrainConfig
+from lenet_paddle.config import (
+    CLEAN,
+    OWN_DATA,
+    DatasetName,
+    InputError,
+    Preprocess,
+    TrainConfig,
+)
 from lenet_paddle.data import sources
-from lenet_paddle.data.imageset import ImageSet, stratified_draw
+from lenet_paddle.data.imageset import ImageSet, join_sets, stratified_draw
 from lenet_paddle.data.mnist_c import load_mnist_c
 from lenet_paddle.data.preprocess import SIZE
 
+REPLAY = 0x7265706C  # sets its draws apart from others
 DATASETS: tuple[str, ...] = typing.get_args(DatasetName)
 _log = logging.getLogger(__name__)
 
@@ -126,7 +135,8 @@ def _divide(
 def load_data(config: TrainConfig, *splits: str) -> list[ImageSet]:
     """The splits of the run's data set; of `train` the first `limit` images.
 
-    Of mnist_c without a corruption these are a mixture, as many from each corruption.
+    Of mnist_c without a corruption these are a mixture, as many from each corruption. What the
+    run replays stands behind the training images.
     """
     loaded = load_splits(
         config.dataset,
@@ -144,11 +154,32 @@ def load_data(config: TrainConfig, *splits: str) -> list[ImageSet]:
             f"{config.data_dir}: images are {height}x{width}; expected {SIZE}x{SIZE}, the size "
             "that every picture is brought to: resize them first"
         )
-    limit = slice(0, config.limit)
     return [
-        image_set.take(limit) if split == "train" else image_set
+        _add_replay(config, image_set.take(slice(0, config.limit)))
+        if split == "train"
+        else image_set
         for split, image_set in zip(splits, loaded, strict=True)
     ]
+
+
+def _add_replay(config: TrainConfig, train: ImageSet) -> ImageSet:
+    """`train`, and behind it `replay_share` times as many images, evenly from the training images
+    of what `config.replay` names; the seed and the names decide which."""
+    if config.replay is None:
+        return train
+    names = config.replay.split(",")
+    quotas = np.diff(
+        round(config.replay_share * len(train)) * np.arange(len(names) + 1) // len(names)
+    )
+    parts = [train]
+    for number, (name, quota) in enumerate(zip(names, quotas, strict=True)):
+        clean = {"dataset": "mnist", "data_dir": None, "corruption": None}
+        own = clean if name == CLEAN else {"corruption": name}
+        [other] = load_data(dataclasses.replace(config, replay=None, **own), "train")
+        rng = np.random.default_rng((config.seed, len(names), number, REPLAY))
+        drawn = rng.choice(len(other), min(int(quota), len(other)), replace=False)
+        parts.append(other.take(np.sort(drawn)))
+    return join_sets(parts)
 
 
 def load_test_set(config: TrainConfig, classes: tuple[str, ...]) -> ImageSet:

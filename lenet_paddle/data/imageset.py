@@ -126,6 +126,14 @@ class ImageSet:
         return _Dataset()
 
 
+def join_sets(sets: Sequence[ImageSet]) -> ImageSet:
+    """Sets of the same classes as one, one behind the other; no image is read or copied."""
+    joined = JoinedImages([one.images for one in sets])
+    images = MappedImages(joined, np.arange(joined.shape[0]))
+    labels = np.concatenate([one.labels for one in sets])
+    return ImageSet(images, labels, sets[0].classes)  # type: ignore[arg-type]  # acts as an array
+
+
 def stratified_draw(labels: np.ndarray, size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Divide indices 0..N-1 into (kept, drawn), both sorted, `drawn` of length `size`.
 

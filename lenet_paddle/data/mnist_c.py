@@ -13,7 +13,7 @@ import numpy as np
 
 from lenet_paddle.config import CORRUPTIONS, IDENTITY, InputError
 from lenet_paddle.data.corrupt import corrupt
-from lenet_paddle.data.imageset import ImageSet, JoinedImages, MappedImages
+from lenet_paddle.data.imageset import ImageSet, join_sets
 from lenet_paddle.data.preprocess import SIZE
 from lenet_paddle.data.sources import DIGITS, load_mnist
 from lenet_paddle.files import replacing
@@ -118,9 +118,7 @@ def _interleave(sets: list[ImageSet]) -> ImageSet:
     """The sets as one, without reading an image: image 0 of each, then image 1 of each ..."""
     position = np.concatenate([np.arange(len(one)) for one in sets])
     order = np.argsort(position, kind="stable")
-    joined = MappedImages(JoinedImages([one.images for one in sets]), order)
-    labels = np.concatenate([one.labels for one in sets])[order]
-    return ImageSet(joined, labels, DIGITS)  # type: ignore[arg-type]  # it acts as an array
+    return join_sets(sets).take(order)
 
 
 def write_mnist_c(

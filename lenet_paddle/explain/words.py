@@ -36,6 +36,11 @@ ZH: dict[str, str] = {
     "brightness": "亮度",
     "contrast": "对比度",
     "noise": "噪声",
+    # a fine-tuning
+    "mean": "平均",
+    "before": "微调前",
+    "test images": "测试图片",
+    "after the stage": "该阶段之后",
     # a trained model: operators, filters ... architecture
     "input": "输入",
     "output": "输出",

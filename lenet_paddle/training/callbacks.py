@@ -148,9 +148,7 @@ class ShareStatistics(Callback):
     norm's running statistics, of which each rank has those of its own images. What is `frozen` is
     the same for all, and stays so to the last bit."""
 
-    def __init__(
-        self, average: AverageWeights | None = None, frozen: Collection[str] = ()
-    ) -> None:
+    def __init__(self, average: AverageWeights | None = None, frozen: Collection[str] = ()) -> None:
         super().__init__()
         self.average, self.frozen = average, frozen
 
