@@ -61,6 +61,9 @@ OUT_OF_RANGE = {
     "log_every": ([0, -1], "1 or more"),
     "seed": ([-1, 2**32], "from 0 to 4294967295"),
     "corruption": (["", "frost", "Fog", "fog,spatter"], "one of shot_noise, impulse_noise"),
+    "replay": (["", "frost", "fog,", "fog,fog"], "each once, of clean, shot_noise"),
+    "replay_share": ([-0.1, 1.1, NAN], "from 0 to 1"),
+    "freeze": (["", " ", "a,,b"], "a number of layers, or names and patterns"),
     "name": (["", "a.b", "a/b", "..", "a b", "数字", "-"], "letters, digits, - and _"),
 }
 WRONG_TYPE = {
@@ -107,7 +110,7 @@ def test_every_number_has_a_range_and_every_range_is_tried() -> None:
     hints = typing.get_type_hints(TrainConfig)
     kinds = (int, float, int | None, float | None)
     numbers = {name for name, hint in hints.items() if hint in kinds}
-    assert numbers | {"name", "seeds", "corruption"} == set(OUT_OF_RANGE)
+    assert numbers | {"name", "seeds", "corruption", "replay", "freeze"} == set(OUT_OF_RANGE)
 
 
 @pytest.mark.parametrize(
