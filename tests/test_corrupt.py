@@ -66,11 +66,13 @@ def test_mean_variance_and_spectrum_are_mnist_cs_within_their_standard_errors(
 def test_a_models_accuracy_is_the_same_on_both_sides(
     tmp_path: Path, sample: dict[str, np.ndarray], digits: ImageSet
 ) -> None:
-    done = tool("train", "--epochs", "1", "--output-dir", tmp_path, "--name", "one")
+    done = tool(
+        "train", "--epochs", "1", "--limit", "20000", "--output-dir", tmp_path, "--name", "one"
+    )
     assert done.returncode == 0, done.stderr
     model = Model(str(tmp_path / "one"))
     for name in CORRUPTIONS:
-        accuracy = compare(sample[name], digits, name, 15, [model])["accuracy one"]
+        accuracy = compare(sample[name], digits, name, 10, [model])["accuracy one"]
         assert abs(accuracy.errors) < 3, (name, accuracy)
 
 
@@ -154,9 +156,9 @@ def test_impulse_noise_is_half_salt_half_pepper() -> None:
 def test_shot_noise_of_white_is_a_clipped_count_of_three_photons() -> None:
     from scipy.stats import poisson
 
-    noisy = corrupt(np.full((500, 28, 28), 255, np.uint8), "shot_noise")
+    noisy = corrupt(np.full((200, 28, 28), 255, np.uint8), "shot_noise")
     shares = [(noisy == value).mean() for value in (0, 85, 170, 255)]
-    np.testing.assert_allclose(shares, [*poisson.pmf([0, 1, 2], 3), poisson.sf(2, 3)], atol=0.004)
+    np.testing.assert_allclose(shares, [*poisson.pmf([0, 1, 2], 3), poisson.sf(2, 3)], atol=0.005)
 
 
 def test_fog_is_a_landscape_on_a_torus_from_0_to_1() -> None:
