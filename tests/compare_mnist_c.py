@@ -71,8 +71,8 @@ Made on {made}; ours with {seeds} seeds.
 {table}
 
 Of the {num_figures} figures that chance has a part in, {num_outside} lie outside two standard
-errors; by chance alone it would be about {by_chance}. Of a corruption whose true images are all among ours
-only the draws can differ.
+errors; by chance alone it would be about {by_chance}. Of a corruption whose true images are all
+among ours only the draws can differ.
 
 {outside}
 
