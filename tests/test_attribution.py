@@ -102,6 +102,10 @@ def test_grad_cam_looks_behind_the_activation_of_the_deepest_maps():
         "lenet_subclass": "features.4",
         "lenet_builtin": "features.4",
         "mlp": None,
+        "lenet_relu": "4",
+        "lenet_d2l": "4",
+        "cnn_regularized": "4",
+        "lenet_modern": "10",
     }
 
 

@@ -86,6 +86,7 @@ def test_a_training_that_goes_on_from_a_checkpoint_equals_an_uninterrupted_one(t
         "schedule": "cosine",
         "augment": "strong",
         "l2": 0.001,
+        "patience": 9,  # which the log of the one that is stopped names
     }
     train(tmp_path / "whole", **settings)
     stopped = tmp_path / "stopped"

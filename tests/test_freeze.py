@@ -106,10 +106,13 @@ def test_frozen_weights_and_statistics_are_bitwise_as_before_and_have_no_state(
     tmp_path, name, model
 ):
     """lenet_modern has batch normalisation, cnn_regularized penalties of its own."""
+    settings = dict(SETTINGS[name])
+    if model == "cnn_regularized" and settings["optimizer"] in ("adam", "momentum"):
+        settings.pop("weight_decay", None)  # its own penalties take that place
     with paddle.utils.unique_name.guard():
         paddle.seed(0)
         before = weights_of(build_model(model, 3))
-    network, _ = train(tmp_path, model=model, freeze="2", epochs=1, **SETTINGS[name])
+    network, _ = train(tmp_path, model=model, freeze="2", epochs=1, **settings)
     after = weights_of(network)
     frozen = freeze_layers(network, "2")
     for tensor in before:
