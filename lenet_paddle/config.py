@@ -301,6 +301,10 @@ class FinetuneConfig(TrainConfig):
     """The network; to be given where --init-from is a file of weights without a run."""
     dataset: DatasetName = "mnist_c"
     """The new data: folder, npz and mnist_c are your own, named by --data-dir."""
+    name: str | None = None
+    """The fine-tuning's folder under output_dir (default: the run's name and the mode)."""
+    resume: str | None = None
+    """Go on with this fine-tuning, e.g. output/NAME, exactly as if it had not stopped."""
     mode: Literal["joint", "sequential", "replay"] = "joint"
     """joint: all in one stage. sequential: mnist_c's corruptions one after the other, each stage
     from the best weights of the one before. replay: the same, with a share of what was before."""

@@ -8,7 +8,6 @@ output/<name>/matrix.csv      matrix.md      figures/forgetting.png
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import logging
 import re
@@ -144,9 +143,12 @@ def _load_tests(config: FinetuneConfig, folder: Path) -> dict[str, ImageSet]:
     tests = {config.dataset: test_set}
     if (folder / "start" / "config.yaml").exists():  # what the weights come from
         source = read_config(folder / "start")
-        if source.dataset != config.dataset:
-            with contextlib.suppress(InputError, OSError):  # other classes, or no longer there
-                tests = {source.dataset: load_test_set(source, test_set.classes), **tests}
+        if (source.dataset, source.data_dir) != (config.dataset, config.data_dir):
+            name = source.dataset + (" before" if source.dataset == config.dataset else "")
+            try:
+                tests = {name: load_test_set(source, test_set.classes), **tests}
+            except (InputError, OSError) as error:  # other classes, or no longer there
+                _log.info("the old test images are not asked: %s", error)
     return tests
 
 
@@ -171,6 +173,10 @@ def _stage_configs(config: FinetuneConfig, folder: Path) -> list[TrainConfig]:
 def _settle(config: FinetuneConfig) -> tuple[FinetuneConfig, TrainConfig | None]:
     """`config` with all that it leaves open, and the settings of the run that it starts from;
     None for a file of weights without a run. Raises `InputError`."""
+    if (Path(str(config.init_from)) / SETTINGS).is_file():
+        raise InputError(
+            f"{config.init_from} is a fine-tuning; start from {config.init_from}/final"
+        )
     weights = Path(str(resolve_source(config).init_from))
     run_dir, source = weights.parent.parent.parent, None
     if weights.parent.parent.name == "checkpoints" and (run_dir / "config.yaml").is_file():

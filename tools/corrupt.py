@@ -38,7 +38,9 @@ def main() -> None:
 
     from lenet_paddle.data.mnist_c import write_mnist_c
 
-    names, splits = (text.split(",") for text in (args.corruptions, args.splits))
+    names, splits = (
+        [name.strip() for name in text.split(",")] for text in (args.corruptions, args.splits)
+    )
     files = write_mnist_c(Path(args.out), names, args.severity, args.seed, args.limit, splits)
     for folder in dict.fromkeys(path.parent for path in files):
         print(folder)

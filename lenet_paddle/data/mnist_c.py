@@ -142,16 +142,22 @@ def write_mnist_c(
         for name in names:
             if name not in known:
                 raise InputError(f"{kind} {name!r} is unknown; expected one of {', '.join(known)}")
+            if list(names).count(name) > 1:
+                raise InputError(f"{kind} {name} was named twice; name each once")
     if limit is not None and limit < 1:
         raise InputError(f"limit is {limit}; expected a whole number of 1 or more")
     if not 0 <= seed < _TRAIN_SEED:
         raise InputError(f"seed is {seed}; expected a whole number from 0 to {_TRAIN_SEED - 1}")
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out}: is no folder; choose another --out")
     folders = [out / name for name in corruptions]
     written = [path for part in parts for folder in folders for path in _files(folder, part)]
     for path in written:
         if path.exists():
             raise InputError(f"{path} exists; remove it, or choose another --out")
     sets = {part: load_mnist(part, None).take(slice(0, limit)) for part in parts}
+    for name in corruptions:  # what is missing or wrong is said before the long work
+        corrupt(sets[parts[0]].images[:1], name, severity, seed)
     total = len(folders) * sum(map(len, sets.values()))
     progress, done = Progress(total, "images"), 0
 
