@@ -38,6 +38,8 @@ DatasetName = Literal["mnist", "fashion_mnist", "folder", "npz"]
 Preprocess = Literal["digit", "resize"]
 Device = Literal["auto", "cpu", "gpu"]
 Fill = Literal["background", "nearest"]
+EngineName = Literal["paddle", "onnx"]
+EngineChoice = Literal["auto", "paddle", "onnx"]
 
 # What tells one invocation from another, but is no property of the run that it makes.
 _INVOCATION = ("config", "output_dir", "name", "overwrite", "resume", "seeds")
