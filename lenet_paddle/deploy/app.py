@@ -60,8 +60,7 @@ async def _to_error(request: Request, error: Any) -> Response:
 def _add_pictures(app: FastAPI, service: Service) -> None:
     async def answer(work: Callable[..., Any], request: Request) -> Response:
         body = await read_body(request, service.limits)
-        bound = partial(work, request.headers.get("content-type", ""), body)
-        return _to_json(await service.lane.run(bound, len(body)))
+        return _to_json(await work(request.headers.get("content-type", ""), body))
 
     @app.post("/predict", openapi_extra=openapi.PREDICT)
     async def predict(request: Request) -> Response:
@@ -88,8 +87,7 @@ def _add_protocol(app: FastAPI, service: Service) -> None:
         """Logits of normalised tensors; by the binary-data extension, too."""
         body = await read_body(request, service.limits)
         length = request.headers.get(protocol.LENGTH_HEADER)
-        work = partial(service.infer, body, length)
-        content, head = await service.lane.run(work, len(body))
+        content, head = await service.infer(body, length)
         if head is None:
             return Response(content, media_type="application/json")
         headers = {protocol.LENGTH_HEADER: str(head)}

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -117,14 +116,12 @@ class Turn:
 class Lane:
     """Runs work: what is small at once in the event loop, the rest in one thread beside it.
 
-    A hop to a thread takes longer than the answer to a 28x28 picture; a photograph in the loop
-    would hold up all others. `lock` is held around the model, which not every engine allows two
-    threads to use at once.
+    A hop to a thread takes longer than reading a 28x28 picture; a photograph in the loop would
+    hold up all others.
     """
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
-        self.lock = threading.RLock()
         self._thread = ThreadPoolExecutor(1)
 
     async def run(self, work: Callable[[Turn], Result], size: int) -> Result:
@@ -134,13 +131,11 @@ class Lane:
         when it takes too long.
         """
         until = time.monotonic() + self.seconds
-        if size <= QUICK_BYTES and self.lock.acquire(blocking=False):
+        if size <= QUICK_BYTES:
             try:
                 return work(Turn(True, until))
             except NotQuick:
                 pass
-            finally:
-                self.lock.release()
         loop = asyncio.get_running_loop()
         try:
             with anyio.fail_after(self.seconds):

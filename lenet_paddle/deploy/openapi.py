@@ -30,7 +30,7 @@ def list_of(items: Schema, **more: Any) -> Schema:
     return {"type": "array", "items": items, **more}
 
 
-def object_of(optional: tuple[str, ...] = (), **properties: Schema) -> Schema:
+def object_of(*optional: str, **properties: Schema) -> Schema:
     """The schema of an object; all properties but the optional ones must be there."""
     required = [name for name in properties if name not in optional]
     return {"type": "object", "properties": properties, "required": required}
@@ -68,12 +68,12 @@ _pictures = {
     "application/json": object_of(images=list_of(BASE64, minItems=1)),
 }
 _request = object_of(
-    ("id", "parameters", "outputs"),
+    *("id", "parameters", "outputs"),
     id=TEXT,
     parameters=_parameters,
     inputs=list_of(
         object_of(
-            ("data", "parameters"),
+            *("data", "parameters"),
             name={"const": INPUT},
             datatype={"const": "FP32"},
             shape=list_of({**WHOLE, "minimum": 1}, minItems=4, maxItems=4),
@@ -84,11 +84,11 @@ _request = object_of(
         maxItems=1,
     ),
     outputs=list_of(
-        object_of(("parameters",), name={"const": OUTPUT}, parameters=_parameters), maxItems=1
+        object_of("parameters", name={"const": OUTPUT}, parameters=_parameters), maxItems=1
     ),
 )
 _output = object_of(
-    ("data", "parameters"),
+    *("data", "parameters"),
     name={"const": OUTPUT},
     datatype=TEXT,
     shape=list_of(WHOLE),
@@ -120,7 +120,7 @@ MODEL_ABOUT = document(
 LIVE = document(object_of(live={"type": "boolean"}))
 READY = document(object_of(ready={"type": "boolean"}))
 INFER = document(
-    object_of(("id",), model_name=TEXT, model_version=TEXT, id=TEXT, outputs=list_of(_output)),
+    object_of("id", model_name=TEXT, model_version=TEXT, id=TEXT, outputs=list_of(_output)),
     {"application/json": _request, "application/octet-stream": BYTES},
     parameters=[
         {

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -37,30 +37,41 @@ def describe_model(engine: str, size: int, num_classes: int) -> dict[str, Any]:
     }
 
 
-def infer(
-    body: bytes,
-    header_length: str | None,
-    size: int,
-    max_batch: int,
-    compute_logits: Callable[[np.ndarray], np.ndarray],
-) -> tuple[bytes, int | None]:
-    """The answer to an inference request, and where its JSON part ends, if tensors follow it.
+@dataclass(frozen=True)
+class InferRequest:
+    """An inference request that has been checked."""
 
-    `header_length` is what the header Inference-Header-Content-Length says. Raises
-    `HTTPException`: 413 for a batch above `max_batch`, 400 for all else that does not fit.
+    batch: np.ndarray
+    """float32 (B, 1, S, S), finite."""
+    id: str | None
+    as_binary: bool
+    """Whether the logits are asked for as bytes behind the JSON part."""
+
+
+def read_request(body: bytes, header_length: str | None, size: int, max_batch: int) -> InferRequest:
+    """The request in `body`; `header_length` is what Inference-Header-Content-Length says.
+
+    Raises `HTTPException`: 413 for a batch above `max_batch`, 400 for all else that does not fit.
     """
     request, binary = _split(body, header_length)
+    if not isinstance(request.get("id", ""), str):
+        raise _refuse("`id` is no text")
     as_binary = _wants_binary(request)
-    batch = _read_input(request, binary, size, max_batch)
-    with np.errstate(over="ignore", invalid="ignore"):
-        logits = compute_logits(batch)
-    if not np.isfinite(logits).all():
+    return InferRequest(_read_input(request, binary, size, max_batch), request.get("id"), as_binary)
+
+
+def write_answer(request: InferRequest, logits: np.ndarray) -> tuple[bytes, int | None]:
+    """The answer's body, and where its JSON part ends, if a tensor follows it.
+
+    `logits` is float32 (B, C). Raises `HTTPException`, 400, where a value is not finite.
+    """
+    if not np.isfinite(logits).all():  # JSON has no word for it
         raise _refuse(f"{INPUT}: values so large that the model overflows; expected -1 to 1")
     output: dict[str, Any] = {"name": OUTPUT, "datatype": "FP32", "shape": list(logits.shape)}
     answer = {"model_name": MODEL, "model_version": VERSION, "outputs": [output]}
-    if "id" in request:
-        answer["id"] = request["id"]
-    if not as_binary:
+    if request.id is not None:
+        answer["id"] = request.id
+    if not request.as_binary:
         output["data"] = logits.ravel().tolist()
         return json.dumps(answer).encode(), None
     data = np.ascontiguousarray(logits, "<f4").tobytes()
@@ -103,9 +114,7 @@ def _parameters(parent: dict[str, Any]) -> dict[str, Any]:
 
 
 def _wants_binary(request: dict[str, Any]) -> bool:
-    """Whether the logits are asked for as bytes; checks `id` and `outputs` on the way."""
-    if not isinstance(request.get("id", ""), str):
-        raise _refuse("`id` is no text")
+    """Whether the logits are asked for as bytes; checks `outputs` on the way."""
     wanted = _parameters(request).get("binary_data_output", False)
     outputs = _objects(request, "outputs")
     if len(outputs) > 1 or any(output.get("name") != OUTPUT for output in outputs):

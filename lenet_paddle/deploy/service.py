@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
+import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +21,13 @@ from lenet_paddle.data.preprocess import (
     prepare_picture,
 )
 from lenet_paddle.deploy import protocol
+from lenet_paddle.deploy.batching import Batcher
 from lenet_paddle.deploy.bodies import split_pictures
 from lenet_paddle.deploy.limits import Lane, Limits, NotQuick, Turn
 from lenet_paddle.deploy.metrics import Metrics
 from lenet_paddle.deploy.predictor import Predictor
+
+Run = Callable[[np.ndarray], np.ndarray]
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")  # of Pillow's; one runs Ghostscript
 
@@ -34,6 +39,15 @@ class Service:
         self.predictor = Predictor(model, engine)
         self.limits, self.metrics = limits, Metrics()
         self.lane = Lane(limits.seconds)
+        self._pictures = Batcher(self._counted(self.predictor.predict), limits.batch)
+        self._tensors = Batcher(self._counted(self.predictor.compute_logits), limits.batch)
+        self._warm_up()
+
+    def _warm_up(self) -> None:
+        """Let what is slow once, Pillow's plugins say, be done before the first request."""
+        empty = encode_png(np.zeros((SIZE, SIZE), np.uint8))
+        seen = self._read_picture(1, empty, Turn(True, math.inf))
+        self._to_dict(self.predictor.predict(seen[None])[0], seen)
 
     def describe(self) -> dict[str, Any]:
         """What the page must know of the model; the answer to GET /model.json."""
@@ -46,23 +60,18 @@ class Service:
             "features": description["features"],
         }
 
-    def predict(self, content_type: str, body: bytes, turn: Turn) -> dict[str, Any]:
+    async def predict(self, content_type: str, body: bytes) -> dict[str, Any]:
         """The answer to POST /predict: for each picture its class, and what the network saw."""
-        seen = self._read_pictures(content_type, body, self.limits.batch, turn)
-        with self.lane.lock:
-            probs = self.predictor.predict(seen)
-        self.metrics.batch_size.observe(len(seen))
-        pairs = zip(probs, seen, strict=True)
-        return {"predictions": [self._to_dict(row, picture) for row, picture in pairs]}
+        seen = await self._read_pictures(content_type, body, self.limits.batch)
+        pairs = zip(await self._pictures.run(seen), seen, strict=True)
+        return {"predictions": [self._to_dict(probs, picture) for probs, picture in pairs]}
 
-    def explain(self, content_type: str, body: bytes, turn: Turn) -> dict[str, Any]:
+    async def explain(self, content_type: str, body: bytes) -> dict[str, Any]:
         """The answer to POST /features: that for one picture, and its convolutions' maps."""
-        seen = self._read_pictures(content_type, body, 1, turn)
-        try:
-            with self.lane.lock:
-                probs, maps = self.predictor.predict_with_maps(seen)
-        except InputError:
-            raise HTTPException(404, "this model was exported without feature maps") from None
+        seen = await self._read_pictures(content_type, body, 1)
+        if not self.predictor.description["features"]:
+            raise HTTPException(404, "this model was exported without its feature maps")
+        probs, maps = self.predictor.predict_with_maps(seen)
         self.metrics.batch_size.observe(1)
         features = [
             {
@@ -74,18 +83,21 @@ class Service:
         ]
         return {**self._to_dict(probs[0], seen[0]), "features": features}
 
-    def infer(self, body: bytes, header_length: str | None, turn: Turn) -> tuple[bytes, int | None]:
-        """The answer to POST /v2/models/lenet/infer; see `protocol.infer`."""
-
-        def compute_logits(batch: np.ndarray) -> np.ndarray:
-            turn.check()
-            with self.lane.lock:
-                logits = self.predictor.compute_logits(batch)
-            self.metrics.batch_size.observe(len(batch))
-            return logits
-
+    async def infer(self, body: bytes, header_length: str | None) -> tuple[bytes, int | None]:
+        """The answer to POST /v2/models/lenet/infer, and where its JSON part ends, if tensors
+        follow it."""
         size, max_batch = self.predictor.size, self.limits.batch
-        return protocol.infer(body, header_length, size, max_batch, compute_logits)
+        request = await self.lane.run(
+            lambda turn: protocol.read_request(body, header_length, size, max_batch), len(body)
+        )
+        return protocol.write_answer(request, await self._tensors.run(request.batch))
+
+    def _counted(self, run: Run) -> Run:
+        def run_counted(batch: np.ndarray) -> np.ndarray:
+            self.metrics.batch_size.observe(len(batch))
+            return run(batch)
+
+        return run_counted
 
     def _to_dict(self, probs: np.ndarray, seen: np.ndarray) -> dict[str, Any]:
         best = int(probs.argmax())
@@ -96,12 +108,14 @@ class Service:
             "seen": base64.b64encode(encode_png(seen)).decode(),
         }
 
-    def _read_pictures(
-        self, content_type: str, body: bytes, max_pictures: int, turn: Turn
-    ) -> np.ndarray:
-        """The pictures as the network sees them, uint8 (N, 28, 28)."""
-        files = split_pictures(content_type, body, max_pictures)
-        return np.stack([self._read_picture(i, file, turn) for i, file in enumerate(files, 1)])
+    async def _read_pictures(self, content_type: str, body: bytes, most: int) -> np.ndarray:
+        """The pictures in a body as the network sees them, uint8 (N, 28, 28)."""
+
+        def read(turn: Turn) -> np.ndarray:
+            files = split_pictures(content_type, body, most)
+            return np.stack([self._read_picture(i, file, turn) for i, file in enumerate(files, 1)])
+
+        return await self.lane.run(read, len(body))
 
     def _read_picture(self, number: int, file: bytes, turn: Turn) -> np.ndarray:
         turn.check()
