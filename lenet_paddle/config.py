@@ -181,8 +181,8 @@ class TrainConfig:
     device: Device = "auto"
     """auto takes a GPU when Paddle sees one."""
     init_from: str | None = None
-    """Start from these weights: a run, a checkpoint folder, a Paddle prefix or .pdparams file;
-    {seed} in it stands for the run's own."""
+    """Start from these weights: a run, a checkpoint folder, a Paddle prefix, a file .pdparams or
+    .safetensors; {seed} in it stands for the run's own."""
     with_optimizer: bool = False
     """With --init-from: take the optimizer's state along (Adam's moments)."""
     output_dir: str = "output"

@@ -73,37 +73,44 @@ def export_formats(
     """
     compared = test_set.take(slice(0, NUM_COMPARED))
     expected = predict_logits(network, compared, input_size)
-    sample = normalise(
-        np.resize(compared.images[:64], (64, *compared.images.shape[1:])), input_size
-    )
     rows: dict[str, Row] = {}
     with replacing_folder(folder) as temporary, tempfile.TemporaryDirectory() as scratch:
         job = Job(
             *(network, input_size, test_set.classes, info, temporary, Path(scratch)),
             train_set=train_set,
         )
-        progress = Progress(len(formats), "formats")
+        progress = Progress(len(formats) * len(compared), "images")
         for number, name in enumerate(formats):
-            progress.show(number, name)
+            progress.show(number * len(compared), name)
             written = WRITERS[name](job)
             row = _compare(written.run, compared, expected, input_size)
-            if written.is_exact:
-                _check_difference(folder, name, row["max_difference"], expected)
-            else:
-                row["accuracy"] = _check_accuracy(folder, name, written.run, test_set, job)
+            try:
+                if written.is_exact:
+                    _check_difference(row["max_difference"], expected)
+                else:
+                    row["accuracy"] = _check_accuracy(written.run, test_set, job)
+            except ValueError as error:
+                raise RunStopped(f"{folder}: {name} {error}; nothing was written", 1) from None
             row["size_bytes"] = sum(file.stat().st_size for file in written.files)
             if is_measured:
-                row |= measure(written.run, sample)
+                row |= measure(written.run, compared, input_size)
             rows[name] = {**row, **(written.notes or {})}
         progress.clear()
-        description = {**job.describe(), "engine": _faster_engine(rows), "formats": rows}
-        if "onnx" in rows:
-            description["features"] = job.features
-        text = yaml.safe_dump(description, sort_keys=False, allow_unicode=True)
-        write_text(temporary / "inference.yml", text)
-        if write_card is not None:
-            write_text(temporary / "model_card.md", write_card(description))
+        _describe(job, rows, write_card)
     return rows
+
+
+def _describe(
+    job: Job, rows: dict[str, Row], write_card: Callable[[dict[str, Any]], str] | None
+) -> None:
+    """Write inference.yml and the model card."""
+    description = {**job.describe(), "engine": _faster_engine(rows), "formats": rows}
+    if "onnx" in rows:
+        description["features"] = job.features
+    text = yaml.safe_dump(description, sort_keys=False, allow_unicode=True)
+    write_text(job.folder / "inference.yml", text)
+    if write_card is not None:
+        write_text(job.folder / "model_card.md", write_card(description))
 
 
 def _faster_engine(rows: dict[str, Row]) -> str:
@@ -126,51 +133,43 @@ def _compare(engine: Engine, images: ImageSet, expected: np.ndarray, input_size:
     }
 
 
-def _check_difference(folder: Path, name: str, difference: float, expected: np.ndarray) -> None:
+def _check_difference(difference: float, expected: np.ndarray) -> None:
     allowed = TOLERANCE * max(1.0, float(np.abs(expected).max()))
     if not difference <= allowed:  # nor is NaN
-        raise RunStopped(
-            f"{folder}: the exported model ({name}) differs from the network by {difference:.2g} "
-            f"(at most {allowed:.2g} is allowed); nothing was written",
-            status=1,
+        raise ValueError(
+            f"differs from the network by {difference:.2g} (at most {allowed:.2g} is allowed)"
         )
 
 
-def _check_accuracy(folder: Path, name: str, engine: Engine, test_set: ImageSet, job: Job) -> float:
+def _check_accuracy(engine: Engine, test_set: ImageSet, job: Job) -> float:
     """The accuracy on the whole test set, if it is near enough to the network's."""
     preds = _run(engine, test_set, job.input_size).argmax(1)
     accuracy, own = compute_accuracy(preds, test_set.labels), job.info["test_accuracy"]
     if accuracy < own - INT8_LOSS:
-        raise RunStopped(
-            f"{folder}: {name} has an accuracy of {accuracy:.4f} where the network has {own:.4f} "
-            f"(at most {INT8_LOSS:g} less is allowed); leave out that format, nothing was written",
-            status=1,
+        raise ValueError(
+            f"has an accuracy of {accuracy:.4f} where the network has {own:.4f} "
+            f"(at most {INT8_LOSS:g} less is allowed)"
         )
     return accuracy
 
 
-def measure(engine: Engine, sample: np.ndarray) -> Row:
-    """`latency_ms`, the median time of a single image, and `images_per_s` in batches of 64.
-
-    sample: a normalised batch, float32 (64, 1, S, S).
-    """
-    single = _median_seconds(lambda: engine(sample[:1]))
-    batch = _median_seconds(lambda: engine(sample))
-    return {
-        "latency_ms": round(single * 1000, 4),
-        "images_per_s": round(len(sample) / batch, 1),
-    }
+def measure(engine: Engine, images: ImageSet, input_size: int) -> Row:
+    """`latency_ms`, the median time of a single image, and `images_per_s` in batches of 64."""
+    filled = np.resize(images.images[:64], (64, *images.images.shape[1:]))
+    batch = normalise(filled, input_size)
+    single, many = _median_seconds(engine, batch[:1]), _median_seconds(engine, batch)
+    return {"latency_ms": round(single * 1000, 4), "images_per_s": round(64 / many, 1)}
 
 
-def _median_seconds(call: Callable[[], Any], seconds: float = 0.5) -> float:
+def _median_seconds(engine: Engine, batch: np.ndarray, seconds: float = 0.5) -> float:
     """The median time of a call, of those that fit into `seconds` (at least 5) after a warm-up."""
     for _ in range(3):
-        call()
+        engine(batch)
     times: list[float] = []
     end = time.perf_counter() + seconds
     while len(times) < 5 or time.perf_counter() < end:
         started = time.perf_counter()
-        call()
+        engine(batch)
         times.append(time.perf_counter() - started)
     return float(np.median(times))
 

@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 import paddle
 
-from lenet_paddle.config import InputError
+from lenet_paddle.config import InputError, RunStopped
 from lenet_paddle.data.imageset import ImageSet
 from lenet_paddle.data.loader import BatchLoader
 from lenet_paddle.data.preprocess import NORMALISATION
 from lenet_paddle.deploy.engines import Engine, OnnxModel, load_paddle
-from lenet_paddle.deploy.onnx_files import convert, write_features
+from lenet_paddle.deploy.onnx_files import convert, first_line, silence, write_features
 from lenet_paddle.evaluation.evaluate import compute_logits, image_spec
 from lenet_paddle.files import write_text
 from lenet_paddle.models import build_model
@@ -134,8 +134,20 @@ def write_int8(job: Job) -> Written:
             batch = next(self.batches, None)
             return None if batch is None else {"image": batch[0]}
 
-    quantization.quantize_static(str(job.onnx_file), str(path), Reader(), per_channel=True)
-    return Written([path], OnnxModel(path), is_exact=False)
+    source = str(job.onnx_file)
+    unsigned = quantization.QuantType.QUInt8  # signed weights saturate on older processors
+    try:
+        with silence():
+            quantization.quantize_static(
+                *(source, str(path), Reader()),
+                per_channel=True,
+                activation_type=unsigned,
+                weight_type=unsigned,
+            )
+        return Written([path], OnnxModel(path), is_exact=False)
+    except Exception as error:  # it raises nearly anything
+        reason = first_line(error)
+        raise RunStopped(f"ONNX Runtime cannot quantise this network ({reason})", 1) from None
 
 
 def write_triton(job: Job) -> Written:

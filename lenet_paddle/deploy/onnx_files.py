@@ -31,26 +31,40 @@ def convert(network: paddle.nn.Layer, input_size: int, path: Path) -> None:
 
     paddle2onnx converts it, ONNX Runtime folds its constants and joins convolutions with biases
     and batch norms. Raises `InputError` for a missing package, `RunStopped` for a network that
-    paddle2onnx cannot convert.
+    cannot be converted.
     """
     onnx, paddle2onnx, runtime = need("onnx"), need("paddle2onnx"), need("onnxruntime")
     prefix = path.with_suffix("")
     network.eval()
     paddle.jit.save(network, str(prefix), input_spec=[image_spec(input_size)])
     converted = b""
-    with _silence(), contextlib.suppress(Exception):  # it logs what was wrong, and goes on
+    with silence(), contextlib.suppress(Exception):  # it logs what was wrong, and goes on
         # Without a file's name it leaves out its own optimizing, which installs packages by pip.
         converted = paddle2onnx.export(
             f"{prefix}.json", f"{prefix}.pdiparams", opset_version=OPSET, auto_upgrade_opset=False
         )
     if not converted:
         raise RunStopped("paddle2onnx cannot convert this network; leave out ONNX's formats", 1)
+    try:
+        _fold(runtime, converted, path)
+        onnx.save(_tidy(onnx.load(str(path))), str(path))
+    except Exception as error:  # both raise what their C++ says
+        reason = first_line(error)
+        raise RunStopped(f"paddle2onnx made no ONNX model that is valid ({reason})", 1) from None
+
+
+def first_line(error: Exception) -> str:
+    """What an error of C++ says, without the lines on where it was raised."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _fold(runtime: Any, model: bytes, path: Path) -> None:
+    """Write `model` to `path` after those of ONNX Runtime's optimizations that keep to ONNX."""
     options = runtime.SessionOptions()
     options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.optimized_model_filepath = str(path)
     options.log_severity_level = 4
-    runtime.InferenceSession(converted, options, providers=["CPUExecutionProvider"])
-    onnx.save(_tidy(onnx.load(str(path))), str(path))
+    runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 def _tidy(model: Any) -> Any:
@@ -124,8 +138,8 @@ def _rename(graph: Any, old: str, new: str) -> None:
 
 
 @contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    """While the block runs, what C++ and Python print is thrown away."""
+def silence() -> Iterator[None]:
+    """While the block runs, what C++ and Python print is thrown away: converters chat."""
     sys.stdout.flush()
     sys.stderr.flush()
     kept = {number: os.dup(number) for number in (1, 2)}

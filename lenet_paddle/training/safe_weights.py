@@ -10,6 +10,14 @@ from lenet_paddle.config import InputError
 from lenet_paddle.runtime import need
 
 
+def is_safetensors(path: Path) -> bool:
+    """Whether a file is one by its name, or by how it begins: a cache may hold it under another
+    name, to which a link led."""
+    with path.open("rb") as file:
+        start = file.read(9)  # the length of a JSON text, 8 bytes, and its first character
+    return path.suffix == ".safetensors" or start[8:] == b"{"
+
+
 def save_safetensors(
     path: Path, weights: dict[str, np.ndarray], metadata: dict[str, str] | None = None
 ) -> None:
