@@ -22,7 +22,7 @@ import tyro
 
 from lenet_paddle.cli import parse_args, run_tool
 
-What = Literal["train", "ranks", "profile", "start", "infer", "evaluate", "load", "grow"]
+What = Literal["train", "ranks", "profile", "start", "infer", "evaluate", "load", "grow", "serve"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Args:
     what: Annotated[What, tyro.conf.Positional] = "train"
     """What is measured: training steps, the same by two processes, their operators, the time to
     the first step, inference, evaluation of the test set, loading, training from ever larger
-    files."""
+    files, the server under wrk (apt-get install wrk; 80 seconds a round)."""
     peers: str = ""
     """train: who else is measured, some of tutorial,pytorch,jax,keras (pip install '.[peers]')."""
     rounds: int = 3

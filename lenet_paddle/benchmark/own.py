@@ -56,9 +56,9 @@ class Clock(StopOnSignal):
             raise RunStopped("measured", status=0)
 
 
-def read_anonymous_mb() -> float:
-    """This process's anonymous resident memory (RssAnon: mapped files do not count), in MB."""
-    status = Path("/proc/self/status").read_text(encoding="utf-8")
+def read_anonymous_mb(process: int | str = "self") -> float:
+    """A process's anonymous resident memory (RssAnon: mapped files do not count), in MB."""
+    status = Path(f"/proc/{process}/status").read_text(encoding="utf-8")
     return int(status.split("RssAnon:")[1].split()[0]) / 1024
 
 

@@ -50,6 +50,7 @@ WORKERS = {
         *("ours", "profile", "start", "grow", "network", "inference", "inference_onednn"),
         *("one_rank", "two_ranks", "evaluation", "load", "load_fashion", "load_npz", "load_folder"),
     ),
+    "load": ("serve",),
     "peers": ("tutorial", "pytorch", "pytorch_loader", "jax", "keras"),
 }
 

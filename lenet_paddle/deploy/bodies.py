@@ -5,12 +5,15 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import logging
 from typing import Any
 
 from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.exceptions import HTTPException
 
+# It warns of every damaged body, in its sender's words.
+logging.getLogger("python_multipart").setLevel(logging.ERROR)
 MAX_PARTS_BEYOND = 16  # form fields that are no files are passed over, up to so many
 
 
@@ -47,7 +50,8 @@ def parse_json(body: bytes) -> dict[str, Any]:
 
 
 def _too_many(max_pictures: int) -> HTTPException:
-    return HTTPException(413, f"more than {max_pictures} pictures; send them in several requests")
+    most = "one picture" if max_pictures == 1 else f"{max_pictures} pictures"
+    return HTTPException(413, f"more than {most}; send them in several requests")
 
 
 def _split_multipart(body: bytes, boundary: bytes, max_pictures: int) -> list[bytes]:

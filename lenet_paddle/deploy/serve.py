@@ -13,6 +13,7 @@ import socket
 import tempfile
 import threading
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -167,6 +168,7 @@ def _make_server(config: ServeConfig) -> uvicorn.Server:
     import uvicorn
 
     from lenet_paddle.deploy.app import create_app
+    from lenet_paddle.deploy.connection import BoundedHttp
     from lenet_paddle.deploy.limits import Limits
     from lenet_paddle.deploy.service import Service
 
@@ -179,8 +181,9 @@ def _make_server(config: ServeConfig) -> uvicorn.Server:
     )
     settings = uvicorn.Config(
         create_app(Service(Path(config.model), config.engine, limits)),
+        http=partial(BoundedHttp, head_seconds=config.max_seconds),  # type: ignore[arg-type]
         log_config=None,
-        log_level="warning",
+        log_level="error",  # what clients do wrong is in the metrics, not in the log
         access_log=False,
         server_header=False,
         proxy_headers=False,
