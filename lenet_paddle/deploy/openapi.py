@@ -63,15 +63,10 @@ _prediction = {
 _feature = object_of(name=TEXT, shape=list_of(WHOLE), data=BASE64)
 _tensor_about = object_of(name=TEXT, datatype=TEXT, shape=list_of(WHOLE))
 _parameters: Schema = {"type": "object"}
-
-
-def _pictures(**more: Any) -> dict[str, Schema]:
-    return {
-        "multipart/form-data": object_of(files=list_of(BYTES, minItems=1, **more)),
-        "application/json": object_of(images=list_of(BASE64, minItems=1, **more)),
-    }
-
-
+_pictures = {
+    "multipart/form-data": object_of(files=list_of(BYTES, minItems=1)),
+    "application/json": object_of(images=list_of(BASE64, minItems=1)),
+}
 _request = object_of(
     *("id", "parameters", "outputs"),
     id=TEXT,
@@ -101,8 +96,8 @@ _output = object_of(
     parameters=_parameters,
 )
 
-PREDICT = document(object_of(predictions=list_of(object_of(**_prediction))), _pictures())
-FEATURES = document(object_of(**_prediction, features=list_of(_feature)), _pictures(maxItems=1))
+PREDICT = document(object_of(predictions=list_of(object_of(**_prediction))), _pictures)
+FEATURES = document(object_of(**_prediction, features=list_of(_feature)), _pictures)
 MODEL_JSON = document(
     object_of(
         classes=list_of(TEXT),

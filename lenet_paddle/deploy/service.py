@@ -44,10 +44,13 @@ class Service:
         self._warm_up()
 
     def _warm_up(self) -> None:
-        """Let what is slow once, Pillow's plugins say, be done before the first request."""
+        """Let what is slow once, Pillow's plugins say, be done before the first request; raises
+        `InputError` for a model of feature maps that cannot be loaded."""
         empty = encode_png(np.zeros((SIZE, SIZE), np.uint8))
         seen = self._read_picture(1, empty, Turn(True, math.inf))
         self._to_dict(self.predictor.predict(seen[None])[0], seen)
+        if self.predictor.description["features"]:
+            self.predictor.predict_with_maps(seen[None])
 
     def describe(self) -> dict[str, Any]:
         """What the page must know of the model; the answer to GET /model.json."""
