@@ -106,9 +106,13 @@ class Predictor:
             raise InputError(f"{self.folder}: no features.onnx in it; export it with format onnx")
         need("onnxruntime")
         try:
-            return OnnxModel(path)
+            model = OnnxModel(path)
+            logits = model.run_all(np.zeros((1, 1, self.size, self.size), np.float32))["logits"]
         except Exception:  # what its C++ says, over many lines
             raise InputError(f"{path}: a damaged model; export it again") from None
+        if logits.shape != (1, len(self.classes)):
+            raise InputError(f"{path}: not of the model beside it; export it again")
+        return model
 
     def predict_with_maps(self, images: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Probabilities as `predict` gives them, and the convolutions' activated maps, float32
