@@ -24,7 +24,7 @@ class Args:
     checkpoint: str = "best"
     """best, latest, or one such as epoch_0005."""
     formats: str = "paddle"
-    """One or more of paddle, onnx, onnx-int8, triton, safetensors, with commas between them."""
+    """One or more of paddle, onnx, onnx-int8, triton, safetensors, page, with commas between them."""
     out: str | None = None
     """Where to (default: the run's inference/); an older export there is replaced."""
 

@@ -23,6 +23,7 @@ from lenet_paddle.data.loader import BatchLoader
 from lenet_paddle.data.preprocess import NORMALISATION
 from lenet_paddle.deploy.engines import Engine, OnnxModel, load_paddle
 from lenet_paddle.deploy.onnx_files import convert, first_line, silence, write_features
+from lenet_paddle.deploy.static_page import write_static_page
 from lenet_paddle.evaluation.evaluate import compute_logits, image_spec
 from lenet_paddle.files import write_text
 from lenet_paddle.models import build_model
@@ -186,12 +187,22 @@ def write_safetensors(job: Job) -> Written:
     return Written([path], lambda batch: compute_logits(network, batch))
 
 
+def write_page(job: Job) -> Written:
+    """page/, the page to draw on as static files; the model is run in the visitor's browser."""
+    model = job.scratch / "features.onnx" if job.features else job.onnx_file
+    folder = job.folder / "page"
+    write_static_page(folder, model, job.describe(), job.features)
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return Written(files, OnnxModel(folder / "model.onnx"))
+
+
 WRITERS: dict[str, Callable[[Job], Written]] = {
     "paddle": write_paddle,
     "onnx": write_onnx,
     "onnx-int8": write_int8,
     "triton": write_triton,
     "safetensors": write_safetensors,
+    "page": write_page,
 }
 
 

@@ -158,13 +158,12 @@ async function start() {
     useTheme(remember("theme"));
     useLanguage(remember("language") ?? preferredLanguage());
     refresh();
-    report(() => say("Loading the network…"));
     try {
         model = await (await fetch("model.json")).json();
         showModel();
         const { connect } = await import(`./backend-${model.backend ?? "server"}.js`);
         backend = await connect(model);
-        report(null);
+        view.isReady = true;
     } catch (error) {
         report(() => say("The network could not be loaded: {0}", error.message));
     }

@@ -172,8 +172,8 @@ export function dilate(mask, reach, square) {
         const x = at % width, y = (at - x) / width;
         for (let dy = -Math.min(reach, y); dy <= Math.min(reach, height - 1 - y); dy++) {
             const wide = square ? reach : reach - Math.abs(dy);
-            const from = Math.max(0, x - wide), to = Math.min(width - 1, x + wide);
-            result.data.fill(1, (y + dy) * width + from, (y + dy) * width + to + 1);
+            const row = (y + dy) * width, end = row + Math.min(width - 1, x + wide);
+            for (let to = row + Math.max(0, x - wide); to <= end; to++) result.data[to] = 1;
         }
     }
     return result;

@@ -17,7 +17,7 @@ export class View {
         this.rows = model.classes.slice(0, MAX_BARS).map(() => this.#addBar());
         find("bars").classList.toggle("words", this.isLong);
         this.layers = model.features.map(({ shape }, k) => this.#addMaps(shape, k + 1));
-        this.answer = null;
+        this.isReady = false; // until there is a backend
         this.show(null);
     }
 
@@ -70,9 +70,14 @@ export class View {
         const share = ranked ? shares[ranked[0]] : 0;
         best.textContent = a ?? "?";
         find("sure").textContent = ranked ? formatShare(share) : "";
-        find("comment").textContent = !ranked ? say("Waiting for your first stroke.")
-            : share >= 0.9 || b === undefined ? say("Quite sure.")
-                : share >= 0.6 ? say("Or is it {0}?", b) : say("Hard to tell: {0} or {1}?", a, b);
+        find("comment").textContent = this.#comment(share, a, b);
+    }
+
+    #comment(share, a, b) {
+        if (!this.isReady) return say("Loading the network…");
+        if (!a) return say("Waiting for your first stroke.");
+        if (share >= 0.9) return say("Quite sure.");
+        return share >= 0.6 ? say("Or is it {0}?", b) : say("Hard to tell: {0} or {1}?", a, b);
     }
 
     #addBar() {
@@ -113,6 +118,7 @@ export class View {
         maps.className = "maps";
         maps.setAttribute("role", "img");
         maps.style.setProperty("--columns", Math.ceil(canvases.length / 2));
+        maps.style.setProperty("--few-columns", canvases.length % 4 ? 3 : 4);
         maps.append(...canvases);
         figure.classList.toggle("wide", canvases.length > 16);
         figure.dataset.layer = number;

@@ -15,7 +15,7 @@ export const ZH = {
     "Clear": "清空",
     "Picture…": "图片…",
     "White on black": "黑底白字",
-    "With keys: arrows move the pen (two together: aslant, with Shift: finely), Space lowers and lifts it, Backspace undoes, Delete clears.":
+    "Keyboard: arrows move the pen (two at once: diagonally; with Shift: in small steps), Space puts it down or lifts it, Backspace undoes, Delete clears.":
         "键盘：方向键移动笔（两键同按走斜线，按住 Shift 走小步），空格落笔或抬笔，退格键撤销，Delete 清空。",
     "Answer": "答案",
     "Inside the network": "网络内部",
