@@ -1,11 +1,21 @@
-"""Handwriting for the page's tests: the ten digits as strokes in a square of side 1."""
+"""For the page's tests: the ten digits as strokes in a square of side 1, servers, a browser."""
 
 from __future__ import annotations
 
+import contextlib
 import math
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image, ImageDraw
+from tools_help import ROOT
 
 Point = tuple[float, float]
 Strokes = list[list[Point]]
@@ -42,9 +52,7 @@ def moved(strokes: Strokes, by: Point = (0, 0), zoom: float = 1) -> Strokes:
     ]
 
 
-def sheet(
-    strokes: Strokes, side: int, pen: int, by: Point = (0, 0), zoom: float = 1
-) -> np.ndarray:
+def sheet(strokes: Strokes, side: int, pen: int, by: Point = (0, 0), zoom: float = 1) -> np.ndarray:
     """The strokes in black on white paper, uint8 (side, side)."""
     paper = Image.new("L", (2 * side, 2 * side), 255)
     draw = ImageDraw.Draw(paper)
@@ -54,3 +62,70 @@ def sheet(
         for x, y in (points[0], points[-1]):
             draw.ellipse((x - pen, y - pen, x + pen, y + pen), fill=0)
     return np.asarray(paper.reduce(2))
+
+
+@contextlib.contextmanager
+def answering(*command: Any, cwd: Path = ROOT) -> Iterator[str]:
+    """A server in a process of its own; the address that it prints, as long as the block runs."""
+    process = subprocess.Popen(
+        [sys.executable, "-u", *map(str, command)],
+        cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    try:
+        said = process.stdout.readline()
+        yield f"http://127.0.0.1:{re.findall(r'[0-9]+', said)[-1]}/"
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+@contextlib.contextmanager
+def chromium() -> Iterator[Any]:
+    """A headless Chromium, steered by Playwright; skips the test where there is none."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="pip install '.[browser]'")
+    path = shutil.which("chromium") or shutil.which("google-chrome")
+    if not path:
+        pytest.skip("no chromium here")
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=path)
+        yield browser
+        browser.close()
+
+
+@contextlib.contextmanager
+def opened(browser: Any, address: str, **options: Any) -> Iterator[Any]:
+    """The page at `address` in a window of its own, ready to answer.
+
+    Afterwards it must have logged no error and have asked no other address for anything.
+    """
+    with browser.new_context(**{"locale": "en-US", **options}) as context:
+        page = context.new_page()
+        wrong: list[str] = []
+        page.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(address)
+        page.wait_for_selector("html[data-ready=true]", timeout=60_000)
+        yield page
+        assert wrong == [] and [url for url in asked if not url.startswith(address)] == []
+
+
+def draw(page: Any, strokes: Strokes) -> None:
+    """Draw with the mouse, points in shares of the sheet, and wait for the answer."""
+    sheet = page.locator("#sheet")
+    sheet.scroll_into_view_if_needed()
+    box = sheet.bounding_box()
+    for stroke in strokes:
+        for i, (x, y) in enumerate(stroke):
+            page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"], steps=2)
+            if i == 0:
+                page.mouse.down()
+        page.mouse.up()
+    settle(page)
+
+
+def settle(page: Any) -> None:
+    """Wait until the page has answered for what is on its sheet."""
+    page.wait_for_selector("html[data-busy=false]", timeout=60_000)

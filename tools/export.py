@@ -5,7 +5,7 @@
 
 Writes the formats with inference.yml and model_card.md into the run's inference/, or --out, and
 prints for each the greatest difference to the network on 1,000 test images, the share of equal
-answers, its size and its speed. All but paddle need pip install '.[export]'.
+answers, its size and its speed. All but paddle need pip install '.[export]', page needs npm too.
 """
 
 import sys
@@ -24,7 +24,7 @@ class Args:
     checkpoint: str = "best"
     """best, latest, or one such as epoch_0005."""
     formats: str = "paddle"
-    """One or more of paddle, onnx, onnx-int8, triton, safetensors, page, with commas between them."""
+    """One or more of paddle,onnx,onnx-int8,triton,safetensors,page."""
     out: str | None = None
     """Where to (default: the run's inference/); an older export there is replaced."""
 

@@ -9,7 +9,6 @@ page/static/ort/...    ONNX Runtime Web with its licence
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import shutil
 import subprocess
@@ -24,7 +23,7 @@ from lenet_paddle.runtime import need
 
 SOURCE = Path(__file__).with_name("page")
 RUNTIME = "onnxruntime-web@1.30.0"
-RUNTIME_SHA512 = "q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=="
+RUNTIME_SHA256 = "d2228df7e4616bc3348bf504ee888f3bec43789a273f0a63f3e68d203ce3bf71"
 RUNTIME_FILES = ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm")
 LICENCES = ("LICENSE", "ThirdPartyNotices.txt")  # npm's package has none; the Python one has
 
@@ -52,13 +51,12 @@ def write_static_page(
 def _fetch_runtime(folder: Path) -> None:
     """ONNX Runtime Web: of npm's package the two files that a page needs, and the licence."""
     folder.mkdir()
-    with tempfile.TemporaryDirectory() as scratch:
-        with tarfile.open(_pack(Path(scratch))) as package:
-            for name in RUNTIME_FILES:
-                member = package.extractfile(f"package/dist/{name}")
-                assert member is not None  # the archive's hash was checked
-                with (folder / name).open("wb") as file:
-                    shutil.copyfileobj(member, file)
+    with tempfile.TemporaryDirectory() as scratch, tarfile.open(_pack(Path(scratch))) as package:
+        for name in RUNTIME_FILES:
+            member = package.extractfile(f"package/dist/{name}")
+            assert member is not None  # the archive's hash was checked
+            with (folder / name).open("wb") as file:
+                shutil.copyfileobj(member, file)
     for name in LICENCES:
         shutil.copy(Path(need("onnxruntime").__file__).with_name(name), folder)
 
@@ -77,7 +75,6 @@ def _pack(folder: Path) -> Path:
         lines = [line for line in done.stderr.splitlines() if "error" in line.lower()]
         said = lines[0].strip() if lines else f"exit status {done.returncode}"
         raise InputError(f"npm cannot fetch {RUNTIME} ({said}); see to the network, or npm config")
-    digest = base64.b64encode(hashlib.sha512(archives[0].read_bytes()).digest()).decode()
-    if digest != RUNTIME_SHA512:
+    if hashlib.sha256(archives[0].read_bytes()).hexdigest() != RUNTIME_SHA256:
         raise InputError(f"npm gave another {RUNTIME} than expected; look at its registry setting")
     return archives[0]

@@ -20,12 +20,12 @@ async function refresh() {
     if (!backend) return;
     isStale = true;
     if (isAsking) return;
-    isAsking = true;
+    isAsking = document.documentElement.dataset.busy = true;
     while (isStale) {
         isStale = false;
         await answer();
     }
-    isAsking = false;
+    isAsking = document.documentElement.dataset.busy = false;
 }
 
 async function answer() {
