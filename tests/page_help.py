@@ -119,7 +119,7 @@ def draw(page: Any, strokes: Strokes) -> None:
     box = sheet.bounding_box()
     for stroke in strokes:
         for i, (x, y) in enumerate(stroke):
-            page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"], steps=2)
+            page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"])
             if i == 0:
                 page.mouse.down()
         page.mouse.up()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -80,9 +81,17 @@ def shares(page: Any) -> list[float]:
     return [float(meter.get_attribute("aria-valuenow")) for meter in meters]
 
 
+def wait_for_words(page: Any, selector: str, pattern: str) -> None:
+    """Wait until the text of an element, seen or heard, matches `pattern` from its start."""
+    from playwright.sync_api import expect  # its own wait_for_function needs eval, which is refused
+
+    expect(page.locator(selector)).to_have_text(re.compile(pattern), timeout=60_000)
+
+
 def ink(page: Any, selector: str) -> int:
     """How many pixels of a canvas are painted."""
-    count = "c => c.getContext('2d').getImageData(0, 0, c.width, c.height).data.filter((v, k) => k % 4 === 3 && v > 0).length"  # noqa: E501
+    count = """canvas => canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height)
+        .data.filter((value, k) => k % 4 === 3 && value > 0).length"""
     return page.eval_on_selector(selector, count)
 
 
@@ -112,8 +121,7 @@ def test_bars_the_picture_seen_and_every_map_follow_the_drawing(page: Any) -> No
     assert [maps.nth(k).locator("canvas").count() for k in range(maps.count())] == [6, 16]
     assert ink(page, "#seen") == 28 * 28
     assert all(ink(page, f"[data-layer='{layer}'] canvas") for layer in (1, 2))
-    page.wait_for_function("document.getElementById('live').textContent.includes('Next:')")
-    assert page.inner_text("#live").startswith(f"{best(page)}, ")
+    wait_for_words(page, "#live", rf"{best(page)}, .* Next: ")
     page.click("#clear")
     settle(page)
     assert best(page) == "?" and ink(page, "#seen") == 0
@@ -155,7 +163,7 @@ def test_a_digit_is_drawn_with_keys_alone(page: Any) -> None:
     keys.press("Space")
     settle(page)
     assert best(page) == "7"
-    page.wait_for_function("document.getElementById('live').textContent.startsWith('7, ')")
+    wait_for_words(page, "#live", "7, ")
     keys.press("Delete")
     assert page.is_disabled("#clear")
     keys.press("Backspace")
@@ -193,7 +201,7 @@ def test_a_picture_is_read_as_the_predictor_reads_it(
         page.set_input_files("#file", file)
     else:
         page.evaluate(GIVE, [way, list(to_png(picture))])
-    page.wait_for_function("document.getElementById('best').textContent !== '?'")
+    wait_for_words(page, "#best", r"\d")
     settle(page)
     assert best(page) == expected[0][0]
     actual = dict(zip(predictor.classes, shares(page), strict=True))

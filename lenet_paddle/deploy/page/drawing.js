@@ -202,7 +202,9 @@ export class Drawing extends EventTarget {
         this.dispatchEvent(new Event("pen"));
     }
 
+    // Whatever draws, by pointer or by keys, stops drawing.
     #lift() {
+        this.pointer = null;
         this.held.clear();
         if (this.pen.down) {
             this.pen.down = false;
