@@ -171,6 +171,26 @@ def test_a_digit_is_drawn_with_keys_alone(page: Any) -> None:
     assert best(page) == "7"
 
 
+def test_a_finger_draws_and_a_second_one_is_passed_over(browser: Any, address: str) -> None:
+    phone = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+    with opened(browser, address, **phone) as page:
+        box = page.locator("#sheet").bounding_box()
+        points = [
+            {"x": box["x"] + x * box["width"], "y": box["y"] + y * box["height"]}
+            for x, y in DIGITS["7"][0]
+        ]
+        other = {"x": box["x"] + 0.9 * box["width"], "y": box["y"] + 0.9 * box["height"], "id": 1}
+        send = page.context.new_cdp_session(page).send
+        for kind, point in zip(("Start", "Move", "Move"), points, strict=True):
+            touches = [point, other] if kind == "Move" else [point]
+            send("Input.dispatchTouchEvent", {"type": f"touch{kind}", "touchPoints": touches})
+        send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+        settle(page)
+        assert best(page) == "7" and page.evaluate("scrollY") == 0
+        page.click("#undo")
+        assert page.is_disabled("#undo")  # it was one stroke
+
+
 def to_png(picture: np.ndarray) -> bytes:
     file = io.BytesIO()
     Image.fromarray(picture).save(file, "PNG")
@@ -270,8 +290,8 @@ def test_a_server_that_does_not_answer_is_said_and_forgotten(browser: Any, addre
 @pytest.mark.skipif("SCREENSHOTS" not in os.environ, reason="SCREENSHOTS=folder is not set")
 def test_screenshots(browser: Any, address: str) -> None:
     views: dict[str, tuple[str, dict[str, Any]]] = {
-        "light": ("7", {}),
-        "dark": ("3", {"color_scheme": "dark"}),
+        "light": ("3", {"device_scale_factor": 1.5}),
+        "dark": ("7", {"color_scheme": "dark"}),
         "chinese": ("5", {"locale": "zh-CN"}),
         "phone": ("2", {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2}),
     }

@@ -5,6 +5,7 @@ import { View } from "./view.js";
 import { preferredLanguage, say, translatePage } from "./words.js";
 
 const find = (id) => document.getElementById(id);
+const DATA_SETS = { mnist: "MNIST", fashion_mnist: "Fashion-MNIST" };
 const SPEAK_AFTER = 700; // ms without a change, before an answer is read out
 
 const drawing = new Drawing(find("sheet"));
@@ -57,10 +58,16 @@ function report(words) {
 }
 
 function describe() {
-    const here = "Trained on {0} with lenet_paddle. What you draw stays in this browser.";
-    const there = "Trained on {0} with lenet_paddle. What you draw goes to the server of this page, which keeps nothing.";
-    find("about").textContent = model ? say(model.backend === "browser" ? here : there, model.dataset) : "";
-    find("speed").textContent = milliseconds === null ? "" : say("answered in {0} ms", Math.round(milliseconds));
+    if (!model) return;
+    const data = DATA_SETS[model.dataset] ?? say("a set of pictures");
+    find("about").textContent = [
+        say("Trained on {0} with lenet_paddle.", data),
+        model.backend === "browser" ? say("What you draw stays in this browser.")
+            : say("What you draw goes to the server of this page, which keeps nothing."),
+    ].join(" ");
+    if (milliseconds !== null) {
+        find("speed").textContent = say("answered in {0} ms", Math.round(milliseconds));
+    }
 }
 
 function useLanguage(language) {

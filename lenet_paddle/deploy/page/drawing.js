@@ -6,6 +6,7 @@
 
 const SIDE = 400; // pixels a side of a drawing's picture: what preprocessing works at
 const LARGEST = 1200; // pixels a side of a photo's
+const FAR = 0.1; // between points so far apart a line is straight, in shares of the sheet
 const STEP = 1 / 25; // of a key, in shares of the sheet
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
@@ -101,8 +102,11 @@ export class Drawing extends EventTarget {
             const [first, ...rest] = points.map(([x, y]) => [x * side, y * side]);
             context.moveTo(...first);
             let [x, y] = first;
-            for (const [nextX, nextY] of rest) { // curves through the middles of the segments
-                context.quadraticCurveTo(x, y, (x + nextX) / 2, (y + nextY) / 2);
+            for (const [nextX, nextY] of rest) {
+                const isFar = Math.hypot(nextX - x, nextY - y) > FAR * side;
+                if (isFar) context.lineTo(x, y);
+                const end = isFar ? [nextX, nextY] : [(x + nextX) / 2, (y + nextY) / 2];
+                context.quadraticCurveTo(x, y, ...end); // through the middles of short segments
                 [x, y] = [nextX, nextY];
             }
             context.lineTo(x + 0.01, y); // a line of no length would not be drawn

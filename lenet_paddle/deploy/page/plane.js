@@ -59,21 +59,21 @@ export function pad(plane, by, edge = false) {
 // line with `before` and `after` values more at its ends and writes the new one.
 function alongBoth(plane, before, after, extend, filter) {
     const { width, height } = plane;
-    const data = plane.data.slice();
-    const along = (lines, length, lineStep, step) => {
-        const wide = new Float32Array(before + length + after), line = new Float32Array(length);
-        const from = Int32Array.from(wide, (_, k) => extend(k - before, length) * step);
-        for (let i = 0, start = 0; i < lines; i++, start += lineStep) {
-            for (let k = 0; k < before; k++) wide[k] = data[start + from[k]];
-            for (let k = 0, at = start; k < length; k++, at += step) wide[before + k] = data[at];
-            for (let k = before + length; k < wide.length; k++) wide[k] = data[start + from[k]];
-            filter(wide, line);
-            for (let k = 0, at = start; k < length; k++, at += step) data[at] = line[k];
-        }
-    };
-    along(height, width, width, 1);
-    along(width, height, 1, width);
-    return makePlane(width, height, data);
+    const result = makePlane(width, height, plane.data.slice());
+    along(result.data, height, width, width, 1, before, after, extend, filter);
+    along(result.data, width, height, 1, width, before, after, extend, filter);
+    return result;
+}
+
+function along(data, lines, length, lineStep, step, before, after, extend, filter) {
+    const wide = new Float32Array(before + length + after), line = new Float32Array(length);
+    const from = Int32Array.from(wide, (_, k) => extend(k - before, length) * step);
+    for (let i = 0; i < lines; i++) {
+        const start = i * lineStep;
+        for (let k = 0; k < wide.length; k++) wide[k] = data[start + from[k]];
+        filter(wide, line);
+        for (let k = 0; k < length; k++) data[start + k * step] = line[k];
+    }
 }
 
 const nearest = (at, length) => Math.min(Math.max(at, 0), length - 1);
@@ -118,11 +118,9 @@ export function gaussianFilter(plane, sigma) {
 // end or start at the border of a block as long as the window).
 function maximumFilter(plane, reach) {
     const size = 2 * reach + 1;
-    let upTo = new Float32Array(0), from = upTo;
+    const longest = Math.max(plane.width, plane.height) + size;
+    const upTo = new Float32Array(longest), from = new Float32Array(longest);
     return alongBoth(plane, reach, reach, nearest, (wide, line) => {
-        if (upTo.length !== wide.length) {
-            [upTo, from] = [new Float32Array(wide.length), new Float32Array(wide.length)];
-        }
         for (let start = 0; start < wide.length; start += size) {
             const end = Math.min(start + size, wide.length);
             for (let k = start, most = -Infinity; k < end; k++) {
@@ -140,7 +138,10 @@ function maximumFilter(plane, reach) {
 
 // grey_closing(mode="nearest") with a square of 2 * reach + 1: fills what is dark and narrower.
 export function greyClosing(plane, reach) {
-    const negative = map(maximumFilter(plane, reach), (value) => -value);
+    const dilated = maximumFilter(plane, reach);
+    const most = maximum(dilated);
+    if (dilated.data.every((value) => value === most)) return dilated; // so on a clean sheet
+    const negative = map(dilated, (value) => -value);
     return map(maximumFilter(negative, reach), (value) => -value);
 }
 

@@ -16,6 +16,7 @@ export class View {
         this.isLong = model.classes.some((name) => [...name].length > 2);
         this.rows = model.classes.slice(0, MAX_BARS).map(() => this.#addBar());
         find("bars").classList.toggle("words", this.isLong);
+        find("bars").classList.toggle("few", this.rows.length < 8);
         this.layers = model.features.map(({ shape }, k) => this.#addMaps(shape, k + 1));
         this.isReady = false; // until there is a backend
         this.show(null);

@@ -35,10 +35,10 @@ export const ZH = {
     "Pen down": "落笔",
     "Pen up": "抬笔",
     "Cleared": "已清空",
-    "Trained on {0} with lenet_paddle. What you draw stays in this browser.":
-        "由 lenet_paddle 在 {0} 上训练。你画的内容不会离开这个浏览器。",
-    "Trained on {0} with lenet_paddle. What you draw goes to the server of this page, which keeps nothing.":
-        "由 lenet_paddle 在 {0} 上训练。你画的内容只发给本页的服务器，不会保存。",
+    "Trained on {0} with lenet_paddle.": "由 lenet_paddle 在 {0} 上训练。",
+    "a set of pictures": "一组图片",
+    "What you draw stays in this browser.": "你画的内容不会离开这个浏览器。",
+    "What you draw goes to the server of this page, which keeps nothing.": "你画的内容只发给本页的服务器，不会保存。",
     "answered in {0} ms": "{0} 毫秒作答",
     "Loading the network…": "正在载入网络…",
     "The server does not answer. Is it still running?": "服务器没有应答，它还在运行吗？",
