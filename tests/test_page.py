@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from page_help import DIGITS, answering, chromium, draw, moved, opened, settle, sheet
+from page_help import DIGITS, Point, answering, chromium, draw, moved, opened, settle, sheet
 from PIL import Image
 from tools_help import ROOT, tool
 
@@ -175,16 +175,21 @@ def test_a_finger_draws_and_a_second_one_is_passed_over(browser: Any, address: s
     phone = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
     with opened(browser, address, **phone) as page:
         box = page.locator("#sheet").bounding_box()
-        points = [
-            {"x": box["x"] + x * box["width"], "y": box["y"] + y * box["height"]}
-            for x, y in DIGITS["7"][0]
-        ]
-        other = {"x": box["x"] + 0.9 * box["width"], "y": box["y"] + 0.9 * box["height"], "id": 1}
         send = page.context.new_cdp_session(page).send
-        for kind, point in zip(("Start", "Move", "Move"), points, strict=True):
-            touches = [point, other] if kind == "Move" else [point]
-            send("Input.dispatchTouchEvent", {"type": f"touch{kind}", "touchPoints": touches})
-        send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+
+        def touch(kind: str, *places: Point) -> None:
+            points = [
+                {"id": k, "x": box["x"] + x * box["width"], "y": box["y"] + y * box["height"]}
+                for k, (x, y) in enumerate(places)
+            ]
+            send("Input.dispatchTouchEvent", {"type": f"touch{kind}", "touchPoints": points})
+
+        [first, *rest], second = DIGITS["7"][0], (0.9, 0.9)
+        touch("Start", first)
+        touch("Start", first, second)
+        for place in rest:
+            touch("Move", place, second)
+        touch("End")
         settle(page)
         assert best(page) == "7" and page.evaluate("scrollY") == 0
         page.click("#undo")
