@@ -50,6 +50,8 @@ OWN_DATA = {  # data sets that need a data_dir -> what it is the path of
 Preprocess = Literal["digit", "resize"]
 Device = Literal["auto", "cpu", "gpu"]
 Fill = Literal["background", "nearest"]
+EngineName = Literal["paddle", "onnx"]
+EngineChoice = Literal["auto", "paddle", "onnx"]
 
 # What tells one invocation from another, but is no property of the run that it makes.
 _INVOCATION = ("config", "output_dir", "name", "overwrite", "resume", "seeds")
@@ -202,8 +204,8 @@ class TrainConfig:
     device: Device = "auto"
     """auto takes a GPU when Paddle sees one."""
     init_from: str | None = None
-    """Start from these weights: a run, a checkpoint folder, a Paddle prefix or .pdparams file;
-    {seed} in it stands for the run's own."""
+    """Start from these weights: a run, a checkpoint folder, a Paddle prefix, a file .pdparams or
+    .safetensors; {seed} in it stands for the run's own."""
     freeze: str | None = None
     """Layers that are not trained: the first N with weights, or names and patterns of layers, as
     features.0,fc*."""

@@ -8,7 +8,7 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,8 @@ from lenet_paddle import runtime
 from lenet_paddle.config import VISION_PREFIX, DatasetName, Device, InputError, TrainConfig
 from lenet_paddle.data import load_data, load_test_set
 from lenet_paddle.data.imageset import ImageSet
-from lenet_paddle.deploy.export import export_inference
+from lenet_paddle.deploy.card import describe_model
+from lenet_paddle.deploy.export import export_formats, export_inference
 from lenet_paddle.deploy.predictor import load_run, read_config
 from lenet_paddle.evaluation.evaluate import evaluate, predict_logits
 from lenet_paddle.evaluation.metrics import compute_probs, summarise
@@ -298,7 +299,8 @@ def finish(
         config.monitor if config.val_size else "being the last one",
     )
     stop.check(AFTER_TRAINING)
-    _export(config, network, test_set, run_dir, result)
+    info = _export_info(config, run_dir, result)
+    export_inference(network, run_dir / "inference", test_set, input_size(config.model), info)
     return {**result, "run_dir": str(run_dir)}
 
 
@@ -355,26 +357,48 @@ def report(
     return result
 
 
-def export_run(run_dir: Path, checkpoint: str = "best") -> tuple[Path, float]:
-    """Export a run's checkpoint to its `inference/`; the folder, and the difference found."""
+def export_run(
+    run_dir: Path,
+    checkpoint: str = "best",
+    formats: Sequence[str] = ("paddle",),
+    out: Path | None = None,
+) -> tuple[Path, dict[str, Any]]:
+    """Export a run's checkpoint to `out`, by default its `inference/`, with a model card.
+
+    Returns the folder and a row for each format, see `deploy.export.export_formats`. Raises
+    `InputError` for what is missing, and for an `out` that holds anything but an older export;
+    `RunStopped` when a format does not answer as the network does.
+    """
     runtime.select_device("cpu")
+    folder = run_dir / "inference" if out is None else out.resolve()
+    if out is not None and folder.exists() and not _is_replaceable(folder):
+        raise InputError(f"{out} exists and is no export; choose another --out, or remove it")
     config, network, classes = load_run(run_dir, checkpoint)
     test_set = load_test_set(config, classes)
+    train_set = load_data(config, "train")[0] if "onnx-int8" in formats else None
     result = {
         "checkpoint": find_checkpoint(run_dir, checkpoint).resolve().name,
         **evaluate(network, test_set, input_size(config.model)),
     }
-    return run_dir / "inference", _export(config, network, test_set, run_dir, result)
+    rows = export_formats(
+        *(network, folder, test_set, input_size(config.model)),
+        *(_export_info(config, run_dir, result), formats),
+        train_set=train_set,
+        write_card=lambda description: describe_model(config, result, description, run_dir),
+    )
+    return folder, rows
 
 
-def _export(
-    config: TrainConfig,
-    network: paddle.nn.Layer,
-    test_set: ImageSet,
-    run_dir: Path,
-    result: dict[str, Any],
-) -> float:
-    info = {
+def _is_replaceable(folder: Path) -> bool:
+    """Whether `folder` is an older export, or empty: what else may be there is not ours."""
+    if not folder.is_dir():
+        return False
+    return (folder / "inference.yml").is_file() or not any(folder.iterdir())
+
+
+def _export_info(config: TrainConfig, run_dir: Path, result: dict[str, Any]) -> dict[str, Any]:
+    """What inference.yml says of the run."""
+    return {
         "model": config.model,
         "dataset": config.dataset,
         "run": run_dir.resolve().name,
@@ -383,8 +407,6 @@ def _export(
         "preprocess": config.picture_mode,
         "versions": runtime.versions(),
     }
-    folder = run_dir / "inference"
-    return export_inference(network, folder, test_set, input_size(config.model), info)
 
 
 @contextlib.contextmanager

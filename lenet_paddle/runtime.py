@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import importlib
 import logging
 import os
 import platform
@@ -164,6 +165,17 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002  Paddle's own code draws from it
     paddle.seed(seed)
+
+
+def need(package: str) -> Any:
+    """The module `package`, which is not among the project's own requirements; `InputError` that
+    says how to install it."""
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise InputError(
+            f"the package {package} is missing or broken ({error}); pip install '.[export]'"
+        ) from None
 
 
 def versions() -> dict[str, Any]:

@@ -13,7 +13,9 @@ from PIL import Image, ImageFile
 from lenet_paddle.config import InputError
 from lenet_paddle.data.preprocess import (
     MAX_PIXELS,
+    TooManyPixels,
     decode_picture,
+    encode_png,
     load_picture,
     normalise,
     prepare_picture,
@@ -226,3 +228,20 @@ def test_resize_keeps_the_aspect_and_fills_with_the_borders_median(turn: bool) -
     assert (edge > 20).mean() < 0.01  # Lanczos rings a little at the edges
     filled = result[:, :7] if turn else result[:7]
     assert (filled == 40).all()
+
+
+@pytest.mark.parametrize("shape", [(28, 28), (1, 1), (3, 70)])
+def test_an_encoded_png_is_read_back_by_pillow_as_it_was(rng, shape):
+    picture = rng.integers(0, 256, shape).astype(np.uint8)
+    read = Image.open(io.BytesIO(encode_png(picture)))
+    assert (read.format, read.mode) == ("PNG", "L")
+    np.testing.assert_array_equal(np.asarray(read), picture)
+
+
+def test_only_the_formats_and_sizes_asked_for_are_decoded():
+    file = io.BytesIO(encode_png(np.zeros((10, 10), np.uint8)))
+    assert decode_picture(file, "x", 100, ["PNG"]).shape == (10, 10)
+    with pytest.raises(TooManyPixels, match="10 x 10 pixels"):
+        decode_picture(file, "x", 99)
+    with pytest.raises(InputError, match="no picture that can be read"):
+        decode_picture(file, "x", 100, ["JPEG"])

@@ -22,7 +22,9 @@ import tyro
 
 from lenet_paddle.cli import parse_args, run_tool
 
-What = Literal["train", "ranks", "profile", "start", "infer", "evaluate", "load", "grow", "fast"]
+What = Literal[
+    "train", "ranks", "profile", "start", "infer", "evaluate", "load", "grow", "fast", "serve"
+]
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,8 @@ class Args:
     what: Annotated[What, tyro.conf.Positional] = "train"
     """What is measured: training steps, the same by two processes, their operators, the time to
     the first step, inference, evaluation of the test set, loading, training from ever larger
-    files, the recipe configs/mnist_fast.yaml as a whole."""
+    files, the recipe configs/mnist_fast.yaml as a whole, the server under wrk (apt-get install
+    wrk; 80 seconds a round)."""
     peers: str = ""
     """train: who else is measured, some of tutorial,pytorch,jax,keras (pip install '.[peers]');
     fast: pytorch."""

@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import tyro
 
 from lenet_paddle.cli import parse_args, run_tool
+from lenet_paddle.config import EngineChoice
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class Args:
     """An exported folder, output/<run>/inference, instead of a run."""
     checkpoint: str = "best"
     """With --run: best, latest, or one such as epoch_0005."""
+    engine: EngineChoice = "auto"
+    """With --model: what runs it; auto is the faster one as measured when it was exported."""
     format: Literal["table", "json", "csv"] = "table"
     """How the answers are printed."""
     top_k: int = 3
@@ -45,7 +48,7 @@ def main() -> int:
     from lenet_paddle.deploy.answers import predict_pictures
 
     text, failed = predict_pictures(
-        *(args.pictures, args.run, args.model, args.checkpoint),
+        *(args.pictures, args.run, args.model, args.checkpoint, args.engine),
         style=args.format,
         top_k=args.top_k,
         figure=args.figure,

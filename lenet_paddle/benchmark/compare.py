@@ -43,6 +43,7 @@ WHAT = {  # what is measured -> (its workers, what their size is, the sizes)
     "load": (("load", "load_fashion", "load_npz", "load_folder"), "batch_size", (64,)),
     "fast": (("fast",), "seed", (0, 1, 2, 3, 4)),
     "grow": (("grow",), "images", (60_000, 600_000, 6_000_000)),
+    "serve": (("serve",), "connections", (32,)),
 }
 
 
@@ -71,9 +72,10 @@ def choose_peers(what: str, names: Sequence[str]) -> list[str]:
 def compare(what: str, peers: Sequence[str], rounds: int) -> list[dict[str, Any]]:
     """Measure `what` (a key of WHAT), each worker in turn and `rounds` times.
 
-    Returns a row for each worker and size: `worker`, `batch_size` or `images`, `rounds`, and the
-    median of each figure; for training also `images_per_s`, and `ratio`, a step's time over that
-    of the first worker. `profile` has a row an operator, `fast` one a worker, over all seeds.
+    Returns a row for each worker and size: `worker`, `batch_size`, `images` or `connections`,
+    `rounds`, and the median of each figure; for training also `images_per_s`, and `ratio`, a
+    step's time over that of the first worker. `profile` has a row an operator, `fast` one a
+    worker, over all seeds.
     """
     if rounds < 1:
         raise InputError(f"rounds is {rounds}; expected a whole number of 1 or more")
@@ -163,6 +165,7 @@ CHARTED = {  # the figure that is drawn, of the first of these that a row has
     "ms_per_step": "milliseconds a training step (less is better)",
     "images_per_s": "images a second (more is better)",
     "seconds": "seconds (less is better)",
+    "requests_per_s": "requests a second (more is better)",
     "read_s": "seconds to read (less is better)",
 }
 
@@ -179,7 +182,7 @@ def check_chart(what: str, path: Path) -> None:
 def plot_rows(rows: Sequence[dict[str, Any]], title: str) -> Figure:
     """A bar chart: a panel a size, a bar a worker, our own in blue, the peers grey."""
     figure_of = next(key for key in CHARTED if key in rows[0])
-    kind = "images" if rows[0]["worker"] == "grow" else "batch_size"
+    kind = next(key for key in ("batch_size", "connections", "images") if key in rows[0])
     sizes = sorted({row[kind] for row in rows})
     most = max(sum(row[kind] == size for row in rows) for size in sizes)
     figure = Figure(figsize=(5 * len(sizes), 1.2 + 0.42 * max(most, 2)), layout="constrained")

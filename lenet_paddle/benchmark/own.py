@@ -25,7 +25,8 @@ from lenet_paddle.benchmark.workers import FAST, NUM_STEPS, WARMUP, batches, tim
 from lenet_paddle.config import RunStopped, load_yaml
 from lenet_paddle.data import load_splits
 from lenet_paddle.data.loader import BatchLoader
-from lenet_paddle.deploy.export import export_inference, load_engine, run_engine
+from lenet_paddle.deploy.engines import load_paddle
+from lenet_paddle.deploy.export import export_inference
 from lenet_paddle.evaluation.evaluate import compute_logits, evaluate
 from lenet_paddle.models.layers import fast_layers
 from lenet_paddle.seeds import read_result
@@ -56,9 +57,9 @@ class Clock(StopOnSignal):
             raise RunStopped("measured", status=0)
 
 
-def read_anonymous_mb() -> float:
-    """This process's anonymous resident memory (RssAnon: mapped files do not count), in MB."""
-    status = Path("/proc/self/status").read_text(encoding="utf-8")
+def read_anonymous_mb(process: int | str = "self") -> float:
+    """A process's anonymous resident memory (RssAnon: mapped files do not count), in MB."""
+    status = Path(f"/proc/{process}/status").read_text(encoding="utf-8")
     return int(status.split("RssAnon:")[1].split()[0]) / 1024
 
 
@@ -224,8 +225,7 @@ def inference(batch_size: int, onednn: bool = False) -> dict[str, float]:
     images = load_dataset("mnist", "test").take(slice(0, 256))
     with tempfile.TemporaryDirectory() as folder:
         export_inference(build_model("lenet_builtin"), Path(folder) / "inference", images, 28, {})
-        engine = load_engine(Path(folder) / "inference", onednn=onednn)
-        return _time_inference(lambda batch: run_engine(engine, batch), batch_size)
+        return _time_inference(load_paddle(Path(folder) / "inference", onednn), batch_size)
 
 
 def inference_onednn(batch_size: int) -> dict[str, float]:

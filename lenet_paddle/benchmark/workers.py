@@ -53,6 +53,7 @@ WORKERS = {
         *("one_rank", "two_ranks", "evaluation", "load", "load_fashion", "load_npz", "load_folder"),
         "fast",
     ),
+    "load": ("serve",),
     "peers": ("tutorial", "pytorch", "pytorch_loader", "jax", "keras", "pytorch_fast"),
 }
 

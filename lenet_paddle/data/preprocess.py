@@ -5,6 +5,9 @@ Training, evaluation, prediction and the export's check all pass here.
 
 from __future__ import annotations
 
+import struct
+import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +21,10 @@ if TYPE_CHECKING:
 SIZE = 28  # pixels a side, of MNIST and of every picture that is brought to its form
 MAX_PIXELS = 50_000_000  # a picture with more is refused before it is decoded
 NORMALISATION = "(x - 127.5) / 127.5"
+
+
+class TooManyPixels(InputError):
+    """A picture larger than is allowed; found before it is decoded."""
 
 
 def normalise(images: np.ndarray, input_size: int = SIZE) -> np.ndarray:
@@ -49,8 +56,17 @@ def load_picture(path: Path) -> np.ndarray:
         return decode_picture(file, str(path))
 
 
-def decode_picture(file: object, name: str) -> np.ndarray:
-    """Like `load_picture`, for an open binary file; `name` stands in the error messages."""
+def decode_picture(
+    file: object,
+    name: str,
+    max_pixels: int = MAX_PIXELS,
+    formats: Sequence[str] | None = None,
+) -> np.ndarray:
+    """Like `load_picture`, for an open binary file; `name` stands in the error messages.
+
+    Raises `TooManyPixels` above `max_pixels`. `formats` are Pillow's names of those that are
+    read, all by default.
+    """
     import warnings
 
     from PIL import Image, ImageOps, UnidentifiedImageError
@@ -58,11 +74,11 @@ def decode_picture(file: object, name: str) -> np.ndarray:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of large pictures and odd EXIF; errors are enough
-            picture = Image.open(file)  # type: ignore[arg-type]  # reads the header only
-            if picture.width * picture.height > MAX_PIXELS:
-                raise InputError(
+            picture = Image.open(file, formats=formats)  # type: ignore[arg-type]  # the header only
+            if picture.width * picture.height > max_pixels:
+                raise TooManyPixels(
                     f"{name}: {picture.width} x {picture.height} pixels; "
-                    f"expected at most {MAX_PIXELS // 1_000_000} million, scale it down first"
+                    f"expected at most {max_pixels / 1e6:g} million, scale it down first"
                 )
             return np.array(_to_grey(ImageOps.exif_transpose(picture)))
     except InputError:
@@ -70,9 +86,9 @@ def decode_picture(file: object, name: str) -> np.ndarray:
     except UnidentifiedImageError:
         raise InputError(f"{name}: no picture that can be read; expected PNG, JPEG ...") from None
     except Image.DecompressionBombError:
-        raise InputError(
+        raise TooManyPixels(
             f"{name}: far more pixels than a picture has; "
-            f"expected at most {MAX_PIXELS // 1_000_000} million, scale it down first"
+            f"expected at most {max_pixels / 1e6:g} million, scale it down first"
         ) from None
     except Exception as error:  # Pillow's decoders raise nearly anything
         raise InputError(f"{name}: damaged picture ({error}); copy or save it again") from None
@@ -106,6 +122,18 @@ def prepare_picture(picture: np.ndarray, mode: Preprocess) -> np.ndarray:
 
         return prepare_digit(picture)
     return _resize(picture)
+
+
+def encode_png(picture: np.ndarray) -> bytes:
+    """A grey picture, uint8 (H, W), as the bytes of a PNG file; a third of Pillow's time for one
+    of 28x28. Source: the PNG specification, https://www.w3.org/TR/png-3/, sections 5 and 11."""
+    height, width = picture.shape
+    rows = np.zeros((height, 1 + width), np.uint8)  # each begins with its filter: 0, none
+    rows[:, 1:] = picture
+    header = struct.pack(">2I5B", width, height, 8, 0, 0, 0, 0)  # 8 bits, grey
+    chunks = (b"IHDR" + header, b"IDAT" + zlib.compress(rows.tobytes(), 1), b"IEND")
+    body = [struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in chunks]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(body)
 
 
 def shrink(picture: np.ndarray, side: int) -> np.ndarray:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from lenet_paddle import runtime
-from lenet_paddle.config import InputError
+from lenet_paddle.config import EngineChoice, InputError
 from lenet_paddle.data import load_dataset, load_test_set
 from lenet_paddle.deploy.predictor import Answer, Predictor, read_config
 from lenet_paddle.explain.figures import plot_answers, save_figure
@@ -27,6 +27,7 @@ def predict_pictures(
     run: str | None,
     model: str | None,
     checkpoint: str = "best",
+    engine: EngineChoice = "auto",
     *,
     style: str = "table",
     top_k: int = 3,
@@ -49,7 +50,7 @@ def predict_pictures(
         predictor = Predictor.from_run(Path(run), checkpoint)
         path = Path(run) / "figures" / "predictions.png"
     else:
-        predictor = Predictor.from_export(Path(str(model)))
+        predictor = Predictor(str(model), engine)
         path = Path("predictions.png")
     if pictures:
         files = find_pictures(pictures)

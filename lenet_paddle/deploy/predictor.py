@@ -1,23 +1,35 @@
-"""From pictures to answers: an exported model, or a run's checkpoint."""
+"""From pictures to answers: an exported model, or a run's checkpoint.
+
+Nothing of Paddle is imported before it is needed: an exported ONNX file is answered without it.
+"""
 
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import paddle
 
-from lenet_paddle.config import InputError, Preprocess, TrainConfig, load_yaml, read_yaml
+from lenet_paddle.config import (
+    EngineChoice,
+    EngineName,
+    InputError,
+    Preprocess,
+    TrainConfig,
+    load_yaml,
+    read_yaml,
+)
 from lenet_paddle.data.preprocess import load_picture, normalise, prepare_picture, shrink
-from lenet_paddle.deploy.export import load_engine, run_engine
-from lenet_paddle.evaluation.evaluate import compute_logits
+from lenet_paddle.deploy.engines import ENGINES, OnnxModel, choose_engine, load_engine
 from lenet_paddle.evaluation.metrics import compute_probs
-from lenet_paddle.models import build_model, input_size
-from lenet_paddle.training.checkpoint import find_checkpoint, load_weights, read_state, set_weights
+from lenet_paddle.runtime import need
+
+if TYPE_CHECKING:
+    import paddle
 
 
 @dataclass(frozen=True)
@@ -41,53 +53,75 @@ class Answer:
 
 
 class Predictor:
-    """Answers for pictures; made by `from_export` or `from_run`."""
+    """Answers for pictures, by an exported folder: `Predictor("output/RUN/inference")`.
 
-    def __init__(
-        self,
-        compute_logits: Callable[[np.ndarray], np.ndarray],
-        classes: tuple[str, ...],
-        preprocess: Preprocess,
-        size: int,
-        dataset: str,
-    ) -> None:
-        self.compute_logits, self.classes = compute_logits, classes
-        self.preprocess, self.size, self.dataset = preprocess, size, dataset
+    `engine` is what runs it, `paddle` or `onnx`; `auto` takes the one that was the faster when
+    it was exported, as `inference.yml` says, or the other where only that one can run here. With
+    `onnx` nothing of Paddle is imported. `from_run` takes a run's checkpoint instead. Raises
+    `InputError` when files or packages are missing, or when they are not what `tools/export.py`
+    writes.
+    """
 
-    @classmethod
-    def from_export(cls, folder: Path) -> Predictor:
-        """Use an exported folder through Paddle Inference, with no checkpoint.
+    engine: EngineName
+    classes: tuple[str, ...]
+    preprocess: Preprocess
+    size: int
+    """Pixels a side of what the network takes; 28x28 pictures get a border where it is more."""
+    dataset: str
+    description: dict[str, Any]
+    """The content of inference.yml; empty for a run."""
 
-        Raises `InputError` when its files are missing or `inference.yml` is not what
-        `export_inference` writes.
-        """
-        for name in ("inference.yml", "inference.json", "inference.pdiparams"):
-            if not (folder / name).is_file():
-                raise InputError(f"{folder}: no exported model (it has no {name})")
-        classes, preprocess, size, dataset = _read_description(folder / "inference.yml")
-        try:
-            engine = load_engine(folder)
-            logits = run_engine(engine, np.zeros((1, 1, size, size), np.float32))
-        except Exception:  # Paddle raises what its C++ says, over many lines
-            raise InputError(f"{folder}: a damaged exported model; export it again") from None
-        if logits.shape != (1, len(classes)):
-            raise InputError(
-                f"{folder}: inference.yml names {len(classes)} classes, the model has "
-                f"{logits.shape[-1]}; export it again"
-            )
-        return cls(lambda batch: run_engine(engine, batch), classes, preprocess, size, dataset)
+    def __init__(self, path: str | Path, engine: EngineChoice = "auto") -> None:
+        self.folder = Path(path)
+        if not (self.folder / "inference.yml").is_file():
+            raise InputError(f"{self.folder}: no exported model (it has no inference.yml)")
+        self.description = read_description(self.folder / "inference.yml")
+        self.classes = self.description["classes"]
+        self.preprocess = self.description["preprocess"]
+        self.size = self.description["input"]["shape"][-1]
+        self.dataset = str(self.description["dataset"])
+        if engine == "auto":
+            engine = choose_engine(self.folder, self.description["engine"])
+        self.engine = engine
+        self.compute_logits = load_engine(self.folder, engine, len(self.classes), self.size)
 
     @classmethod
     def from_run(cls, run_dir: Path, checkpoint: str = "best") -> Predictor:
         """Use a run's checkpoint (`best`, `latest`, `epoch_0005`). Raises `InputError`."""
+        from lenet_paddle.evaluation.evaluate import compute_logits
+        from lenet_paddle.models import input_size
+
         config, network, classes = load_run(run_dir, checkpoint)
-        return cls(
-            lambda batch: compute_logits(network, batch),
-            classes,
-            config.picture_mode,
-            input_size(config.model),
-            config.dataset,
-        )
+        made = cls.__new__(cls)
+        made.folder, made.description, made.engine = run_dir, {}, "paddle"
+        made.classes, made.preprocess = classes, config.picture_mode
+        made.size, made.dataset = input_size(config.model), config.dataset
+        made.compute_logits = lambda batch: compute_logits(network, batch)
+        return made
+
+    @cached_property
+    def _features(self) -> OnnxModel:
+        path = self.folder / "features.onnx"
+        if not path.is_file():
+            raise InputError(f"{self.folder}: no features.onnx in it; export it with format onnx")
+        need("onnxruntime")
+        try:
+            model = OnnxModel(path)
+            logits = model.run_all(np.zeros((1, 1, self.size, self.size), np.float32))["logits"]
+        except Exception:  # what its C++ says, over many lines
+            raise InputError(f"{path}: a damaged model; export it again") from None
+        if logits.shape != (1, len(self.classes)):
+            raise InputError(f"{path}: not of the model beside it; export it again")
+        return model
+
+    def predict_with_maps(self, images: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Probabilities as `predict` gives them, and the convolutions' activated maps, float32
+        (N, C, H, W) by name: `feature_1`, `feature_2` ... from features.onnx, whatever the engine.
+
+        Raises `InputError` for a folder without that file.
+        """
+        outputs = self._features.run_all(normalise(images, self.size))
+        return compute_probs(outputs.pop("logits")), outputs
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Probabilities float64 (N, C) of prepared images, uint8 (N, H, W)."""
@@ -120,11 +154,14 @@ def load_run(
 
     Raises `InputError` for a folder that is no run, a missing or damaged checkpoint.
     """
+    from lenet_paddle.models import build_model
+    from lenet_paddle.training import checkpoint as saved
+
     config = read_config(run_dir)
-    path = find_checkpoint(run_dir, checkpoint)
-    classes = tuple(read_state(path).classes)
+    path = saved.find_checkpoint(run_dir, checkpoint)
+    classes = tuple(saved.read_state(path).classes)
     network = build_model(config.model, len(classes))
-    set_weights(network, load_weights(path / "model.pdparams"), str(path))
+    saved.set_weights(network, saved.load_weights(path / "model.pdparams"), str(path))
     network.eval()
     return config, network, classes
 
@@ -140,19 +177,25 @@ def read_config(run_dir: Path) -> TrainConfig:
         raise InputError(f"{run_dir / 'config.yaml'}: {error}") from None
 
 
-def _read_description(path: Path) -> tuple[tuple[str, ...], Preprocess, int, str]:
+def read_description(path: Path) -> dict[str, Any]:
+    """The content of an `inference.yml`: `classes` as a tuple of texts, `preprocess`, `dataset`,
+    `input`, whose shape ends with the side in pixels, `engine` (`paddle` where none is named),
+    and `features`, the names and shapes of features.onnx's maps. Raises `InputError`."""
     try:
-        description = read_yaml(path)
-        classes = tuple(
+        description = {"engine": "paddle", "features": [], **read_yaml(path)}
+        description["classes"] = tuple(
             str(name) for name in description["classes"] if isinstance(name, (str, int))
         )
-        size = description["input"]["shape"][-1]
-        preprocess, dataset = description["preprocess"], description["dataset"]
-    except (KeyError, TypeError, IndexError) as error:
-        raise InputError(f"{path}: not what an export writes ({error!r})") from None
-    if preprocess not in ("digit", "resize") or not isinstance(size, int) or not 1 <= size <= 512:
-        raise InputError(
-            f"{path}: preprocess {reprlib.repr(preprocess)}, size {reprlib.repr(size)}; "
-            "export it again"
-        )
-    return classes, preprocess, size, str(dataset)
+        checked = {key: description[key] for key in ("dataset", "preprocess", "engine")}
+        checked["size"] = size = description["input"]["shape"][-1]
+        description["features"] = [
+            {"name": str(row["name"]), "shape": [int(n) for n in row["shape"]]}
+            for row in description["features"]
+        ]
+    except (KeyError, TypeError, IndexError, ValueError, OverflowError) as error:
+        raise InputError(f"{path}: not what an export writes ({reprlib.repr(error)})") from None
+    is_known = checked["preprocess"] in ("digit", "resize") and checked["engine"] in [*ENGINES]
+    if not is_known or not isinstance(size, int) or not 1 <= size <= 512:
+        came = ", ".join(f"{key} {reprlib.repr(value)}" for key, value in checked.items())
+        raise InputError(f"{path}: {came}; export it again")
+    return description

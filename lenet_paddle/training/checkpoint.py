@@ -28,6 +28,7 @@ import paddle
 
 from lenet_paddle.config import InputError, TrainConfig, check_types
 from lenet_paddle.files import replacing_folder, swap_link, write_json
+from lenet_paddle.training.safe_weights import is_safetensors, load_safetensors
 
 RAW = "raw.pdparams"
 _log = logging.getLogger(__name__)
@@ -127,22 +128,23 @@ def find_checkpoint(run_dir: Path, name: str) -> Path:
 
 
 def find_weights(name: str | Path) -> Path:
-    """The `.pdparams` file that `name` means: a run (its best), a checkpoint folder, a Paddle
-    prefix, or the file itself; links are followed, so it stays that one. Raises `InputError`."""
+    """The file that `name` means: a run (its best), a checkpoint folder, a Paddle prefix, or a
+    file `.pdparams` or `.safetensors` itself; links are followed, so it stays that one. Raises
+    `InputError`."""
     source = Path(name)
     candidates = [
         source / "checkpoints" / "best" / "model.pdparams",
         source / "model.pdparams",
         Path(f"{source}.pdparams"),
     ]
-    if source.suffix == ".pdparams":
+    if source.suffix in (".pdparams", ".safetensors"):
         candidates.append(source)
     for path in candidates:
         if path.is_file():
             return path.resolve()
     raise InputError(
         f"{source}: no weights there; expected a run, a checkpoint folder, a prefix or a file "
-        ".pdparams"
+        ".pdparams or .safetensors"
     )
 
 
@@ -195,10 +197,12 @@ def _sha256(path: Path) -> str:
 
 
 def load_weights(path: Path) -> dict[str, np.ndarray]:
-    """Read a `.pdparams` file as name -> array; nothing in it is executed.
+    """Read a `.pdparams` or `.safetensors` file as name -> array; nothing in it is executed.
 
-    `paddle.load` would unpickle it, and a pickle can run any code. Raises `InputError`.
+    `paddle.load` would unpickle the first, and a pickle can run any code. Raises `InputError`.
     """
+    if is_safetensors(path):
+        return load_safetensors(path)
     content = _restricted_load(path)
     weights = {k: v for k, v in content.items() if isinstance(v, np.ndarray)}
     if not weights:

@@ -1,0 +1,96 @@
+"""The server under load: `tools/serve.py` with two workers, asked by wrk on the same machine."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from PIL import Image
+
+from lenet_paddle import build_model, load_dataset
+from lenet_paddle.benchmark.own import read_anonymous_mb
+from lenet_paddle.config import InputError
+from lenet_paddle.deploy.export import export_formats
+
+SECONDS = 70  # at 3,000 requests a second 200,000 of them
+NUM_WORKERS = 2
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = """
+local file = io.open("{body}", "rb")
+wrk.method, wrk.body = "POST", file:read("*a")
+wrk.headers["Content-Type"] = "multipart/form-data; boundary=limit"
+done = function(summary, latency, requests)
+  local errors = summary.errors
+  local failed = errors.connect + errors.read + errors.write + errors.status + errors.timeout
+  io.write(string.format(
+    '{{"requests": %d, "microseconds": %d, "p50": %d, "p99": %d, "errors": %d}}',
+    summary.requests, summary.duration, latency:percentile(50), latency:percentile(99), failed))
+end
+"""
+
+
+def serve(connections: int, seconds: int = SECONDS) -> dict[str, float]:
+    """POST /predict with an MNIST digit as PNG in a multipart body, over so many connections.
+
+    `errors` counts what was not answered with 2xx. `memory_mb` is the anonymous memory of all
+    workers after the first tenth of the time, `grown_mb` what came until the end. Raises
+    `InputError` where wrk is missing.
+    """
+    if shutil.which("wrk") is None:
+        raise InputError("wrk is not installed; apt-get install wrk")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        images = load_dataset("mnist", "test").take(slice(0, 64))
+        info = {"preprocess": "digit", "dataset": "mnist"}
+        export_formats(
+            *(build_model("lenet_builtin"), folder / "model", images, 28, info, ("paddle", "onnx")),
+            is_measured=False,
+        )
+        file = io.BytesIO()
+        Image.fromarray(images.images[0]).save(file, "PNG")
+        head = b'--limit\r\nContent-Disposition: form-data; name="files"; filename="7.png"\r\n\r\n'
+        (folder / "body").write_bytes(head + file.getvalue() + b"\r\n--limit--\r\n")
+        (folder / "wrk.lua").write_text(SCRIPT.format(body=folder / "body"), encoding="utf-8")
+        with _running(folder / "model") as (url, pids):
+            _ask(folder, url, connections, max(1, seconds // 10))
+            before = sum(map(read_anonymous_mb, pids))
+            found = _ask(folder, url, connections, seconds)
+            grown = sum(map(read_anonymous_mb, pids)) - before
+    return {
+        "requests_per_s": found["requests"] / found["microseconds"] * 1e6,
+        "p50_ms": found["p50"] / 1000,
+        "p99_ms": found["p99"] / 1000,
+        "errors": found["errors"],
+        "requests": found["requests"],
+        "memory_mb": before,
+        "grown_mb": grown,
+    }
+
+
+@contextlib.contextmanager
+def _running(model: Path) -> Iterator[tuple[str, list[int]]]:
+    """A server's address, and its processes."""
+    command = [sys.executable, str(ROOT / "tools" / "serve.py"), "--model", str(model)]
+    command += ["--engine", "onnx", "--port", "0", "--workers", str(NUM_WORKERS)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        try:
+            url = server.stdout.readline().strip()
+            children = Path(f"/proc/{server.pid}/task/{server.pid}/children")
+            yield url, [int(pid) for pid in children.read_text(encoding="utf-8").split()]
+        finally:
+            server.terminate()
+
+
+def _ask(folder: Path, url: str, connections: int, seconds: int) -> dict[str, float]:
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(folder / "wrk.lua")]
+    done = subprocess.run([*command, f"{url}/predict"], check=True, capture_output=True, text=True)
+    return json.loads(re.findall(r"^{.*}$", done.stdout, re.MULTILINE)[-1])

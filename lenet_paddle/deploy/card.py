@@ -1,0 +1,175 @@
+"""`model_card.md`: what an exported model was made of, how good it is, and what it is not for."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from lenet_paddle.config import TrainConfig
+
+_DATA = {
+    "mnist": "MNIST by Yann LeCun and Corinna Cortes, CC BY-SA 3.0: grey digits, 28x28",
+    "fashion_mnist": "Fashion-MNIST by Zalando (Xiao et al. 2017), MIT: grey clothes, 28x28",
+}
+_OWN_DATA = "a data set of one's own; its terms are those of whoever made it"
+_MAX_NAMED = 50  # classes
+# What a recipe always tells; other settings are told where they are not the defaults.
+_RECIPE = ("model", "epochs", "batch_size", "optimizer", "learning_rate", "schedule", "seed")
+_UNTOLD = ("dataset", "data_dir", "init_from", "device", "log_every", "vdl", "preprocess")
+
+
+def describe_model(
+    config: TrainConfig, result: dict[str, Any], description: dict[str, Any], run_dir: Path
+) -> str:
+    """The card as Markdown, in English and, shorter, in Chinese.
+
+    `result` is what `metrics.summarise` says of the whole test set, `description` the content of
+    inference.yml; robustness is told when the run has a metrics-mnist_c.json. No path is told,
+    so the card may be published.
+    """
+    parts = [
+        f"# {config.model} on {config.dataset}",
+        _summary(result, description),
+        "## Data\n\n" + _data(config, result),
+        "## Recipe\n\n" + _recipe(config, description),
+        "## Accuracy\n\n" + _accuracy(result),
+        *_robustness(run_dir / "metrics-mnist_c.json"),
+        "## Files\n\n" + _files(description),
+        "## Limits\n\n" + _limits(result, description),
+        "## Licence\n\n" + _licence(config),
+        _chinese(config, result, description),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _summary(result: dict[str, Any], description: dict[str, Any]) -> str:
+    classes = description["classes"]
+    named = ", ".join(map(_plain, classes[:_MAX_NAMED])) + (", ..." * (len(classes) > _MAX_NAMED))
+    side = description["input"]["shape"][-1]
+    return (
+        f"Says which of {len(classes)} classes a small grey picture shows: "
+        f"{named}. Accuracy on the test set {result['accuracy']:.4f}.\n\n"
+        f"Made from the checkpoint {result['checkpoint']} of the run `{description['run']}` with "
+        f"lenet_paddle {description['versions']['lenet_paddle']}. Input `image`, float32 "
+        f"(batch, 1, {side}, {side}), {description['input']['normalise']} of grey values 0..255; "
+        f"output `logits`, float32 (batch, {len(classes)})."
+    )
+
+
+def _data(config: TrainConfig, result: dict[str, Any]) -> str:
+    held_out = "no validation images" if not config.val_size else "validation images held out"
+    limit = f", the first {config.limit:,} of them" if config.limit else ""
+    return (
+        f"`{config.dataset}`: {_DATA.get(config.dataset, _OWN_DATA)}. Trained on its training "
+        f"images{limit} ({held_out}: val_size {config.val_size:,}), tested on "
+        f"{result['num_images']:,} test images that neither training nor choosing has seen."
+    )
+
+
+def _recipe(config: TrainConfig, description: dict[str, Any]) -> str:
+    default = TrainConfig().to_dict()
+    rows = [
+        f"| {key} | {_plain(value)} |"
+        for key, value in config.to_dict().items()
+        if key in _RECIPE or (key not in _UNTOLD and value != default[key])
+    ]
+    if config.init_from is not None:
+        rows.append("| init_from | weights of an earlier training |")
+    versions = description["versions"]
+    used = ", ".join(f"{name} {versions[name]}" for name in ("python", "numpy") if name in versions)
+    paddle = versions.get("paddlepaddle") or versions.get("paddlepaddle-gpu")
+    table = "\n".join(["| setting | value |", "| --- | --- |", *rows])
+    return f"{table}\n\nThe rest are the defaults. Exported with Paddle {paddle}, {used}."
+
+
+def _accuracy(result: dict[str, Any]) -> str:
+    weakest = sorted(result["per_class"].items(), key=lambda item: item[1]["recall"])[:3]
+    named = ", ".join(f"{_plain(name)} ({row['recall']:.4f})" for name, row in weakest)
+    return (
+        "| test images | accuracy | loss | calibration error |\n| --- | --- | --- | --- |\n"
+        f"| {result['num_images']:,} | {result['accuracy']:.4f} | {result['loss']:.4f} | "
+        f"{result['calibration_error']:.4f} |\n\n"
+        f"Lowest share of a class found (recall): {named}."
+    )
+
+
+def _robustness(path: Path) -> list[str]:
+    """The section on corrupted images; none where they were not measured."""
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+        mean, clean = float(report["mean_accuracy"]), report.get("clean_accuracy")
+        accuracies = {str(k): float(v["accuracy"]) for k, v in report["corruptions"].items()}
+        name, lowest = min(accuracies.items(), key=lambda item: item[1])
+        text = (
+            f"MNIST-C, {int(report['num_corruptions'])} corruptions, checkpoint "
+            f"{_plain(report['checkpoint'])}: mean accuracy {mean:.4f}"
+            + (f" (clean {float(clean):.4f})" if clean is not None else "")
+            + f", lowest {lowest:.4f} with {_plain(name)}."
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []
+    return [f"## Robustness\n\n{text}"]
+
+
+def _files(description: dict[str, Any]) -> str:
+    lines = [
+        "| format | max difference | agreement | bytes | ms at 1 | images/s at 64 |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, row in description["formats"].items():
+        lines.append(
+            f"| {name} | {row['max_difference']:.2g} | {row['agreement']:.4f} | "
+            f"{row['size_bytes']:,} | {row['latency_ms']:.3f} | {row['images_per_s']:,.0f} |"
+        )
+    cpu = _plain(description["versions"].get("cpu"))
+    lines += ["", f"Compared with the trained network on test images; timed in one thread ({cpu})."]
+    int8 = description["formats"].get("onnx-int8")
+    if int8:
+        lines.append(f"int8 has an accuracy of {int8['accuracy']:.4f} on the whole test set.")
+    return "\n".join(lines)
+
+
+def _limits(result: dict[str, Any], description: dict[str, Any]) -> str:
+    prepared = {
+        "digit": "brought to the form of MNIST's digits (white on black, centred by mass)",
+        "resize": "scaled to 28x28 with its aspect kept",
+    }[description["preprocess"]]
+    return (
+        f"- It knows {len(description['classes'])} classes and no other answer: a picture of "
+        "anything else gets one of them, perhaps with a high probability.\n"
+        f"- It was tested on pictures like those it was trained on. Another picture is {prepared} "
+        "first; expect a lower accuracy there, and measure it.\n"
+        f"- Its probabilities are off by {result['calibration_error']:.4f} on average on the test "
+        "set, and by more on other pictures.\n"
+        "- It was not made for decisions about people."
+    )
+
+
+def _licence(config: TrainConfig) -> str:
+    return (
+        "The code that made it, lenet_paddle, is under Apache-2.0. Data: "
+        f"{_DATA.get(config.dataset, _OWN_DATA)}."
+    )
+
+
+def _chinese(config: TrainConfig, result: dict[str, Any], description: dict[str, Any]) -> str:
+    licence = _DATA.get(config.dataset, "自有数据，许可由数据提供者决定")
+    return (
+        "## 中文摘要\n\n"
+        f"`{config.model}` 在 `{config.dataset}` 上训练，把 28x28 的灰度图分为 "
+        f"{len(description['classes'])} 类；在 {result['num_images']:,} 张测试图上准确率 "
+        f"{result['accuracy']:.4f}，校准误差 {result['calibration_error']:.4f}。"
+        "各种格式的文件都与训练好的网络逐一比较过（见上表）。\n\n"
+        "局限：任何图片都会被归入其中一类，没有“都不是”这一答案；训练集以外的图片准确率会更低，"
+        "请自行测量；不应用于对人作出决定。\n\n"
+        f"许可：代码 Apache-2.0；数据 {licence}。"
+    )
+
+
+def _plain(value: Any) -> str:
+    """A value as text that cannot break a table or become markup."""
+    text = " ".join(str(value).split())
+    for sign in "\\|<>*`[]":
+        text = text.replace(sign, f"\\{sign}")
+    return text

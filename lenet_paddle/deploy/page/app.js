@@ -1,0 +1,192 @@
+// The page: joins the drawing, a backend that answers for it, and the view of its answers.
+
+import { Drawing } from "./drawing.js";
+import { View } from "./view.js";
+import { preferredLanguage, say, translatePage } from "./words.js";
+
+const find = (id) => document.getElementById(id);
+const DATA_SETS = { mnist: "MNIST", fashion_mnist: "Fashion-MNIST" };
+const SPEAK_AFTER = 700; // ms without a change, before an answer is read out
+
+const drawing = new Drawing(find("sheet"));
+let model, view, backend, milliseconds = null, problem = null;
+
+// The answer for the newest drawing; while one is asked for, what changes waits its turn.
+let isAsking = false, isStale = false, speakLater = 0;
+
+async function refresh() {
+    find("hint").classList.toggle("gone", !drawing.isEmpty);
+    find("undo").disabled = !drawing.items.length;
+    find("clear").disabled = drawing.isEmpty;
+    if (!backend) return;
+    isStale = true;
+    if (isAsking) return;
+    isAsking = document.documentElement.dataset.busy = true;
+    while (isStale) {
+        isStale = false;
+        await answer();
+    }
+    isAsking = document.documentElement.dataset.busy = false;
+}
+
+async function answer() {
+    clearTimeout(speakLater);
+    if (drawing.isEmpty) return view.show(null);
+    const started = performance.now();
+    try {
+        const result = await backend(drawing.picture());
+        if (drawing.isEmpty) return;
+        milliseconds = performance.now() - started;
+        view.show(result);
+        report(null);
+        speakLater = setTimeout(() => announce(view.spoken()), SPEAK_AFTER);
+    } catch (error) {
+        report(() => error.message);
+    }
+    describe();
+}
+
+function announce(text) {
+    find("live").textContent = text;
+}
+
+// Show a problem (a function that words it), or take the last one away.
+function report(words) {
+    problem = words;
+    find("problem").hidden = !words;
+    find("problem").textContent = words?.() ?? "";
+}
+
+function describe() {
+    if (!model) return;
+    const data = DATA_SETS[model.dataset] ?? say("a set of pictures");
+    find("about").textContent = [
+        say("Trained on {0} with lenet_paddle.", data),
+        model.backend === "browser" ? say("What you draw stays in this browser.")
+            : say("What you draw goes to the server of this page, which keeps nothing."),
+    ].join(" ");
+    if (milliseconds !== null) {
+        find("speed").textContent = say("answered in {0} ms", Math.round(milliseconds));
+    }
+}
+
+function useLanguage(language) {
+    translatePage(language);
+    const other = find("language");
+    [other.textContent, other.lang] = language === "zh" ? ["English", "en"] : ["中文", "zh"];
+    document.title = `${find("title").textContent} · lenet_paddle`;
+    view?.show(view.answer);
+    report(problem);
+    describe();
+}
+
+// What was chosen last time, where the browser keeps such things.
+function remember(key, value) {
+    try {
+        if (value !== undefined) localStorage.setItem(key, value);
+        return value ?? localStorage.getItem(key);
+    } catch {
+        return value ?? null;
+    }
+}
+
+function useTheme(theme) {
+    if (theme) document.documentElement.dataset.theme = theme;
+    drawing.paint();
+    view?.paint();
+}
+
+async function takeFile(file) {
+    if (!file) return;
+    try {
+        await drawing.show(file);
+    } catch {
+        report(() => say("This file is no picture that the browser can read."));
+    }
+}
+
+function listen() {
+    drawing.addEventListener("change", refresh);
+    drawing.addEventListener("pen", () => announce(say(drawing.pen.down ? "Pen down" : "Pen up")));
+    find("undo").onclick = () => drawing.undo();
+    find("clear").onclick = () => {
+        drawing.clear();
+        announce(say("Cleared"));
+    };
+    find("width").oninput = ({ target }) => {
+        drawing.width = target.value / 100;
+        find("dot").setAttribute("r", target.value);
+        drawing.paint();
+    };
+    find("swap").onclick = ({ target }) => {
+        drawing.inverted = !drawing.inverted;
+        target.setAttribute("aria-pressed", drawing.inverted);
+        find("sheet").classList.toggle("swapped", drawing.inverted);
+        drawing.paint();
+        refresh();
+    };
+    find("language").onclick = () => {
+        useLanguage(remember("language", find("language").lang));
+    };
+    const night = matchMedia("(prefers-color-scheme: dark)");
+    night.onchange = () => useTheme();
+    find("theme").onclick = () => {
+        const now = document.documentElement.dataset.theme ?? (night.matches ? "dark" : "light");
+        useTheme(remember("theme", now === "dark" ? "light" : "dark"));
+    };
+    addEventListener("keydown", (event) => {
+        if ((event.ctrlKey || event.metaKey) && event.key === "z") drawing.undo();
+    });
+    listenForFiles();
+}
+
+function listenForFiles() {
+    find("choose").onclick = () => find("file").click();
+    find("file").onchange = ({ target }) => {
+        takeFile(target.files[0]);
+        target.value = ""; // so that the same one can be chosen again
+    };
+    addEventListener("paste", (event) => takeFile(event.clipboardData.files[0]));
+    const over = (isOver) => (event) => {
+        event.preventDefault();
+        find("frame").classList.toggle("over", isOver);
+    };
+    addEventListener("dragover", over(true));
+    addEventListener("dragleave", over(false));
+    addEventListener("drop", (event) => {
+        over(false)(event);
+        takeFile(event.dataTransfer.files[0]);
+    });
+}
+
+// Fetch what is known of the model and get the backend ready that belongs to it.
+async function start() {
+    listen();
+    useTheme(remember("theme"));
+    useLanguage(remember("language") ?? preferredLanguage());
+    refresh();
+    try {
+        model = await (await fetch("model.json")).json();
+        showModel();
+        const { connect } = await import(`./backend-${model.backend ?? "server"}.js`);
+        backend = await connect(model);
+        view.isReady = true;
+    } catch (error) {
+        report(() => say("The network could not be loaded: {0}", error.message));
+    }
+    document.documentElement.dataset.ready = String(Boolean(backend));
+    refresh();
+}
+
+function showModel() {
+    view = new View(model);
+    if (model.preprocess !== "digit") {
+        find("title").dataset.say = "Draw or drop a picture";
+        find("swap").hidden = false;
+        find("sheet").classList.add("exact");
+        if (model.dataset === "fashion_mnist") find("swap").click();
+    }
+    useLanguage(document.documentElement.lang === "en" ? "en" : "zh");
+}
+
+start();

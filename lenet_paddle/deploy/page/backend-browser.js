@@ -1,0 +1,13 @@
+// Answers by the exported model in this browser: worker.js, so that drawing never waits for it.
+
+// The same function as backend-server.js gives.
+export function connect(model) {
+    const worker = new Worker(new URL("worker.js", import.meta.url), { type: "module" });
+    const ask = (message) => new Promise((resolve, reject) => {
+        worker.onmessage = ({ data }) => (data.error ? reject(new Error(data.error)) : resolve(data));
+        worker.onerror = (event) => reject(new Error(event.message || "worker.js"));
+        worker.postMessage(message);
+    });
+    const url = new URL("model.onnx", document.baseURI).href;
+    return ask({ model, url }).then(() => (picture) => ask({ picture }));
+}

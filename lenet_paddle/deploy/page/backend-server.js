@@ -1,0 +1,47 @@
+// Answers by the server that this page came from.
+
+import { say } from "./words.js";
+
+// A function that takes the drawing's ImageData and gives {probabilities: one a class, seen:
+// Uint8 of 28x28, features: [{shape: [C, H, W], data: Uint8}]}.
+export async function connect(model) {
+    const path = model.features.length ? "features" : "predict";
+    return async (picture) => {
+        const body = new FormData();
+        body.append("file", await toPng(picture), "drawing.png");
+        const answer = await post(path, body);
+        const { probabilities, seen, features = [] } = answer.predictions?.[0] ?? answer;
+        return {
+            probabilities: model.classes.map((name) => probabilities[name]),
+            seen: await toGrey(decode(seen)),
+            features: features.map(({ shape, data }) => ({ shape, data: decode(data) })),
+        };
+    };
+}
+
+async function post(path, body) {
+    const response = await fetch(path, { method: "POST", body }).catch(() => {
+        throw new Error(say("The server does not answer. Is it still running?"));
+    });
+    const answer = await response.json();
+    if (!response.ok) throw new Error(answer.error);
+    return answer;
+}
+
+function toPng(picture) {
+    const canvas = new OffscreenCanvas(picture.width, picture.height);
+    canvas.getContext("2d").putImageData(picture, 0, 0);
+    return canvas.convertToBlob({ type: "image/png" });
+}
+
+function decode(text) {
+    return Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+}
+
+async function toGrey(png) {
+    const bitmap = await createImageBitmap(new Blob([png], { type: "image/png" }));
+    const context = new OffscreenCanvas(bitmap.width, bitmap.height).getContext("2d");
+    context.drawImage(bitmap, 0, 0);
+    const { data } = context.getImageData(0, 0, bitmap.width, bitmap.height);
+    return Uint8Array.from({ length: data.length / 4 }, (_, k) => data[4 * k]);
+}

@@ -1,0 +1,224 @@
+// The sheet: what was drawn or dropped, by pointer or by keys, and its picture for the network.
+//
+// All that happened stands in one list of items: strokes ({points, width}, in shares of the
+// sheet's side), pictures ({bitmap}) and clearings ({}). What is seen are the strokes at its end,
+// or the picture there; so undoing anything is dropping the last item.
+
+const SIDE = 400; // pixels a side of a drawing's picture: what preprocessing works at
+const LARGEST = 1200; // pixels a side of a photo's
+const FAR = 0.1; // between points so far apart a line is straight, in shares of the sheet
+const STEP = 1 / 25; // of a key, in shares of the sheet
+const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+
+export class Drawing extends EventTarget {
+    constructor(canvas) {
+        super();
+        this.canvas = canvas;
+        this.width = 0.06; // the pen's
+        this.inverted = false; // white on black, for networks that were trained on that
+        this.items = [];
+        this.pointer = null;
+        this.pen = { x: 0.5, y: 0.5, down: false };
+        this.held = new Set();
+        this.output = new OffscreenCanvas(SIDE, SIDE);
+        this.context = this.output.getContext("2d", { willReadFrequently: true });
+        this.#listen();
+    }
+
+    get strokes() {
+        return this.items.slice(this.items.findLastIndex((item) => !item.points) + 1);
+    }
+
+    get bitmap() {
+        return this.items.at(-1)?.bitmap ?? null;
+    }
+
+    get isEmpty() {
+        return !this.items.at(-1)?.points && !this.bitmap;
+    }
+
+    undo() {
+        this.#lift();
+        this.items.pop();
+        this.#changed();
+    }
+
+    clear() {
+        this.#lift();
+        if (!this.isEmpty) this.items.push({});
+        this.#changed();
+    }
+
+    // Show a picture file. Rejects what the browser cannot read.
+    async show(file) {
+        const whole = await createImageBitmap(file, { colorSpaceConversion: "none" });
+        const scale = LARGEST / Math.max(whole.width, whole.height);
+        const bitmap = scale >= 1 ? whole : await createImageBitmap(whole, {
+            resizeWidth: Math.max(1, Math.round(whole.width * scale)),
+            resizeHeight: Math.max(1, Math.round(whole.height * scale)),
+            resizeQuality: "high",
+        });
+        this.#lift();
+        this.items.push({ bitmap });
+        this.#changed();
+    }
+
+    // The picture for the network, an ImageData: black on white (or the reverse), or the file's.
+    picture() {
+        const { bitmap, context, output } = this;
+        output.width = bitmap?.width ?? SIDE;
+        output.height = bitmap?.height ?? SIDE;
+        context.fillStyle = this.inverted && !bitmap ? "black" : "white";
+        context.fillRect(0, 0, output.width, output.height);
+        if (bitmap) context.drawImage(bitmap, 0, 0);
+        else this.#trace(context, SIDE, this.inverted ? "white" : "black");
+        return context.getImageData(0, 0, output.width, output.height);
+    }
+
+    // Paint the sheet itself, in the colours that its style has.
+    paint() {
+        const { canvas, bitmap } = this;
+        const side = Math.round(canvas.clientWidth * devicePixelRatio);
+        if (canvas.width !== side) canvas.width = canvas.height = side;
+        const context = canvas.getContext("2d");
+        context.clearRect(0, 0, side, side);
+        if (bitmap) {
+            const scale = side / Math.max(bitmap.width, bitmap.height);
+            const width = bitmap.width * scale, height = bitmap.height * scale;
+            context.imageSmoothingEnabled = scale < 4; // the pixels of a small one are seen
+            context.drawImage(bitmap, (side - width) / 2, (side - height) / 2, width, height);
+        }
+        const colour = getComputedStyle(canvas).color;
+        this.#trace(context, side, colour);
+        if (canvas.matches(":focus-visible")) this.#paintPen(context, side, colour);
+    }
+
+    #trace(context, side, colour) {
+        context.strokeStyle = colour;
+        context.lineCap = context.lineJoin = "round";
+        for (const { points, width } of this.strokes) {
+            context.lineWidth = width * side;
+            context.beginPath();
+            const [first, ...rest] = points.map(([x, y]) => [x * side, y * side]);
+            context.moveTo(...first);
+            let [x, y] = first;
+            for (const [nextX, nextY] of rest) {
+                const isFar = Math.hypot(nextX - x, nextY - y) > FAR * side;
+                if (isFar) context.lineTo(x, y);
+                const end = isFar ? [nextX, nextY] : [(x + nextX) / 2, (y + nextY) / 2];
+                context.quadraticCurveTo(x, y, ...end); // through the middles of short segments
+                [x, y] = [nextX, nextY];
+            }
+            context.lineTo(x + 0.01, y); // a line of no length would not be drawn
+            context.stroke();
+        }
+    }
+
+    #paintPen(context, side, colour) {
+        const radius = Math.max(this.width * side, 12) / 2;
+        context.beginPath();
+        context.arc(this.pen.x * side, this.pen.y * side, radius + 3, 0, 2 * Math.PI);
+        context.lineWidth = side / 150;
+        context.strokeStyle = colour;
+        context.setLineDash(this.pen.down ? [] : [side / 60, side / 60]);
+        context.stroke();
+        context.setLineDash([]);
+    }
+
+    #listen() {
+        const { canvas } = this;
+        canvas.addEventListener("pointerdown", (event) => this.#begin(event));
+        canvas.addEventListener("pointermove", (event) => this.#draw(event));
+        for (const name of ["pointerup", "pointercancel"]) {
+            canvas.addEventListener(name, (event) => this.#end(event));
+        }
+        canvas.addEventListener("keydown", (event) => this.#press(event));
+        canvas.addEventListener("keyup", (event) => this.held.delete(event.key));
+        canvas.addEventListener("focus", () => this.paint());
+        canvas.addEventListener("blur", () => this.#lift());
+        new ResizeObserver(() => this.paint()).observe(canvas);
+    }
+
+    #place({ clientX, clientY }) {
+        const box = this.canvas.getBoundingClientRect();
+        return [(clientX - box.left) / box.width, (clientY - box.top) / box.height];
+    }
+
+    #begin(event) {
+        if (this.pointer !== null || event.button !== 0) return; // a second finger does not draw
+        this.#lift();
+        this.pointer = event.pointerId;
+        this.canvas.setPointerCapture(event.pointerId);
+        this.#start(this.#place(event));
+    }
+
+    #draw(event) {
+        if (event.pointerId !== this.pointer) return;
+        const passed = event.getCoalescedEvents?.() ?? [];
+        for (const each of passed.length ? passed : [event]) this.#extend(this.#place(each));
+        this.#changed();
+    }
+
+    #end(event) {
+        if (event.pointerId !== this.pointer) return;
+        this.pointer = null;
+        this.#changed();
+    }
+
+    #start(point) {
+        this.items.push({ points: [point], width: this.width });
+        this.#changed();
+    }
+
+    #extend(point) {
+        this.items.at(-1).points.push(point);
+    }
+
+    #press(event) {
+        const { key } = event;
+        if (event.ctrlKey || event.metaKey || event.altKey) return;
+        if (ARROWS[key]) this.#move(key, event.shiftKey ? STEP / 4 : STEP);
+        else if (key === " " || key === "Enter") this.#toggle();
+        else if (key === "Backspace") this.undo();
+        else if (key === "Delete") this.clear();
+        else if (key === "Escape") this.#lift();
+        else return;
+        event.preventDefault();
+        this.paint();
+    }
+
+    #move(key, step) {
+        this.held.add(key);
+        const inside = (value) => Math.min(Math.max(value, 0), 1);
+        for (const [dx, dy] of [...this.held].map((name) => ARROWS[name])) {
+            this.pen.x = inside(this.pen.x + dx * step);
+            this.pen.y = inside(this.pen.y + dy * step);
+        }
+        if (!this.pen.down) return;
+        this.#extend([this.pen.x, this.pen.y]);
+        this.#changed();
+    }
+
+    #toggle() {
+        if (this.pen.down) return this.#lift();
+        this.pen.down = true;
+        this.#start([this.pen.x, this.pen.y]);
+        this.dispatchEvent(new Event("pen"));
+    }
+
+    // Whatever draws, by pointer or by keys, stops drawing.
+    #lift() {
+        this.pointer = null;
+        this.held.clear();
+        if (this.pen.down) {
+            this.pen.down = false;
+            this.dispatchEvent(new Event("pen"));
+        }
+        this.paint();
+    }
+
+    #changed() {
+        this.paint();
+        this.dispatchEvent(new Event("change"));
+    }
+}

@@ -1,0 +1,53 @@
+// The exported model, run by ONNX Runtime in a thread of its own.
+
+import * as ort from "./ort/ort.wasm.bundle.min.mjs";
+import { greyOf, normalise, preparePicture } from "./preprocess.js";
+
+ort.env.wasm.numThreads = 1; // more would need headers that plain hosts of files do not send
+let model, session;
+
+self.onmessage = async ({ data }) => {
+    try {
+        self.postMessage(data.picture ? await answer(data.picture) : await load(data));
+    } catch (error) {
+        self.postMessage({ error: error.message });
+    }
+};
+
+async function load({ model: description, url }) {
+    model = description;
+    session = await ort.InferenceSession.create(url);
+    return {};
+}
+
+async function answer(picture) {
+    const seen = preparePicture(greyOf(picture), model.preprocess);
+    const size = model.input.shape.at(-1);
+    const image = new ort.Tensor("float32", normalise(seen, size), [1, 1, size, size]);
+    const outputs = await session.run({ [model.input.name]: image });
+    return {
+        probabilities: softmax(outputs.logits.data),
+        seen: Uint8Array.from(seen.data),
+        features: model.features.map(({ name, shape }) => {
+            return { shape, data: scaleMaps(outputs[name].data, shape[1] * shape[2]) };
+        }),
+    };
+}
+
+function softmax(logits) {
+    const most = Math.max(...logits);
+    const powers = Array.from(logits, (logit) => Math.exp(logit - most));
+    const total = powers.reduce((sum, power) => sum + power);
+    return powers.map((power) => power / total);
+}
+
+// Each map from its least value, 0, to its greatest, 255; one that is the same everywhere is 0.
+function scaleMaps(values, size) {
+    const scaled = new Uint8Array(values.length);
+    for (let start = 0; start < values.length; start += size) {
+        const map = values.subarray(start, start + size);
+        const low = map.reduce((a, b) => Math.min(a, b)), span = map.reduce((a, b) => Math.max(a, b)) - low;
+        if (span > 0) scaled.set(map.map((value) => Math.round(((value - low) / span) * 255)), start);
+    }
+    return scaled;
+}

@@ -1,0 +1,202 @@
+"""The server: uvicorn with one or more worker processes, each with a model of its own."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import math
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import socket
+import tempfile
+import threading
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lenet_paddle.config import EngineChoice, InputError
+
+if TYPE_CHECKING:
+    import uvicorn
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ServeConfig:
+    """Settings of `tools/serve.py`. Raises `InputError` for a value out of its range."""
+
+    model: str
+    """An exported folder, output/<run>/inference."""
+    host: str = "127.0.0.1"
+    """The address to listen on; the default is reached from this machine only."""
+    port: int = 8000
+    """The port to listen on; 0 takes a free one."""
+    workers: int = 1
+    """Processes that answer; as many as there are cores, at most."""
+    engine: EngineChoice = "auto"
+    """What runs the model; auto is the one that was the faster at export."""
+    max_body_mb: float = 10.0
+    """Largest body of a request, in million bytes."""
+    max_megapixels: float = 25.0
+    """Largest picture, in million pixels."""
+    max_batch: int = 64
+    """Most pictures, or tensors, in a request."""
+    max_seconds: float = 10.0
+    """A request's body must arrive within this time, and be answered within it again."""
+    max_queue: int = 64
+    """Requests that a worker holds at a time; more are answered with 503 and Retry-After."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65535:
+            raise InputError(f"port is {self.port}; expected 0 to 65535")
+        for name in ("workers", "max_batch", "max_queue"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} is {getattr(self, name)}; expected 1 or more")
+        for name in ("max_body_mb", "max_megapixels", "max_seconds"):
+            if not 0 < getattr(self, name) < 1e6:
+                raise InputError(f"{name} is {getattr(self, name)}; expected more than 0")
+
+
+def serve(config: ServeConfig) -> None:
+    """Answer until SIGTERM or Ctrl-C; requests that are in work then are still answered.
+
+    Prints the address when all workers are ready. A worker that dies is replaced. Raises
+    `InputError` for a model, an address or a port that cannot be used, and when a package of the
+    extra `serve` is missing.
+    """
+    if not _is_loopback(config.host):
+        _log.warning("%s: whoever reaches this machine can ask; there is no password", config.host)
+    with (
+        _listen(config.host, config.port) as listener,
+        tempfile.TemporaryDirectory(prefix="lenet-metrics-") as folder,
+    ):
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder  # see deploy/metrics.py
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        workers: list[_Worker] = []
+        try:
+            workers += [_Worker(config, listener) for _ in range(config.workers)]
+            for worker in workers:
+                worker.wait_until_ready()
+            host, port = listener.getsockname()[:2]
+            print(f"http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
+            _keep_alive(workers, config, listener)
+        except KeyboardInterrupt:
+            pass  # the way to end
+        finally:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, signal.SIG_IGN)
+            for worker in workers:
+                worker.process.terminate()
+            for worker in workers:
+                worker.process.join()
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises `InputError`."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(address, family=family, backlog=2048)
+    except OSError as error:
+        raise InputError(
+            f"{host} port {port}: {error.strerror}; choose another --host or --port"
+        ) from None
+
+
+class _Worker:
+    """A process that answers what comes to the listening socket."""
+
+    def __init__(self, config: ServeConfig, listener: socket.socket) -> None:
+        context = multiprocessing.get_context("spawn")  # neither engine survives a fork
+        self._said, to_say = context.Pipe(duplex=False)
+        self.process = context.Process(target=_work, args=(config, listener, to_say))
+        self.process.start()
+        to_say.close()  # only the worker's end keeps it open
+
+    def wait_until_ready(self) -> None:
+        """Raises `InputError` with what the worker says when it cannot start."""
+        try:
+            reason = self._said.recv()
+        except EOFError:
+            self.process.join()
+            reason = f"a worker died at its start (status {self.process.exitcode})"
+        if reason:
+            raise InputError(reason)
+
+
+def _keep_alive(workers: list[_Worker], config: ServeConfig, listener: socket.socket) -> None:
+    """Replace workers that die, for ever."""
+    from prometheus_client.multiprocess import mark_process_dead
+
+    while True:
+        multiprocessing.connection.wait([worker.process.sentinel for worker in workers])
+        for worker in [worker for worker in workers if not worker.process.is_alive()]:
+            _log.warning("a worker died (status %s); starting another", worker.process.exitcode)
+            mark_process_dead(worker.process.pid)
+            workers.remove(worker)
+            workers.append(_Worker(config, listener))
+            workers[-1].wait_until_ready()
+
+
+def _work(config: ServeConfig, listener: socket.socket, to_say: Connection) -> None:
+    """A worker's life. It says "" when it is ready, or why it cannot be."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # until it serves, the parent ends it
+    try:
+        server = _make_server(config)
+    except ModuleNotFoundError as error:
+        to_say.send(f"the package {error.name} is missing; pip install '.[serve]'")
+    except InputError as error:
+        to_say.send(str(error))
+    else:
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+        to_say.send("")
+        server.run(sockets=[listener])
+
+
+def _make_server(config: ServeConfig) -> uvicorn.Server:
+    import uvicorn
+
+    from lenet_paddle.deploy.app import create_app
+    from lenet_paddle.deploy.connection import BoundedHttp
+    from lenet_paddle.deploy.limits import Limits
+    from lenet_paddle.deploy.service import Service
+
+    limits = Limits(
+        body=int(config.max_body_mb * 1e6),
+        pixels=int(config.max_megapixels * 1e6),
+        batch=config.max_batch,
+        seconds=config.max_seconds,
+        queue=config.max_queue,
+    )
+    settings = uvicorn.Config(
+        create_app(Service(Path(config.model), config.engine, limits)),
+        http=partial(BoundedHttp, head_seconds=config.max_seconds),  # type: ignore[arg-type]
+        log_config=None,
+        log_level="error",  # what clients do wrong is in the metrics, not in the log
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        lifespan="off",
+        ws="none",
+        timeout_graceful_shutdown=math.ceil(2 * config.max_seconds),
+    )
+    return uvicorn.Server(settings)
+
+
+def _end_with_parent() -> None:
+    """Without this a worker whose parent was killed would go on holding the port."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
