@@ -14,7 +14,10 @@ from tools_help import ROOT
 from lenet_paddle import load_dataset
 
 # What sets up, serves or installs is left out by name.
-LEFT_OUT = ("make ", "pip install", "python tools/monitor.py", "python docs/results.py")
+LEFT_OUT = (
+    *("make ", "pip install", "curl ", "python docs/results.py"),
+    *("python tools/monitor.py", "python tools/serve.py", "python -m http.server"),
+)
 FEW = {"train.py": ["--limit", "320"]}
 
 
