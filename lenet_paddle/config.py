@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import reprlib
 import sys
 import typing
@@ -407,6 +408,11 @@ _RANGES: dict[str, tuple[Any, str]] = {
         "letters, digits, - and _",  # no dots: Model.load would read what follows as a suffix
     ),
 }
+
+
+def to_name(text: str) -> str:
+    """`text` as a name is allowed to be: letters, digits, - and _."""
+    return re.sub(r"[^A-Za-z0-9_-]", "-", text)
 
 
 def are_corruptions(text: str, known: tuple[str, ...]) -> bool:

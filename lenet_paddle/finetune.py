@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import re
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from lenet_paddle.config import (
     InputError,
     TrainConfig,
     load_yaml,
+    to_name,
 )
 from lenet_paddle.data import load_data, load_dataset, load_test_set
 from lenet_paddle.data.imageset import ImageSet
@@ -196,7 +196,7 @@ def _settle(config: FinetuneConfig) -> tuple[FinetuneConfig, TrainConfig | None]
         model=model,
         corruptions=corruptions,
         preprocess=preprocess or config.picture_mode,
-        name=config.name or re.sub(r"[^A-Za-z0-9_-]", "-", f"{stem}-{config.mode}"),
+        name=config.name or to_name(f"{stem}-{config.mode}"),
     ), source
 
 

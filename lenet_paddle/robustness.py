@@ -20,10 +20,10 @@ from lenet_paddle.data.mnist_c import list_corruptions, load_mnist_c
 from lenet_paddle.deploy.predictor import load_run
 from lenet_paddle.evaluation.evaluate import evaluate_corruptions
 from lenet_paddle.evaluation.metrics import format_table
-from lenet_paddle.evaluation.robustness import Result, format_csv, summarise_corruptions
+from lenet_paddle.evaluation.robustness import Result, list_rows, summarise_corruptions
 from lenet_paddle.explain.figures import save_figure
 from lenet_paddle.explain.robustness import format_report, plot_corruptions, plot_worst_mistakes
-from lenet_paddle.files import write_json, write_text
+from lenet_paddle.files import format_csv, write_json, write_text
 from lenet_paddle.models import input_size
 from lenet_paddle.progress import Progress
 from lenet_paddle.run import evaluate_run
@@ -188,7 +188,8 @@ def _write(
 ) -> None:
     run_dir = subject.run_dir
     write_json(run_dir / "metrics-mnist_c.json", report)
-    write_text(run_dir / "mnist_c.csv", format_csv(report))
+    rows = list_rows(report)
+    write_text(run_dir / "mnist_c.csv", format_csv(list(rows[0]), rows))
     figures = run_dir / "figures"
     save_figure(plot_corruptions(report, subject.name, baseline), figures / "mnist_c.png")
     worst = {

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import json
 import logging
-import re
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,9 +13,9 @@ from typing import Any
 import yaml
 
 from lenet_paddle import runtime
-from lenet_paddle.config import VISION_PREFIX, InputError, TrainConfig, parse_seeds
+from lenet_paddle.config import VISION_PREFIX, InputError, TrainConfig, parse_seeds, to_name
 from lenet_paddle.deploy.predictor import read_config
-from lenet_paddle.files import write_text
+from lenet_paddle.files import format_csv, write_text
 from lenet_paddle.run import dump_config, resolve_source, train_and_evaluate
 from lenet_paddle.training.callbacks import is_finished
 from lenet_paddle.training.checkpoint import epoch_name, newest_checkpoint
@@ -59,7 +56,7 @@ def run_seeds(config: TrainConfig) -> Path:
         )
         rows.append({"seed": seed, **_result_of(own)})
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / "seeds.csv", format_csv(rows))
+    write_text(folder / "seeds.csv", format_csv(["seed", *COLUMNS], [*rows, *summarise_rows(rows)]))
     write_text(folder / "seeds.md", format_markdown(rows))
     return folder
 
@@ -67,7 +64,7 @@ def run_seeds(config: TrainConfig) -> Path:
 def _default_name(config: TrainConfig) -> str:
     if config.config is None:
         return f"{config.model.removeprefix(VISION_PREFIX)}-{config.dataset}"
-    return re.sub(r"[^A-Za-z0-9_-]", "-", Path(config.config).stem)
+    return to_name(Path(config.config).stem)
 
 
 def _result_of(config: TrainConfig) -> Row:
@@ -150,15 +147,6 @@ def summarise_rows(rows: Sequence[Row]) -> tuple[Row, Row]:
         mean[column] = statistics.fmean(values) if values else None
         deviation[column] = statistics.stdev(values) if len(values) > 1 else None
     return mean, deviation
-
-
-def format_csv(rows: Sequence[Row]) -> str:
-    """The runs and their two summaries, with all digits."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, ["seed", *COLUMNS], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows([*rows, *summarise_rows(rows)])
-    return text.getvalue()
 
 
 def format_markdown(rows: Sequence[Row]) -> str:

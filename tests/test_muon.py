@@ -8,6 +8,8 @@ import pytest
 from training_help import bars, train, weights_of
 
 from lenet_paddle import TrainConfig, build_model
+from lenet_paddle.models.freeze import freeze_layers
+from lenet_paddle.training.checkpoint import take_optimizer_state
 from lenet_paddle.training.muon import Muon, orthogonalise
 from lenet_paddle.training.optimizers import build_optimizer
 
@@ -188,3 +190,18 @@ def test_the_builtin_network_has_four_matrices_under_muon() -> None:
     optimizer = make_muon(build_model("lenet_builtin"))
     shapes = [list(weight.shape) for weight in optimizer.matrices]
     assert shapes == [[6, 1, 3, 3], [16, 6, 5, 5], [400, 120], [120, 84]]
+
+
+def test_its_state_serves_a_network_whose_matrices_are_all_frozen(tmp_path) -> None:
+    config = TrainConfig(model="mlp", optimizer="muon")
+    model = paddle.Model(build_model("mlp", 3))
+    model.prepare(build_optimizer(config, model.parameters()), paddle.nn.CrossEntropyLoss())
+    model.train_batch([paddle.rand([4, 1, 28, 28])], [paddle.to_tensor([[0], [1], [2], [0]])])
+    model.save(str(tmp_path / "model"))
+    network = build_model("mlp", 3)
+    freeze_layers(network, "2")  # two of three
+    state = take_optimizer_state("muon", network, tmp_path / "model.pdparams")
+    last = [tensor.name for tensor in network.parameters() if not tensor.stop_gradient]
+    assert {key for key in state if "moment" in key} == {
+        f"{name}_moment{number}_0" for name in last for number in (1, 2)
+    }

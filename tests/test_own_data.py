@@ -65,6 +65,12 @@ def run(words: list[str], place: Path) -> None:
     assert done.returncode == 0, f"{words}\n{done.stderr}"
 
 
+def test_both_languages_show_the_same_commands() -> None:
+    chinese = (ROOT / "docs" / "own-data.zh-CN.md").read_text(encoding="utf-8")
+    found = [re.findall(r"```\w+\n.*?```", text, re.DOTALL) for text in (DOCUMENT, chinese)]
+    assert found[0] == found[1] and len(found[0]) == 4
+
+
 @pytest.mark.slow
 def test_a_folder_of_shapes_becomes_a_served_model_in_four_commands(place: Path) -> None:
     *first, serve = commands()

@@ -26,7 +26,6 @@ from lenet_paddle.evaluation.evaluate import evaluate_corruptions, predict_logit
 from lenet_paddle.evaluation.metrics import compute_probs
 from lenet_paddle.evaluation.robustness import (
     compute_error_ratio,
-    format_csv,
     list_rows,
     summarise_corruption,
     summarise_corruptions,
@@ -34,6 +33,7 @@ from lenet_paddle.evaluation.robustness import (
 from lenet_paddle.explain.figures import render
 from lenet_paddle.explain.robustness import format_report, plot_corruptions, plot_worst_mistakes
 from lenet_paddle.explain.words import language
+from lenet_paddle.files import format_csv
 
 DIGITS = tuple("0123456789")
 
@@ -136,7 +136,9 @@ def test_the_rows_are_in_the_papers_order_then_the_mean_then_the_clean_images() 
 
 def test_the_csv_holds_all_digits() -> None:
     report = summarise_corruptions({"fog": result_of(1, 3), "shear": result_of(1)})
-    rows = list(csv.DictReader(format_csv(report).splitlines()))
+    rows = list(
+        csv.DictReader(format_csv(list(list_rows(report)[0]), list_rows(report)).splitlines())
+    )
     assert float({row["corruption"]: row for row in rows}["fog"]["accuracy"]) == 1 - 1 / 3
     assert "baseline_accuracy" not in rows[0]
 

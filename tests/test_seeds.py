@@ -13,7 +13,8 @@ import yaml
 from tools_help import SMALL, assert_refused, tool
 
 from lenet_paddle import InputError, TrainConfig, train_and_evaluate
-from lenet_paddle.seeds import format_csv, format_markdown, read_result, run_seeds, summarise_rows
+from lenet_paddle.files import format_csv
+from lenet_paddle.seeds import COLUMNS, format_markdown, read_result, run_seeds, summarise_rows
 
 ROWS = [
     {
@@ -40,7 +41,9 @@ def test_the_table_ends_with_mean_and_sample_standard_deviation():
         "| mean | 4 | 0.9700 | 0.9725 | 0.1500 | 30.6 |\n"
         "| standard deviation | 1 | 0.0141 | 0.0035 | 0.0707 | 0.5 |\n"
     )
-    rows = list(csv.DictReader(format_csv(ROWS).splitlines()))
+    rows = list(
+        csv.DictReader(format_csv(["seed", *COLUMNS], [*ROWS, *summarise_rows(ROWS)]).splitlines())
+    )
     assert [row["seed"] for row in rows] == ["0", "7", "mean", "standard deviation"]
     assert float(rows[1]["test_accuracy"]) == 0.975
 

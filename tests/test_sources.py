@@ -100,7 +100,7 @@ def test_a_missing_idx_file_is_named(tmp_path: Path, write_idx: Writer, load: Ca
 
 @pytest.mark.parametrize(
     ("num_images", "num_labels", "said"),
-    [(3, 2, r"holds 3 images but .* 2 labels"), (0, 0, "holds no image")],
+    [(3, 2, r"holds 3 images but 2 labels"), (0, 0, "holds no image")],
 )
 def test_idx_files_that_do_not_belong_together_are_refused(
     tmp_path: Path, write_idx: Writer, num_images: int, num_labels: int, said: str

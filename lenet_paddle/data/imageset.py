@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -132,6 +133,17 @@ def join_sets(sets: Sequence[ImageSet]) -> ImageSet:
     images = MappedImages(joined, np.arange(joined.shape[0]))
     labels = np.concatenate([one.labels for one in sets])
     return ImageSet(images, labels, sets[0].classes)  # type: ignore[arg-type]  # acts as an array
+
+
+def check_counts(images: Path, num_images: int, labels: Path, num_labels: int) -> None:
+    """Raise `InputError` unless two files hold as many images as labels, and at least one."""
+    if num_images != num_labels:
+        raise InputError(
+            f"{images} holds {num_images:,} images but {num_labels:,} labels are in {labels}; "
+            "expected as many: do the files belong together?"
+        )
+    if num_images == 0:
+        raise InputError(f"{images}: holds no image; expected at least one")
 
 
 def stratified_draw(labels: np.ndarray, size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

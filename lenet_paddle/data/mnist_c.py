@@ -13,7 +13,7 @@ import numpy as np
 
 from lenet_paddle.config import CORRUPTIONS, IDENTITY, InputError
 from lenet_paddle.data.corrupt import corrupt
-from lenet_paddle.data.imageset import ImageSet, join_sets
+from lenet_paddle.data.imageset import ImageSet, check_counts, join_sets
 from lenet_paddle.data.preprocess import SIZE
 from lenet_paddle.data.sources import DIGITS, load_mnist
 from lenet_paddle.files import replacing
@@ -86,13 +86,7 @@ def _load_one(folder: Path, part: str) -> ImageSet:
         raise InputError(
             f"{labels_name}: {labels.dtype} {labels.shape}; expected whole numbers of shape (N,)"
         )
-    if len(images) != len(labels):
-        raise InputError(
-            f"{name}: {len(images):,} images but {len(labels):,} labels in {labels_name.name}; "
-            "expected as many: do the files belong together?"
-        )
-    if len(images) == 0:
-        raise InputError(f"{name}: holds no image; expected at least one")
+    check_counts(name, len(images), labels_name, len(labels))
     if images.ndim == 4:
         images = images[..., 0]  # a view; the file stays mapped
     try:

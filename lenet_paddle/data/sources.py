@@ -12,7 +12,7 @@ import numpy as np
 
 from lenet_paddle.config import InputError, Preprocess
 from lenet_paddle.data import idx
-from lenet_paddle.data.imageset import ImageSet, stratified_draw
+from lenet_paddle.data.imageset import ImageSet, check_counts, stratified_draw
 from lenet_paddle.data.preprocess import load_picture, prepare_picture
 from lenet_paddle.progress import Progress
 
@@ -79,13 +79,7 @@ def _load_idx(folder: Path, part: str, classes: tuple[str, ...]) -> ImageSet:
             raise InputError(f"{folder}: {came}; expected the IDX file {name} or {name}.gz in it")
         paths.append(path)
     images, labels = idx.read_images(paths[0]), idx.read_labels(paths[1], len(classes))
-    if len(images) != len(labels):
-        raise InputError(
-            f"{paths[0]} holds {len(images):,} images but {paths[1]} {len(labels):,} labels; "
-            "expected as many: do the files belong together?"
-        )
-    if len(images) == 0:
-        raise InputError(f"{paths[0]}: holds no image; expected at least one")
+    check_counts(paths[0], len(images), paths[1], len(labels))
     return ImageSet(images, labels, classes)
 
 

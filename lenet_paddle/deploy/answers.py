@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import logging
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,6 +12,7 @@ from lenet_paddle.config import EngineChoice, InputError
 from lenet_paddle.data import load_dataset, load_test_set
 from lenet_paddle.deploy.predictor import Answer, Predictor, read_config
 from lenet_paddle.explain.figures import plot_answers, save_figure
+from lenet_paddle.files import format_csv
 from lenet_paddle.progress import Progress
 
 _log = logging.getLogger(__name__)
@@ -115,19 +114,22 @@ def _answer_samples(predictor: Predictor, run: str | None, top_k: int) -> list[A
     ]
 
 
+def _to_row(answer: Answer) -> dict[str, str]:
+    best, probability = answer.top_k[0]
+    return {
+        "file": answer.name,
+        "class": best,
+        "probability": f"{probability:.6f}",
+        "top_k": " ".join(f"{name}:{p:.6f}" for name, p in answer.top_k),
+    }
+
+
 def format_answers(answers: Sequence[Answer], style: str) -> str:
     """Answers as a `table` for the screen, as a `json` list, or as `csv` with a header."""
     if style == "json":
         return json.dumps([a.to_dict() for a in answers], indent=2, ensure_ascii=False) + "\n"
     if style == "csv":
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["file", "class", "probability", "top_k"])
-        for answer in answers:
-            best, probability = answer.top_k[0]
-            ranked = " ".join(f"{name}:{p:.6f}" for name, p in answer.top_k)
-            writer.writerow([answer.name, best, f"{probability:.6f}", ranked])
-        return text.getvalue()
+        return format_csv(("file", "class", "probability", "top_k"), map(_to_row, answers))
     width = max((len(answer.name) for answer in answers), default=0)
     lines = []
     for answer in answers:

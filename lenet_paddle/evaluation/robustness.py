@@ -6,8 +6,6 @@ for each corruption, by its name (`config.CORRUPTIONS`, `config.IDENTITY`).
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -147,13 +145,3 @@ def list_rows(report: Result) -> list[Result]:
         {"corruption": name, **{key: row.get(key) for key in keys}}
         for name, row in {**results, name_mean(report): mean, **clean}.items()
     ]
-
-
-def format_csv(report: Result) -> str:
-    """`list_rows` with all digits."""
-    rows = list_rows(report)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()

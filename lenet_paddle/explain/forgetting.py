@@ -7,7 +7,6 @@ A matrix has a row for each stage, the first for the network before: test set ->
 from __future__ import annotations
 
 import csv
-import io
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ from matplotlib.patches import Rectangle
 from lenet_paddle.config import CORRUPTIONS
 from lenet_paddle.explain.figures import ORANGE, short, styled
 from lenet_paddle.explain.words import say
-from lenet_paddle.files import write_text
+from lenet_paddle.files import format_csv, write_text
 
 BEFORE = "before"
 MEAN = "mean"
@@ -60,13 +59,8 @@ def measure_forgetting(matrix: Matrix) -> tuple[float, float] | None:
 
 def write_matrix(path: Path, matrix: Matrix) -> None:
     """matrix.csv: a line for each stage, with all digits; the mean is that of the corruptions."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    names = list(next(iter(matrix.values())))
-    writer.writerow(["stage", *names, MEAN])
-    for stage, row in matrix.items():
-        writer.writerow([stage, *(repr(row[name]) for name in names), mean_accuracy(row)])
-    write_text(path, text.getvalue())
+    rows = [{"stage": stage, **row, MEAN: mean_accuracy(row)} for stage, row in matrix.items()]
+    write_text(path, format_csv(list(rows[0]), rows))
 
 
 def read_matrix(path: Path, names: Sequence[str]) -> Matrix:

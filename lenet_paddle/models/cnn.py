@@ -6,26 +6,16 @@ from paddle import ParamAttr, nn
 from paddle.nn.initializer import XavierUniform
 from paddle.regularizer import L2Decay
 
+from lenet_paddle.models.lenet import lenet_sequential
+
 
 def lenet_relu(num_classes: int = 10) -> nn.Sequential:
     """Paddle's LeNet with ReLU between its linear layers; input (B, 1, 28, 28), 61,610 parameters.
 
     Without them, as Paddle ships it, the three linear layers are one linear map.
     """
-    return nn.Sequential(
-        nn.Conv2D(1, 6, 3, padding=1),  # (B, 6, 28, 28)
-        nn.ReLU(),
-        nn.MaxPool2D(2),  # (B, 6, 14, 14)
-        nn.Conv2D(6, 16, 5),  # (B, 16, 10, 10)
-        nn.ReLU(),
-        nn.MaxPool2D(2),  # (B, 16, 5, 5)
-        nn.Flatten(),  # (B, 400)
-        nn.Linear(400, 120),
-        nn.ReLU(),
-        nn.Linear(120, 84),
-        nn.ReLU(),
-        nn.Linear(84, num_classes),  # logits (B, num_classes)
-    )
+    *maps, first, second, last = lenet_sequential(num_classes).children()
+    return nn.Sequential(*maps, first, nn.ReLU(), second, nn.ReLU(), last)
 
 
 def lenet_d2l(num_classes: int = 10) -> nn.Sequential:
@@ -102,5 +92,10 @@ def lenet_modern(num_classes: int = 10) -> nn.Sequential:
 
 def _xavier(l2: float = 0.0) -> ParamAttr:
     """Weights from +-sqrt(6 / (fan_in + fan_out)), with a penalty of l2 * sum(w^2)."""
-    # Paddle's L2Decay(c) adds c/2 * sum(w^2).
-    return ParamAttr(initializer=XavierUniform(), regularizer=L2Decay(2 * l2) if l2 else None)
+    return ParamAttr(initializer=XavierUniform(), regularizer=l2_penalty(l2) if l2 else None)
+
+
+def l2_penalty(strength: float) -> L2Decay:
+    """What adds strength * sum(w^2) to the loss, as Keras's l2 does; Paddle's L2Decay(c) adds
+    c/2 * sum(w^2)."""
+    return L2Decay(2 * strength)

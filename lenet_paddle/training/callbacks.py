@@ -10,8 +10,6 @@ the epoch's evaluation; `fit` has no first epoch; one `logs` dict is shared by a
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
 import math
 import signal
@@ -28,7 +26,7 @@ from paddle.callbacks import Callback
 from lenet_paddle.config import RunStopped, TrainConfig
 from lenet_paddle.data.loader import BatchLoader
 from lenet_paddle.evaluation.metrics import compute_losses
-from lenet_paddle.files import write_text
+from lenet_paddle.files import format_csv, write_text
 from lenet_paddle.progress import Progress, format_seconds
 from lenet_paddle.runtime import get_rank, sum_over_ranks
 from lenet_paddle.training.average import AverageWeights
@@ -282,11 +280,7 @@ class HistoryFile(Callback):
 
     def on_eval_end(self, logs: Any = None) -> None:
         """Write all rows anew: the file is small, and whole at every moment."""
-        text = io.StringIO()
-        writer = csv.DictWriter(text, list(self.state.history[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.state.history)
-        write_text(self.path, text.getvalue())
+        write_text(self.path, format_csv(list(self.state.history[0]), self.state.history))
 
 
 class Checkpoints(Callback):

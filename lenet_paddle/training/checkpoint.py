@@ -28,6 +28,7 @@ import paddle
 
 from lenet_paddle.config import InputError, TrainConfig, check_types
 from lenet_paddle.files import replacing_folder, swap_link, write_json
+from lenet_paddle.training import muon
 from lenet_paddle.training.safe_weights import is_safetensors, load_safetensors
 
 RAW = "raw.pdparams"
@@ -242,12 +243,13 @@ def set_weights(network: paddle.nn.Layer, weights: dict[str, np.ndarray], source
     network.set_state_dict({name: weights[name].astype("float32") for name in own})
 
 
-# What each optimizer keeps for every parameter, by the suffix of its name.
+# What each optimizer keeps for every parameter, by the suffix of its name; muon for what is none
+# of its matrices.
 _OPTIMIZER_STATE = {
-    "adam": ("_moment1_0",),
-    "adamw": ("_moment1_0",),
-    "momentum": ("_velocity_0",),
-    "muon": ("_muon_momentum_0", "_moment1_0"),  # of the matrices; of the rest
+    "adam": "_moment1_0",
+    "adamw": "_moment1_0",
+    "momentum": "_velocity_0",
+    "muon": "_moment1_0",
 }
 
 
@@ -277,13 +279,15 @@ def take_optimizer_state(
         if owner is not None and renamed[owner] in frozen:
             continue
         state[key if owner is None else renamed[owner] + key[len(owner) :]] = value
-    if optimizer == "muon" and not any(key.endswith("_muon_momentum_0") for key in state):
-        raise InputError(f"{pdopt}: not the state of {optimizer} for this network")
+    matrices = muon.choose_matrices(network.parameters()) if optimizer == "muon" else []
+    names_of_matrices = {matrix.name for matrix in matrices}
     for parameter in network.parameters():
         if parameter.stop_gradient:  # frozen, or running statistics of a batch norm
             continue
-        found = [state.get(parameter.name + suffix) for suffix in _OPTIMIZER_STATE[optimizer]]
-        if list(parameter.shape) not in [list(kept.shape) for kept in found if kept is not None]:
+        is_matrix = parameter.name in names_of_matrices
+        suffix = muon.STATE if is_matrix else _OPTIMIZER_STATE[optimizer]
+        kept = state.get(parameter.name + suffix)
+        if kept is None or list(kept.shape) != list(parameter.shape):
             raise InputError(f"{pdopt}: not the state of {optimizer} for this network")
     return state
 

@@ -11,6 +11,12 @@ STEPS = 4  # of Newton and Schulz's iteration
 STATE = "_muon_momentum_0"
 
 
+def choose_matrices(parameters: list[paddle.Tensor]) -> list[paddle.Tensor]:
+    """The parameters that Muon orthogonalises: kernels that are trained, but the last layer's."""
+    *matrices, _ = [p for p in parameters if p.ndim >= 2]
+    return [p for p in matrices if not p.stop_gradient]
+
+
 class Muon:
     """Muon (Jordan et al. 2024) for matrices, AdamW for the rest and for the last layer.
 
@@ -39,8 +45,8 @@ class Muon:
         weight_decay: float = 0.0,
     ) -> None:
         trained = [p for p in parameters if not p.stop_gradient]
-        *matrices, last = [p for p in parameters if p.ndim >= 2]  # the last one may be frozen
-        self.matrices = [p for p in matrices if not p.stop_gradient]
+        last = [p for p in parameters if p.ndim >= 2][-1]  # it may be frozen
+        self.matrices = choose_matrices(parameters)
         own = {p.name for p in self.matrices}
         self.momentum, self.weight_decay = momentum, weight_decay
         self.buffers = {p.name: paddle.zeros_like(p) for p in self.matrices}

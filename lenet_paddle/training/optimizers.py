@@ -14,6 +14,7 @@ from typing import Any
 import paddle
 
 from lenet_paddle.config import InputError, TrainConfig
+from lenet_paddle.models.cnn import l2_penalty
 from lenet_paddle.runtime import count_ranks
 from lenet_paddle.training.muon import Muon
 
@@ -73,8 +74,7 @@ def penalise(parameters: list[Any], l2: float) -> None:
     that has a penalty from its network keeps that. Biases and normalisations have none."""
     for parameter in parameters:
         if parameter.ndim >= 2 and parameter.regularizer is None:
-            # Paddle's L2Decay(c) adds c/2 * sum(w^2).
-            parameter.regularizer = paddle.regularizer.L2Decay(2 * l2)
+            parameter.regularizer = l2_penalty(l2)
 
 
 class AverageOverRanks:
