@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from lenet_paddle.config import InputError
+from lenet_paddle.data import idx
 from lenet_paddle.data.idx import read_images, read_labels
 
 Writer = Callable[[Path, np.ndarray], Path]
@@ -71,7 +72,10 @@ def test_a_read_file_is_closed(
 
 def test_labels_in_place_of_images_are_called_swapped(tmp_path: Path, write_idx: Writer) -> None:
     path = write_idx(tmp_path / "labels", np.arange(10))
-    with pytest.raises(InputError, match=r"file of labels; expected .* file of images .*swapped"):
+    with pytest.raises(
+        InputError,
+        match=r"file of labels; expected .* file of images .*\); are images and labels swapped\?$",
+    ):
         read_images(path)
 
 
@@ -79,7 +83,10 @@ def test_images_in_place_of_labels_are_called_swapped(
     tmp_path: Path, write_idx: Writer, images: np.ndarray
 ) -> None:
     path = write_idx(tmp_path / "images", images)
-    with pytest.raises(InputError, match=r"file of images; expected .* file of labels .*swapped"):
+    with pytest.raises(
+        InputError,
+        match=r"file of images; expected .* file of labels .*\); are images and labels swapped\?$",
+    ):
         read_labels(path)
 
 
@@ -88,14 +95,18 @@ def test_a_label_out_of_range_is_named_with_its_position(tmp_path: Path, write_i
     with pytest.raises(InputError, match="label 10 at position 2; expected 0 to 9"):
         read_labels(path)
     assert read_labels(path, num_classes=201).tolist() == [0, 9, 10, 200]
+    with pytest.raises(InputError, match="label 200 at position 3; expected 0 to 199"):
+        read_labels(path, num_classes=200)
 
 
 WHOLE = _header(0x803, 2, 2, 2) + bytes(range(8))
 DAMAGED = {
     "empty": (b"", "of 0 bytes; expected an IDX file of images"),
     "three bytes": (b"\0\0\x08", "of 3 bytes; expected an IDX file of images"),
-    "other magic": (b"\x89PNG" + WHOLE, "magic number 0x89504e47; expected .*0x00000803"),
+    "other magic": (b"\x89PNG" + WHOLE, r"magic number 0x89504e47; expected .*\(0x00000803\)$"),
+    "four other bytes": (b"\x89PNG", "magic number 0x89504e47; expected"),
     "floats": (_header(0x0D03, 2, 2, 2) + bytes(32), "magic number 0x00000d03; expected"),
+    "nothing but magic": (WHOLE[:4], "ends inside its header; expected 3 sizes"),
     "header cut": (WHOLE[:14], "ends inside its header; expected 3 sizes"),
     "truncated": (WHOLE[:-1], "2 x 2 x 2 = 8 bytes, only 7 follow; the file is truncated"),
     "nothing but header": (WHOLE[:16], "only 0 follow; the file is truncated"),
@@ -123,18 +134,47 @@ def test_damage_is_refused_with_the_path_and_what_was_found(
 
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "gzip"])
+@pytest.mark.parametrize(
+    ("sizes", "total"),
+    [
+        ((2**19, 2**10, 2**10), "549,755,813,888"),
+        ((2**24, 1, 2**16), "1,099,511,627,776"),  # a terabyte, the most that is believed
+    ],
+)
 def test_a_giant_announced_size_takes_no_memory(
-    tmp_path: Path, pack: Callable[[bytes], bytes]
+    tmp_path: Path, pack: Callable[[bytes], bytes], sizes: tuple[int, ...], total: str
 ) -> None:
     path = tmp_path / "images"
-    path.write_bytes(pack(_header(0x803, 2**19, 2**10, 2**10) + b"tiny"))
+    path.write_bytes(pack(_header(0x803, *sizes) + b"tiny"))
     tracemalloc.start()
     try:
-        with pytest.raises(InputError, match="= 549,755,813,888 bytes, only 4 follow"):
+        with pytest.raises(InputError, match=f"= {total} bytes, only 4 follow"):
             read_images(path)
         assert tracemalloc.get_traced_memory()[1] < 2**28
     finally:
         tracemalloc.stop()
+
+
+def test_no_more_is_unpacked_than_the_header_announces(tmp_path: Path) -> None:
+    path = tmp_path / "bomb"
+    path.write_bytes(gzip.compress(WHOLE + bytes(2**25), compresslevel=1))
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError, match="8 bytes, more follow; the file is too long"):
+            read_images(path)
+        assert tracemalloc.get_traced_memory()[1] < 2**22
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("piece", [1, 5, 8, 9])
+def test_what_is_read_in_pieces_is_read_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece: int
+) -> None:
+    monkeypatch.setattr(idx, "_PIECE", piece)
+    path = tmp_path / "images.gz"
+    path.write_bytes(gzip.compress(WHOLE))
+    assert read_images(path).tobytes() == bytes(range(8))
 
 
 def test_an_uncompressed_file_of_images_is_mapped_and_a_gzipped_one_is_read(

@@ -66,6 +66,11 @@ def test_the_order_depends_on_seed_and_epoch_alone(numbered_set: MakeSet) -> Non
     assert len({tuple(order) for order in [*orders, other]}) == 5
 
 
+def test_a_new_loader_stands_at_seed_0_and_epoch_0(numbered_set: MakeSet) -> None:
+    batches = list(BatchLoader(numbered_set(50), 50, shuffle=True))
+    assert batches[0][1][:, 0].tolist() == np.random.default_rng((0, 0)).permutation(50).tolist()
+
+
 def _ranks(full: ImageSet, num_ranks: int, **settings: Any) -> list[BatchLoader]:
     return [
         BatchLoader(full, 4, seed=1, rank=rank, num_ranks=num_ranks, **settings)
@@ -98,6 +103,11 @@ def test_a_rank_without_an_image_of_the_last_batch_repeats_its_first(numbered_se
     assert [second.count_own(step) for step in range(3)] == [2, 2, 0]
 
 
-def test_even_shares_are_as_long_as_the_longest(numbered_set: MakeSet) -> None:
-    shares = [list(rank)[-1][1][:, 0].tolist() for rank in _ranks(numbered_set(7), 2, even=True)]
-    assert shares == [[4, 6], [5, 4]]
+@pytest.mark.parametrize(
+    ("settings", "expected"), [({}, [[4, 6], [5]]), ({"even": True}, [[4, 6], [5, 4]])], ids=str
+)
+def test_even_shares_and_no_others_are_as_long_as_the_longest(
+    numbered_set: MakeSet, settings: dict[str, Any], expected: list[list[int]]
+) -> None:
+    ranks = _ranks(numbered_set(7), 2, **settings)
+    assert [list(rank)[-1][1][:, 0].tolist() for rank in ranks] == expected

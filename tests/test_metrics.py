@@ -128,7 +128,25 @@ def test_calibration_averages_within_a_bin() -> None:
 def test_certain_and_right_is_perfectly_calibrated() -> None:
     error, bins = metrics.compute_calibration(np.eye(3), np.arange(3))
     assert error == 0
-    assert bins["count"][-1] == 3
+    assert bins["count"].tolist() == [0] * 14 + [3]
+
+
+def test_a_flat_guess_among_many_classes_falls_into_the_first_bin() -> None:
+    error, bins = metrics.compute_calibration(np.full((4, 20), 1 / 20), np.array([0, 1, 2, 3]))
+    assert bins["count"].tolist() == [4] + [0] * 14
+    assert error == pytest.approx(1 / 4 - 1 / 20)
+
+
+def test_a_probability_that_rounding_lifts_above_1_falls_into_the_last_bin() -> None:
+    above = np.nextafter(1.0, 2.0)
+    bins = metrics.compute_calibration(np.array([[above, 0.0]]), np.array([0]))[1]
+    assert bins["count"].tolist() == [0] * 14 + [1]
+
+
+def test_a_network_that_answers_nan_has_no_calibration_and_does_not_crash() -> None:
+    with np.errstate(invalid="ignore"):  # the cast of NaN to a bin's number
+        error = metrics.compute_calibration(np.full((2, 3), np.nan), np.array([0, 1]))[0]
+    assert np.isnan(error)
 
 
 def test_the_figures_agree_with_scikit_learn(logits: np.ndarray, labels: np.ndarray) -> None:
@@ -181,6 +199,30 @@ def test_the_summary_holds_every_figure_and_survives_json(
 def test_the_summary_of_two_classes_has_no_empty_top_k() -> None:
     summary = metrics.summarise(np.array([[1.0, 0.0]]), np.array([0]), ("no", "yes"))
     assert summary["top_k"] == {"1": 1.0}
+
+
+def test_the_table_shows_the_means_and_a_line_a_class() -> None:
+    logits = np.log([[0.7, 0.2, 0.1], [0.2, 0.7, 0.1], [0.1, 0.8, 0.1], [0.1, 0.2, 0.7]])
+    summary = metrics.summarise(logits, np.array([0, 0, 1, 2]), ("a", "b", "trousers"))
+    # losses -ln of 0.7, 0.2, 0.8, 0.7; confidences 0.7 (2 of 3 right, but one bin) and 0.8
+    assert metrics.format_table({**summary, "num_images": 1234}).splitlines() == [
+        "1,234 images  loss 0.6365  accuracy 0.7500  top-2 1.0000  calibration error 0.0750",
+        "",
+        "class     precision  recall      f1  support",
+        "a            1.0000  0.5000  0.6667        2",
+        "b            0.5000  1.0000  0.6667        1",
+        "trousers     1.0000  1.0000  1.0000        1",
+    ]
+
+
+def test_the_table_of_short_names_has_room_for_its_heading() -> None:
+    summary = metrics.summarise(np.eye(2)[[0] * 1500], np.zeros(1500, int), ("0", "1"))
+    lines = metrics.format_table(summary).splitlines()
+    assert lines[2:] == [
+        "class  precision  recall      f1  support",
+        "0         1.0000  1.0000  1.0000    1,500",
+        "1         0.0000  0.0000  0.0000        0",
+    ]
 
 
 # Scores 0.9 0.8 0.8 0.4 0.1 of samples that are + + - - +: thresholds inf, 0.9, 0.8, 0.4, 0.1.

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import math
 import zlib
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from lenet_paddle.config import InputError
 _IMAGES, _LABELS = 0x00000803, 0x00000801
 _KINDS = {_IMAGES: "an IDX file of images", _LABELS: "an IDX file of labels"}
 _MAX_BYTES = 1 << 40
+_PIECE = 1 << 26  # bytes read at once
 
 
 def read_images(path: Path) -> np.ndarray:
@@ -49,8 +51,8 @@ def _read(path: Path, magic: int) -> np.ndarray:
         with path.open("rb") as raw, _unpacked(raw) as file:
             header = file.read(4 + 4 * num_dims)
             shape = _parse_header(path, header, magic)
-            expected = int(np.prod(shape, dtype=object))
-            if file is raw and path.stat().st_size == len(header) + expected > len(header):
+            expected = math.prod(shape)
+            if file is raw and path.stat().st_size == len(header) + expected:
                 return np.memmap(path, np.uint8, "r", len(header), shape)
             data = _read_exactly(file, expected)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
@@ -58,10 +60,11 @@ def _read(path: Path, magic: int) -> np.ndarray:
             f"{path}: truncated or damaged gzip ({error}); copy or download the file again"
         ) from None
     if len(data) != expected:
-        found = f"only {len(data):,} follow" if len(data) < expected else "more follow"
+        short = len(data) < expected
+        found = f"only {len(data):,} follow" if short else "more follow"
         raise InputError(
             f"{path}: the header announces {' x '.join(map(str, shape))} = {expected:,} bytes, "
-            f"{found}; the file is {'truncated' if len(data) < expected else 'too long'}"
+            f"{found}; the file is {'truncated' if short else 'too long'}"
         )
     return np.frombuffer(data, np.uint8).reshape(shape)
 
@@ -76,7 +79,7 @@ def _unpacked(raw: io.BufferedReader) -> io.BufferedIOBase:
 def _read_exactly(file: io.BufferedIOBase, size: int) -> bytes:
     """Read up to `size + 1` bytes in pieces: a false size must not allocate before data comes."""
     pieces, left = [], size + 1
-    while left and (piece := file.read(min(left, 1 << 26))):
+    while left and (piece := file.read(min(left, _PIECE))):
         pieces.append(piece)
         left -= len(piece)
     return b"".join(pieces)
@@ -93,6 +96,6 @@ def _parse_header(path: Path, header: bytes, magic: int) -> tuple[int, ...]:
     if len(header) < 4 + 4 * num_dims:
         raise InputError(f"{path}: ends inside its header; expected {num_dims} sizes")
     shape = tuple(int.from_bytes(header[4 + 4 * i : 8 + 4 * i], "big") for i in range(num_dims))
-    if int(np.prod([max(1, size) for size in shape], dtype=object)) > _MAX_BYTES:
+    if math.prod(max(1, size) for size in shape) > _MAX_BYTES:
         raise InputError(f"{path}: the header announces {shape}; that is more than a terabyte")
     return shape

@@ -92,7 +92,7 @@ def compute_calibration(
 def _count_above(scores: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, ...]:
     """thresholds (inf, then each distinct score, falling), and how many positive and negative
     samples have a score of at least that, each (T,)."""
-    order = np.argsort(-scores, kind="stable")
+    order = np.argsort(-scores)
     scores, positive = scores[order], positive[order].astype(bool)
     last = np.flatnonzero(np.append(np.diff(scores) != 0, True))  # of a run of equal scores
     true_positives = np.append(0, np.cumsum(positive)[last])
