@@ -12,10 +12,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import io
 import json
 import logging
-import pickle
 import re
 import reprlib
 import shutil
@@ -29,7 +27,7 @@ import paddle
 from lenet_paddle.config import InputError, TrainConfig, check_types
 from lenet_paddle.files import replacing_folder, swap_link, write_json
 from lenet_paddle.training import muon
-from lenet_paddle.training.safe_weights import is_safetensors, load_safetensors
+from lenet_paddle.training.safe_weights import is_safetensors, load_pickle, load_safetensors
 
 RAW = "raw.pdparams"
 _log = logging.getLogger(__name__)
@@ -204,7 +202,7 @@ def load_weights(path: Path) -> dict[str, np.ndarray]:
     """
     if is_safetensors(path):
         return load_safetensors(path)
-    content = _restricted_load(path)
+    content = load_pickle(path)
     weights = {k: v for k, v in content.items() if isinstance(v, np.ndarray)}
     if not weights:
         raise InputError(f"{path}: holds no arrays; expected a network's weights")
@@ -214,7 +212,7 @@ def load_weights(path: Path) -> dict[str, np.ndarray]:
 def load_optimizer_state(path: Path) -> dict[str, Any]:
     """Read a `.pdopt` file: the accumulators by name. A scheduler's state is left out, since it
     would bring back the old learning rate. Raises `InputError`."""
-    content = _restricted_load(path)
+    content = load_pickle(path)
     return {
         k: paddle.to_tensor(v) if isinstance(v, np.ndarray) else v
         for k, v in content.items()
@@ -267,7 +265,7 @@ def take_optimizer_state(
         raise InputError(f"--with-optimizer: {optimizer} has no state to take along")
     if not pdopt.is_file():
         raise InputError(f"{pdopt}: missing; without --with-optimizer the weights alone are taken")
-    saved_names = _restricted_load(pdparams).get("StructuredToParameterName@@")
+    saved_names = load_pickle(pdparams).get("StructuredToParameterName@@")
     if not isinstance(saved_names, dict):
         saved_names = {}
     own_names = {name: tensor.name for name, tensor in network.state_dict().items()}
@@ -290,66 +288,3 @@ def take_optimizer_state(
         if kept is None or list(kept.shape) != list(parameter.shape):
             raise InputError(f"{pdopt}: not the state of {optimizer} for this network")
     return state
-
-
-_SAFE_GLOBALS = {
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-    ("collections", "OrderedDict"): dict,
-    ("builtins", "tuple"): tuple,  # paddle.save writes a tensor as tuple((name, array))
-}
-
-
-class _RestrictedUnpickler(pickle.Unpickler):
-    """Knows arrays and plain containers; every other name in the file is refused."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if name == "_reconstruct" and module in ("numpy.core.multiarray", "numpy._core.multiarray"):
-            return _empty_array
-        if (module, name) == ("_codecs", "encode"):  # how protocol 2 writes bytes
-            return _encode_latin1
-        if (module, name) in _SAFE_GLOBALS:
-            return _SAFE_GLOBALS[module, name]
-        raise InputError(f"it refers to {module}.{name}; only arrays and plain containers are read")
-
-
-def _empty_array(subtype: type, shape: Any, dtype: Any) -> np.ndarray:
-    """What pickle fills in a second step; the file's shape is not used, it could be huge."""
-    return np.ndarray((0,), np.uint8)
-
-
-def _encode_latin1(text: str, encoding: str) -> bytes:
-    if encoding != "latin1":
-        raise InputError(f"it encodes text as {encoding!r}; expected latin1")
-    return text.encode("latin1")
-
-
-def _restricted_load(path: Path) -> dict[str, Any]:
-    """The content of a `.pdparams` or `.pdopt` file, by name. Raises `InputError`."""
-    data = path.read_bytes()
-    try:
-        content = _RestrictedUnpickler(io.BytesIO(data), encoding="latin1").load()
-        plain = _plain(content) if isinstance(content, dict) else None
-    except InputError as error:
-        raise InputError(f"{path}: refused, {error}") from None
-    except Exception as error:  # a broken pickle raises nearly anything
-        reason = f"{type(error).__name__}: {error}"
-        raise InputError(f"{path}: not a file of Paddle weights ({reason})") from None
-    if plain is None:
-        raise InputError(f"{path}: holds a {type(content).__name__}; expected named arrays")
-    return plain
-
-
-def _plain(content: dict[Any, Any]) -> dict[str, Any]:
-    """(name, array) pairs, as paddle.save writes tensors, become arrays; keys that are no names
-    and arrays that are no numbers are refused."""
-    plain = {}
-    for key, value in content.items():
-        if not isinstance(key, str):
-            raise InputError(f"it has the key {reprlib.repr(key)}; expected names")
-        if isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], np.ndarray):
-            value = value[1]
-        if isinstance(value, np.ndarray) and value.dtype.kind not in "fiub":
-            raise InputError(f"{key} is an array of {value.dtype}; expected numbers")
-        plain[key] = _plain(value) if isinstance(value, dict) else value
-    return plain
