@@ -54,12 +54,29 @@ Fill = Literal["background", "nearest"]
 EngineName = Literal["paddle", "onnx"]
 EngineChoice = Literal["auto", "paddle", "onnx"]
 
+_LONGEST_MESSAGE = 2000  # characters
+
 # What tells one invocation from another, but is no property of the run that it makes.
 _INVOCATION = ("config", "output_dir", "name", "overwrite", "resume", "seeds")
 
 
 class InputError(ValueError):
-    """Bad input from outside: its one-line text says what came, what was expected, how to mend."""
+    """Bad input from outside: its one-line text says what came, what was expected, how to mend.
+
+    Names in it may come from a file: characters that would command a terminal are written out,
+    and what is too long to be read is shortened.
+    """
+
+    def __init__(self, text: str) -> None:
+        if len(text) > _LONGEST_MESSAGE:
+            text = f"{text[: _LONGEST_MESSAGE // 2]} ... {text[-_LONGEST_MESSAGE // 4 :]}"
+        super().__init__("".join(map(_printable, text)))
+
+
+def _printable(character: str) -> str:
+    if character.isprintable():
+        return character
+    return " " if character in "\t\r\n" else character.encode("unicode_escape").decode()
 
 
 MODEL_CHOICES = (

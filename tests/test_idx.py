@@ -148,7 +148,8 @@ def test_a_giant_announced_size_takes_no_memory(
     path.write_bytes(pack(_header(0x803, *sizes) + b"tiny"))
     tracemalloc.start()
     try:
-        with pytest.raises(InputError, match=f"= {total} bytes, only 4 follow"):
+        refused = f"= {total} bytes, only 4 follow|bytes that announce {total}; over a gigabyte"
+        with pytest.raises(InputError, match=refused):
             read_images(path)
         assert tracemalloc.get_traced_memory()[1] < 2**28
     finally:

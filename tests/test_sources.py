@@ -400,7 +400,7 @@ def test_arrays_in_another_layout_are_refused(
     path = tmp_path / "a.npz"
     save(path, **{k: v for k, v in (keras | change).items() if v is not None})
     if save is _save_folder:
-        said = said.replace(".npz file", "folder of .npy files")
+        said = said.replace(".npz file", ".npy file")
         said = "x_test, x_train, y_test; expected" if said.startswith("expected x_") else said
         said = said.replace("has y_train, x_test, y_test", "has x_test, y_test, y_train")
     assert said in _refusal(path, lambda: sources.load_npz("train", path))

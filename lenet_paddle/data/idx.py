@@ -22,6 +22,7 @@ _IMAGES, _LABELS = 0x00000803, 0x00000801
 _KINDS = {_IMAGES: "an IDX file of images", _LABELS: "an IDX file of labels"}
 _MAX_BYTES = 1 << 40
 _PIECE = 1 << 26  # bytes read at once
+_MAX_UNPACKED = 1 << 30  # bytes in memory, of what is packed over a hundredfold
 
 
 def read_images(path: Path) -> np.ndarray:
@@ -54,6 +55,8 @@ def _read(path: Path, magic: int) -> np.ndarray:
             expected = math.prod(shape)
             if file is raw and path.stat().st_size == len(header) + expected:
                 return np.memmap(path, np.uint8, "r", len(header), shape)
+            if file is not raw:
+                check_unpacked(path, expected, path.stat().st_size)
             data = _read_exactly(file, expected)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise InputError(
@@ -67,6 +70,16 @@ def _read(path: Path, magic: int) -> np.ndarray:
             f"{found}; the file is {'truncated' if short else 'too long'}"
         )
     return np.frombuffer(data, np.uint8).reshape(shape)
+
+
+def check_unpacked(path: Path, unpacked: int, packed: int) -> None:
+    """Raise `InputError` for a file that would fill the memory with what it does not hold: images
+    are packed to a tenth, nothing but zeros to a thousandth."""
+    if unpacked > max(_MAX_UNPACKED, 100 * packed):
+        raise InputError(
+            f"{path}: {packed:,} bytes that announce {unpacked:,}; over a gigabyte and over a "
+            "hundredfold is refused, keep such data unpacked"
+        )
 
 
 def _unpacked(raw: io.BufferedReader) -> io.BufferedIOBase:

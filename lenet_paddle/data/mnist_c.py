@@ -15,7 +15,7 @@ from lenet_paddle.config import CORRUPTIONS, IDENTITY, InputError
 from lenet_paddle.data.corrupt import corrupt
 from lenet_paddle.data.imageset import ImageSet, check_counts, join_sets
 from lenet_paddle.data.preprocess import SIZE
-from lenet_paddle.data.sources import DIGITS, load_mnist
+from lenet_paddle.data.sources import DIGITS, load_mnist, map_npy
 from lenet_paddle.files import replacing
 from lenet_paddle.progress import Progress
 
@@ -97,15 +97,11 @@ def _load_one(folder: Path, part: str) -> ImageSet:
 
 def _map(path: Path) -> np.ndarray:
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
+        return map_npy(path)
     except FileNotFoundError:
         raise InputError(
             f"{path}: is missing; expected the four files {{train,test}}_{{images,labels}}.npy"
         ) from None
-    except OSError:
-        raise
-    except Exception as error:  # a damaged or foreign file raises nearly anything
-        raise InputError(f"{path}: not a readable .npy file ({error})") from None
 
 
 def _interleave(sets: list[ImageSet]) -> ImageSet:

@@ -186,20 +186,35 @@ def load_npz(part: str, data_dir: Path | None) -> ImageSet:
 
 def _read_arrays(path: Path, names: tuple[str, ...]) -> list[np.ndarray]:
     """The arrays `names` of a .npz file or of a folder of .npy files. Raises `InputError`."""
+    if path.is_dir():
+        _check_names(path, names, sorted(file.stem for file in path.glob("*.npy")))
+        return [map_npy(path / f"{name}.npy") for name in names]
+    with path.open("rb") as file:
+        try:
+            with np.load(file, allow_pickle=False) as arrays:
+                _check_names(path, names, arrays.files)
+                members = [arrays.zip.getinfo(f"{name}.npy") for name in names]
+                unpacked = sum(member.file_size for member in members)
+                idx.check_unpacked(path, unpacked, path.stat().st_size)
+                return [arrays[name] for name in names]
+        except InputError:
+            raise
+        except Exception as error:  # a damaged archive raises nearly anything
+            raise InputError(f"{path}: not a readable .npz file ({error})") from None
+
+
+def map_npy(path: Path) -> np.ndarray:
+    """The array of a .npy file, memory-mapped. Raises `InputError` for a damaged or foreign file,
+    OSError for one that cannot be opened."""
+    path.open("rb").close()
     try:
-        if path.is_dir():
-            found = sorted(file.stem for file in path.glob("*.npy"))
-            _check_names(path, names, found)
-            files = [path / f"{name}.npy" for name in names]
-            return [np.load(file, mmap_mode="r", allow_pickle=False) for file in files]
-        with np.load(path, allow_pickle=False) as arrays:
-            _check_names(path, names, arrays.files)
-            return [arrays[name] for name in names]
-    except (InputError, OSError):
-        raise
-    except Exception as error:  # a damaged archive raises nearly anything
-        kind = "folder of .npy files" if path.is_dir() else ".npz file"
-        raise InputError(f"{path}: not a readable {kind} ({error})") from None
+        with np.errstate(over="raise"):  # of a shape that cannot be
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception as error:  # a damaged or foreign file raises nearly anything
+        raise InputError(f"{path}: not a readable .npy file ({error})") from None
+    if not isinstance(array, np.ndarray):
+        raise InputError(f"{path}: not a readable .npy file (an archive)")
+    return array
 
 
 def _check_names(path: Path, names: tuple[str, ...], found: list[str]) -> None:

@@ -170,13 +170,16 @@ def read_state(path: Path) -> TrainState:
         if "model.pdparams" not in checksums or any(Path(n).name != n for n in checksums):
             raise ValueError("its checksums are not those of a checkpoint")
         for name, checksum in checksums.items():
+            if not (path / name).is_file():  # a folder, or a device, whose bytes do not end
+                raise InputError(f"{path / name}: missing; {path} is no whole checkpoint")
             if _sha256(path / name) != checksum:
                 raise InputError(f"{path / name}: damaged (its checksum differs from state.json)")
         return state
     except InputError:
         raise
-    except FileNotFoundError as error:
-        raise InputError(f"{error.filename}: missing; {path} is no whole checkpoint") from None
+    except OSError as error:
+        reason = f"{file}: {error.strerror}; {path} is no whole checkpoint"
+        raise InputError(reason) from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{file}: not the state of a run ({reprlib.repr(error)})") from None
 
