@@ -135,6 +135,12 @@ def test_a_chart_that_cannot_be_drawn_is_refused_before_measuring(tmp_path, what
 
 
 @pytest.mark.slow
+def test_the_fast_recipe_reaches_what_the_readme_says_of_it_within_its_two_epochs():
+    found = compare.run_worker("fast", 0)
+    assert found["accuracy"] >= 0.99 and found["seconds"] > 0
+
+
+@pytest.mark.slow
 def test_training_from_a_mapped_file_keeps_only_labels_and_order_in_memory():
     found = compare.run_worker("grow", 240_000)  # a file of 188 MB
     assert found["order_and_labels_mb"] == pytest.approx(16 * 240_000 / 2**20)

@@ -9,16 +9,31 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
-from tools_help import ROOT
+from tools_help import ROOT, SMALL
 
 from lenet_paddle import load_dataset
 
-# What sets up, serves or installs is left out by name.
+# What sets up, serves or installs is left out by name, and what another test runs for one seed
+# (test_benchmark.py) in the place of five.
 LEFT_OUT = (
-    *("make ", "pip install", "curl ", "python docs/results.py"),
+    *("make ", "pip install", "curl ", "python docs/results.py", "python tools/benchmark.py fast"),
     *("python tools/monitor.py", "python tools/serve.py", "python -m http.server"),
 )
-FEW = {"train.py": ["--limit", "320"]}
+FEW = {  # added to the commands of a tool: the last of a repeated flag counts
+    "train.py": ["--limit", "320", "--epochs", "4"],  # the recipes warm up for up to 3
+    "finetune.py": ["--epochs", "1"],
+    "corrupt.py": ["--limit", "100"],
+    "benchmark.py": ["--rounds", "1"],
+}
+
+
+def few(words):
+    """What makes a command one of few images; the data of a command that names its own stays."""
+    script = next(word for word in words if word.endswith(".py")).rpartition("/")[2]
+    if "--resume" in words:
+        return []
+    own_data = script != "train.py" or {"--dataset", "--data-dir"} & set(words)
+    return [*FEW.get(script, []), *([] if own_data else SMALL)]
 
 
 def blocks(readme, language):
@@ -68,12 +83,8 @@ def test_every_command_of_the_readme_runs_in_order(place):
     for command in ["python tools/train.py --name lenet_builtin-mnist-001", *commands("README.md")]:
         words = [part for word in shlex.split(command) for part in expand(word, place)]
         assert words[0] == "python", command
-        script = next(word for word in words if word.endswith(".py"))
-        few = FEW.get(script.rpartition("/")[2], [])
-        if "--limit" in words or "--resume" in words:
-            few = []
         done = subprocess.run(
-            [sys.executable, *words[1:], *few],
+            [sys.executable, *words[1:], *few(words)],
             cwd=place,
             capture_output=True,
             text=True,
