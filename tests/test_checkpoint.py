@@ -1,15 +1,19 @@
 """Checkpoints are whole or not there, plain Paddle reads them, and no pickle is trusted."""
 
+import codecs
+import hashlib
 import json
 import pickle
+import shutil
 
 import numpy as np
 import paddle
 import pytest
 from training_help import train, weights_of
 
-from lenet_paddle import InputError, build_model, load_weights
+from lenet_paddle import InputError, TrainConfig, build_model, load_weights
 from lenet_paddle.training import checkpoint
+from lenet_paddle.training.optimizers import build_optimizer
 
 
 @pytest.fixture(scope="module")
@@ -57,13 +61,19 @@ def test_the_state_comes_back(run):
 
 
 @pytest.mark.parametrize(
-    "data",
-    [b"", b"no pickle", pickle.dumps([1, 2]), pickle.dumps({}), pickle.dumps({"a": 1})],
+    ("data", "said"),
+    [
+        (b"", r"not a file of Paddle weights \(EOFError: Ran out of input\)$"),
+        (b"no pickle", r"not a file of Paddle weights \(UnpicklingError: "),
+        (pickle.dumps([1, 2]), "holds a list; expected named arrays$"),
+        (pickle.dumps({}), "holds no arrays; expected a network's weights$"),
+        (pickle.dumps({"a": 1}), "holds no arrays; expected a network's weights$"),
+    ],
     ids=["empty", "garbage", "list", "empty dict", "no arrays"],
 )
-def test_a_file_that_is_no_weights_is_named(tmp_path, data):
+def test_a_file_that_is_no_weights_is_named(tmp_path, data, said):
     (tmp_path / "w.pdparams").write_bytes(data)
-    with pytest.raises(InputError, match=r"w\.pdparams: "):
+    with pytest.raises(InputError, match=rf"w\.pdparams: {said}"):
         load_weights(tmp_path / "w.pdparams")
 
 
@@ -89,10 +99,17 @@ def test_shapes_that_do_not_fit_are_named():
 
 
 def test_weights_of_another_network_are_named():
-    with pytest.raises(InputError, match=r"another network \(missing: 1\.weight"):
+    with pytest.raises(InputError, match=r"^theirs: .* another network \(missing: 1\.weight, 1\.b"):
         checkpoint.set_weights(
             build_model("mlp"), weights_of(build_model("lenet_builtin")), "theirs"
         )
+    network = build_model("mlp")
+    weights = {**weights_of(network), "x": np.zeros(1), "y": np.zeros(1)}
+    with pytest.raises(InputError, match=r"network \(missing: none; unknown: x, y\)$"):
+        checkpoint.set_weights(network, weights, "theirs")
+    del weights["x"], weights["y"], weights["1.bias"]
+    with pytest.raises(InputError, match=r"network \(missing: 1\.bias; unknown: none\)$"):
+        checkpoint.set_weights(network, weights, "theirs")
 
 
 def test_a_flipped_bit_is_recognised_and_the_checkpoint_before_it_used(tmp_path, caplog):
@@ -106,6 +123,11 @@ def test_a_flipped_bit_is_recognised_and_the_checkpoint_before_it_used(tmp_path,
     assert "epoch_0002/model.pdparams: damaged" in caplog.text
 
 
+COUNTS = r"not the state of a run \(ValueError: its counts do not fit each other\)$"
+CHECKSUMS = r"not the state of a run \(ValueError: its checksums are not those of a checkpoint\)$"
+CLASSES = r"not the state of a run \(ValueError: its classes are no names\)$"
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"sha256": 3}', "[" * 200_000])
 def test_a_broken_state_is_one_error(tmp_path, text):
     (tmp_path / "state.json").write_text(text)
@@ -114,28 +136,43 @@ def test_a_broken_state_is_one_error(tmp_path, text):
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("change", "said"),
     [
-        {"epoch": "x"},
-        {"epoch": 0},
-        {"epoch": None},
-        {"best_epoch": 1.5},
-        {"best_epoch": "../../x"},
-        {"best_epoch": 9},
-        {"classes": None},
-        {"classes": [3]},
-        {"history": [[]]},
-        {"vdl_bytes": -1},
-        {"sha256": {}},
-        {"sha256": {"../model.pdparams": ""}},
+        ({"epoch": "x"}, "epoch is 'x'; expected"),
+        ({"epoch": 0}, COUNTS),
+        ({"epoch": None}, "epoch is None; expected"),
+        ({"best_epoch": 1.5}, "best_epoch is 1.5; expected"),
+        ({"best_epoch": "../../x"}, "best_epoch is '../../x'; expected"),
+        ({"best_epoch": 9}, COUNTS),
+        ({"best_epoch": 0}, COUNTS),
+        ({"classes": None}, "classes is None; expected"),
+        ({"classes": [3]}, CLASSES),
+        ({"classes": []}, CLASSES),
+        ({"history": [[]]}, COUNTS),
+        ({"history": [{}, []]}, COUNTS),
+        ({"vdl_bytes": -1}, COUNTS),
+        ({"step": -1}, COUNTS),
+        ({"sha256": {}}, CHECKSUMS),
+        ({"sha256": {"../model.pdparams": ""}}, CHECKSUMS),
+        ({"sha256": {"model.pdparams": "", "../model.pdparams": ""}}, CHECKSUMS),
     ],
     ids=str,
 )
-def test_a_state_that_cannot_be_is_one_error(run, tmp_path, change):
+def test_a_state_that_cannot_be_is_one_error(run, tmp_path, change, said):
     state = json.loads((run[0] / "checkpoints/latest/state.json").read_text())
     (tmp_path / "state.json").write_text(json.dumps({**state, **change}))
-    with pytest.raises(InputError, match=r"not the state of a run|expected"):
+    with pytest.raises(InputError, match=said):
         checkpoint.read_state(tmp_path)
+
+
+def test_the_least_that_a_state_can_say_is_accepted(run, tmp_path):
+    path = tmp_path / "epoch_0002"
+    shutil.copytree(run[0] / "checkpoints" / "epoch_0002", path)
+    least = {"step": 0, "vdl_bytes": 0, "best_epoch": 1, "best_value": None}
+    record = json.loads((path / "state.json").read_text())
+    (path / "state.json").write_text(json.dumps({**record, **least}))
+    state = checkpoint.read_state(path)
+    assert {name: getattr(state, name) for name in least} == least
 
 
 def test_folders_that_are_no_checkpoints_are_left_alone(tmp_path):
@@ -158,11 +195,18 @@ def test_weights_of_another_precision_are_taken_as_float32(dtype):
 
 
 @pytest.mark.parametrize(
-    "content", [{1: np.zeros(2)}, {"a": np.array(["x"])}, {"1.weight": np.zeros((784, 512), int)}]
+    ("content", "said"),
+    [
+        ({1: np.zeros(2)}, r"w\.pdparams: refused, it has the key 1; expected names$"),
+        ({"a": np.array(["x"])}, r"w\.pdparams: refused, a is an array of <U1; expected numbers$"),
+        ({"1.weight": np.zeros((784, 512), int)}, "1.weight: expected floats, file has int64$"),
+        ({"a": {"b": {2: 3}}}, "it has the key 2; expected names$"),
+    ],
+    ids=range(4),
 )
-def test_arrays_that_are_no_weights_are_one_error(tmp_path, content):
+def test_arrays_that_are_no_weights_are_one_error(tmp_path, content, said):
     (tmp_path / "w.pdparams").write_bytes(pickle.dumps(content))
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match=said):
         weights = load_weights(tmp_path / "w.pdparams")
         checkpoint.set_weights(
             build_model("mlp"), {**weights_of(build_model("mlp")), **weights}, ""
@@ -182,8 +226,11 @@ def test_a_failed_write_leaves_the_checkpoints_as_they_were(tmp_path, monkeypatc
     assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == before
 
 
-@pytest.mark.parametrize("source", ["", "checkpoints/best", "checkpoints/best/model"])
-def test_weights_are_found_from_a_run_a_folder_or_a_prefix(run, source):
+@pytest.mark.parametrize(
+    "source",
+    ["", "checkpoints/best", "checkpoints/best/model", "checkpoints/best/model.pdparams"],
+)
+def test_weights_are_found_from_a_run_a_folder_a_prefix_or_a_file(run, source):
     found = checkpoint.find_weights(run[0] / source)
     assert found.resolve() == (run[0] / "checkpoints/best/model.pdparams").resolve()
 
@@ -193,3 +240,159 @@ def test_an_unknown_checkpoint_lists_those_that_are_there(run):
         checkpoint.find_checkpoint(run[0], "epoch_0009")
     with pytest.raises(InputError):
         checkpoint.find_checkpoint(run[0], "../checkpoints/best")
+    assert checkpoint.find_checkpoint(run[0], "best") == run[0] / "checkpoints" / "best"
+
+
+def test_a_folder_without_checkpoints_or_weights_says_what_was_expected(tmp_path):
+    with pytest.raises(InputError, match=rf"^{tmp_path}: no checkpoint 'best'; it has none$"):
+        checkpoint.find_checkpoint(tmp_path, "best")
+    (tmp_path / "checkpoints" / "best").mkdir(parents=True)
+    with pytest.raises(InputError, match=r"no checkpoint 'best'; it has best$"):
+        checkpoint.find_checkpoint(tmp_path, "best")
+    (tmp_path / "w.txt").write_text("no weights")
+    said = (
+        r"no weights there; expected a run, a checkpoint folder, a prefix or a file \.pdparams or "
+    )
+    for source in (tmp_path, tmp_path / "w.txt", tmp_path / "no.safetensors"):
+        with pytest.raises(InputError, match=rf"^{source}: {said}\.safetensors$"):
+            checkpoint.find_weights(source)
+
+
+def test_a_checkpoint_says_what_made_it_and_the_checksum_of_every_other_file(run):
+    path = run[0] / "checkpoints" / "epoch_0002"
+    record = json.loads((path / "state.json").read_text())
+    assert record["rng"] == {"seed": 0, "next_epoch": 2}
+    assert record["config"] == TrainConfig(epochs=2, batch_size=32, model="mlp").to_dict()
+    assert set(record["sha256"]) == {"model.pdparams", "model.pdopt"}
+    for name, checksum in record["sha256"].items():
+        assert hashlib.sha256((path / name).read_bytes()).hexdigest() == checksum
+
+
+@pytest.mark.parametrize("name", ["model.pdparams", "model.pdopt", "state.json"])
+def test_a_checkpoint_without_one_of_its_files_is_not_whole(run, tmp_path, name):
+    path = tmp_path / "epoch_0002"
+    shutil.copytree(run[0] / "checkpoints" / "epoch_0002", path)
+    (path / name).unlink()
+    with pytest.raises(InputError, match=rf"/{name}: missing; .*epoch_0002 is no whole checkpoint"):
+        checkpoint.read_state(path)
+    assert checkpoint.newest_checkpoint(tmp_path) is None
+
+
+def test_checkpoints_are_listed_newest_first_and_nothing_else_is(tmp_path):
+    for name in ("epoch_0009", "epoch_10000", "epoch_0010", "epoch_123", "epoch_0007.old", "old"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "epoch_0008").write_text("a file")
+    (tmp_path / "epoch_0011").symlink_to(tmp_path / "epoch_0009")
+    names = {10000: "epoch_10000", 10: "epoch_0010", 9: "epoch_0009"}
+    expected = [(epoch, tmp_path / name) for epoch, name in names.items()]
+    assert checkpoint.list_checkpoints(tmp_path) == expected
+    assert [checkpoint.epoch_name(epoch) for epoch in names] == list(names.values())
+
+
+@pytest.mark.parametrize(
+    ("keep_last", "keep_every", "kept"),
+    [(1, 0, [2, 9]), (3, 0, [2, 7, 8, 9]), (1, 4, [2, 4, 8, 9]), (1, 1, [*range(1, 10)])],
+)
+def test_pruning_keeps_the_newest_the_best_and_every_so_many(tmp_path, keep_last, keep_every, kept):
+    for epoch in range(1, 10):
+        (tmp_path / checkpoint.epoch_name(epoch)).mkdir()
+    state = checkpoint.TrainState(epoch=9, best_epoch=2)
+    checkpoint.prune_checkpoints(tmp_path, state, keep_last, keep_every)
+    assert [epoch for epoch, _ in checkpoint.list_checkpoints(tmp_path)] == kept[::-1]
+
+
+def test_the_links_name_the_last_and_the_best(tmp_path):
+    checkpoint.point_links(tmp_path, checkpoint.TrainState(epoch=5, best_epoch=3))
+    assert (tmp_path / "latest").readlink().name == "epoch_0005"
+    assert (tmp_path / "best").readlink().name == "epoch_0003"
+
+
+def saved_by(tmp_path, optimizer, num_classes=3):
+    """A checkpoint's `model.pdparams` after one step of an `optimizer`, and its network."""
+    network = build_model("lenet_builtin", num_classes)
+    model = paddle.Model(network)
+    config = TrainConfig(model="lenet_builtin", optimizer=optimizer)
+    model.prepare(build_optimizer(config, network.parameters()), paddle.nn.CrossEntropyLoss())
+    model.train_batch([np.ones((3, 1, 28, 28), "float32")], [np.array([[0], [1], [2]])])
+    model.save(str(tmp_path / "model"))
+    return tmp_path / "model.pdparams", network
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "momentum", "muon"])
+def test_an_optimizers_state_is_taken_along_under_the_new_networks_names(tmp_path, optimizer):
+    pdparams, old = saved_by(tmp_path, optimizer)
+    new = build_model("lenet_builtin", 3)
+    taken = checkpoint.take_optimizer_state(optimizer, new, pdparams)
+    saved = checkpoint.load_optimizer_state(pdparams.with_suffix(".pdopt"))
+    del saved["StructuredToParameterName@@"]
+    assert len(saved) >= len(new.parameters())
+    pairs = list(zip(old.parameters(), new.parameters(), strict=True))
+    for key, value in saved.items():
+        theirs, ours = next(pair for pair in pairs if key.startswith(pair[0].name + "_"))
+        assert key not in taken
+        np.testing.assert_array_equal(taken[ours.name + key[len(theirs.name) :]], value)
+
+
+def test_frozen_layers_take_no_state_along(tmp_path):
+    pdparams, _ = saved_by(tmp_path, "adam")
+    network = build_model("lenet_builtin", 3)
+    frozen = network.parameters()[0]
+    frozen.stop_gradient = True
+    taken = checkpoint.take_optimizer_state("adam", network, pdparams)
+    assert not [key for key in taken if key.startswith(frozen.name + "_")]
+    for parameter in network.parameters()[1:]:
+        assert parameter.name + "_moment1_0" in taken
+
+
+def test_what_belongs_to_no_parameter_is_taken_along_but_no_schedule(tmp_path):
+    pdparams, _ = saved_by(tmp_path, "adam")
+    pdopt = pdparams.with_suffix(".pdopt")
+    content = paddle.load(str(pdopt), return_numpy=True)
+    pdopt.write_bytes(pickle.dumps({**content, "steps": 7, "LR_Scheduler": {"last_lr": 0.1}}))
+    network = build_model("lenet_builtin", 3)
+    taken = checkpoint.take_optimizer_state("adam", network, pdparams)
+    assert taken["steps"] == 7 and "LR_Scheduler" not in taken
+    assert isinstance(taken[network.parameters()[0].name + "_moment1_0"], paddle.Tensor)
+
+
+@pytest.mark.parametrize(
+    ("saved", "num_classes", "wanted", "said"),
+    [
+        ("adam", 3, "sgd", "^--with-optimizer: sgd has no state to take along$"),
+        ("adam", 3, "momentum", r"model\.pdopt: not the state of momentum for this network$"),
+        ("momentum", 3, "adam", r"model\.pdopt: not the state of adam for this network$"),
+        ("adam", 3, "muon", r"model\.pdopt: not the state of muon for this network$"),
+        ("adam", 4, "adam", r"model\.pdopt: not the state of adam for this network$"),
+    ],
+)
+def test_the_state_of_another_optimizer_or_network_is_one_error(
+    tmp_path, saved, num_classes, wanted, said
+):
+    pdparams, _ = saved_by(tmp_path, saved, num_classes)
+    with pytest.raises(InputError, match=said):
+        checkpoint.take_optimizer_state(wanted, build_model("lenet_builtin", 3), pdparams)
+
+
+def test_weights_without_an_optimizers_state_or_its_names_are_one_error(tmp_path):
+    pdparams, network = saved_by(tmp_path, "adam")
+    pdparams.write_bytes(pickle.dumps(weights_of(network)))  # says no parameter's name
+    with pytest.raises(InputError, match="not the state of adam for this network"):
+        checkpoint.take_optimizer_state("adam", build_model("lenet_builtin", 3), pdparams)
+    pdparams.with_suffix(".pdopt").unlink()
+    said = r"model\.pdopt: missing; without --with-optimizer the weights alone are taken$"
+    with pytest.raises(InputError, match=said):
+        checkpoint.take_optimizer_state("adam", network, pdparams)
+
+
+@pytest.mark.parametrize("module", [b"numpy.core.multiarray", b"numpy._core.multiarray"])
+def test_arrays_pickled_by_numpy_1_and_2_are_read(tmp_path, module):
+    data = pickle.dumps({"a": np.arange(3.0)}, protocol=2)
+    own = b"numpy._core.multiarray" if b"numpy._core" in data else b"numpy.core.multiarray"
+    (tmp_path / "w.pdparams").write_bytes(data.replace(own, module))
+    assert load_weights(tmp_path / "w.pdparams")["a"].tolist() == [0, 1, 2]
+
+
+def test_only_latin1_is_encoded_while_a_file_is_read(tmp_path):
+    (tmp_path / "w.pdparams").write_bytes(pickle.dumps({"a": _Hostile(codecs.encode, "x", "hex")}))
+    with pytest.raises(InputError, match=r"refused, it encodes text as 'hex'; expected latin1$"):
+        load_weights(tmp_path / "w.pdparams")

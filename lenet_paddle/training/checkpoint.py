@@ -181,7 +181,8 @@ def read_state(path: Path) -> TrainState:
         reason = f"{file}: {error.strerror}; {path} is no whole checkpoint"
         raise InputError(reason) from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise InputError(f"{file}: not the state of a run ({reprlib.repr(error)})") from None
+        reason = f"{type(error).__name__}: {error}"
+        raise InputError(f"{file}: not the state of a run ({reason})") from None
 
 
 def _check_state(state: TrainState) -> None:
