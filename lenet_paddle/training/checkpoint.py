@@ -15,7 +15,6 @@ import hashlib
 import json
 import logging
 import re
-import reprlib
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
