@@ -12,6 +12,8 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal
 
+import yaml
+
 ModelName = Literal[
     "lenet5",
     "lenet_sequential",
@@ -55,6 +57,8 @@ EngineName = Literal["paddle", "onnx"]
 EngineChoice = Literal["auto", "paddle", "onnx"]
 
 _LONGEST_MESSAGE = 2000  # characters
+_MOST_YAML = 1_000_000  # bytes
+_MOST_DIGITS = 100  # of a number in it
 
 # What tells one invocation from another, but is no property of the run that it makes.
 _INVOCATION = ("config", "output_dir", "name", "overwrite", "resume", "seeds")
@@ -479,12 +483,35 @@ def describe(hint: Any) -> str:
     return names.get(hint, "a list" if origin is list else "null")
 
 
+class _PlainLoader(yaml.SafeLoader):
+    """YAML without what can hide or grow: aliases, keys that stand twice, endless numbers."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.MarkedYAMLError(problem="it has an alias (*name), write the value out")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        if len(set(keys)) < len(keys):
+            twice = next(key for key in keys if keys.count(key) > 1)
+            raise yaml.MarkedYAMLError(problem=f"it has the key {twice:.40} twice")
+        return super().construct_mapping(node, deep)
+
+    def construct_scalar(self, node: Any) -> Any:
+        if node.tag.endswith((":int", ":float")) and len(node.value) > _MOST_DIGITS:
+            raise yaml.MarkedYAMLError(problem=f"it has a number of {len(node.value)} characters")
+        return super().construct_scalar(node)
+
+
 def read_yaml(path: str | Path) -> Any:
     """The content of a YAML file of plain values. Raises `InputError`."""
-    import yaml
-
     try:
-        return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        with Path(path).open("rb") as file:
+            data = file.read(_MOST_YAML + 1)
+        if len(data) > _MOST_YAML:
+            raise ValueError(f"over {_MOST_YAML:,} bytes")
+        return yaml.load(data.decode(), _PlainLoader)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; expected a YAML file") from None
     except (yaml.YAMLError, ValueError, AttributeError, RecursionError) as error:

@@ -71,6 +71,11 @@ def rename_new(temporary: Path, target: Path) -> bool:
     return True
 
 
+def leads_out(path: Path, folder: Path) -> bool:
+    """Whether `path`, all links in it followed, lies outside `folder`."""
+    return not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+
+
 def current_umask() -> int:
     """The process's file mode creation mask."""
     mask = os.umask(0)

@@ -267,6 +267,8 @@ def _resumed_config(folder: Path, config: FinetuneConfig) -> FinetuneConfig:
         del anew["device"]
     settings |= {key: value for key, value in anew.items() if value is not None}
     try:
-        return FinetuneConfig(**settings, output_dir=str(folder.parent), name=folder.name)
+        return FinetuneConfig(
+            **{**settings, "output_dir": str(folder.parent), "name": folder.name, "resume": None}
+        )
     except InputError as error:
         raise InputError(f"{folder / SETTINGS}: {error}") from None

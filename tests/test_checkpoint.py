@@ -154,6 +154,10 @@ def test_a_broken_state_is_one_error(tmp_path, text):
         ({"sha256": {}}, CHECKSUMS),
         ({"sha256": {"../model.pdparams": ""}}, CHECKSUMS),
         ({"sha256": {"model.pdparams": "", "../model.pdparams": ""}}, CHECKSUMS),
+        ({"sha256": {"model.pdparams": "", "": ""}}, CHECKSUMS),  # the folder itself
+        ({"sha256": {"model.pdparams": "", "a.\0": ""}}, CHECKSUMS),
+        ({"classes": ["\x1b[31mred", "b"]}, "cannot be printed"),
+        ({"classes": ["a", "a"]}, "a class name twice; expected"),
     ],
     ids=str,
 )

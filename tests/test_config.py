@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
+import time
 import typing
 from pathlib import Path
 
@@ -267,6 +268,38 @@ def test_what_is_no_yaml_is_refused_in_one_message_with_the_path(
     path = _yaml(tmp_path, text)
     with pytest.raises(InputError, match=f"^{re.escape(str(path))}: not YAML"):
         load_yaml(path)
+
+
+def _laughs(line: str) -> str:
+    """Nine times nine times nine ...: a value of a few hundred bytes and 9**20 parts."""
+    lines = [f"a{i}: &a{i} " + line.replace("*", f"*a{i - 1}") for i in range(1, 21)]
+    return "\n".join(["a0: &a0 {x: 1}", *lines, "name: *a20"])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (_laughs("[*, *, *, *, *, *, *, *, *]"), "it has an alias"),
+        (_laughs("{<<: [*, *, *, *, *, *, *, *, *]}"), "it has an alias"),  # merged, it hung
+        ("epochs: &a {x: *a}", "it has an alias"),
+        ("epochs: 1\nseed: 2\nepochs: 3\n", "it has the key epochs twice"),
+        ("epochs: 0x" + "f" * 500_000, "a number of 500002 characters"),
+        ("epochs: " + ":".join(["59"] * 9000), "a number of 26999 characters"),
+        ("learning_rate: " + ":".join(["59"] * 9000) + ".5", "a number of 27001 characters"),
+        ("name: " + "x" * 1_000_000, "over 1,000,000 bytes"),
+        ("[" * 100_000, "recursion"),
+        ("a: !!python/object/apply:os.system [touch canary]", "constructor for the tag"),
+        ("a: !!python/name:os.system", "constructor for the tag"),
+    ],
+    ids=lambda text: repr(text[:20]),
+)
+def test_yaml_that_would_hide_grow_or_run_something_is_refused_at_once(
+    tmp_path: Path, text: str, said: str
+) -> None:
+    started = time.process_time()
+    with pytest.raises(InputError, match=f"not YAML .*{said}"):
+        load_yaml(_yaml(tmp_path, text))
+    assert time.process_time() - started < 20  # a deep one takes a second
 
 
 @pytest.mark.parametrize(

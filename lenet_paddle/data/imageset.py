@@ -135,6 +135,18 @@ def join_sets(sets: Sequence[ImageSet]) -> ImageSet:
     return ImageSet(images, labels, sets[0].classes)  # type: ignore[arg-type]  # acts as an array
 
 
+def check_classes(names: Sequence[str], source: Path) -> None:
+    """Raise `InputError` for class names that no terminal, table or figure can show: such that
+    cannot be printed, of over 100 bytes, or there twice. `source` is where they stand."""
+    for name in names:
+        if not name.isprintable() or len(name.encode(errors="replace")) > 100:
+            raise InputError(
+                f"{source}: the class name {name!r:.120} is too long or cannot be printed"
+            )
+    if len(set(names)) < len(names):
+        raise InputError(f"{source}: has a class name twice; expected different ones")
+
+
 def check_counts(images: Path, num_images: int, labels: Path, num_labels: int) -> None:
     """Raise `InputError` unless two files hold as many images as labels, and at least one."""
     if num_images != num_labels:

@@ -77,9 +77,11 @@ def decode_picture(
             picture = Image.open(file, formats=formats)  # type: ignore[arg-type]  # the header only
             if picture.format == "EPS":  # a program, which Pillow would have Ghostscript run
                 raise UnidentifiedImageError
-            _check_pixels(picture, name, max_pixels)
-            picture.load()
-            _check_pixels(picture, name, max_pixels)  # an icon holds another picture
+            if picture.width * picture.height > max_pixels:
+                raise TooManyPixels(
+                    f"{name}: {picture.width} x {picture.height} pixels; "
+                    f"expected at most {max_pixels / 1e6:g} million, scale it down first"
+                )
             return np.array(_to_grey(ImageOps.exif_transpose(picture)))
     except InputError:
         raise
@@ -92,14 +94,6 @@ def decode_picture(
         ) from None
     except Exception as error:  # Pillow's decoders raise nearly anything
         raise InputError(f"{name}: damaged picture ({error}); copy or save it again") from None
-
-
-def _check_pixels(picture: Image.Image, name: str, max_pixels: int) -> None:
-    if picture.width * picture.height > max_pixels:
-        raise TooManyPixels(
-            f"{name}: {picture.width} x {picture.height} pixels; "
-            f"expected at most {max_pixels / 1e6:g} million, scale it down first"
-        )
 
 
 def _to_grey(picture: Image.Image) -> Image.Image:

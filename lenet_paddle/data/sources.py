@@ -6,14 +6,16 @@ Each reads the parts "train" and "test" as an `ImageSet`; dividing off `val` is 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
 from lenet_paddle.config import InputError, Preprocess
 from lenet_paddle.data import idx
-from lenet_paddle.data.imageset import ImageSet, check_counts, stratified_draw
+from lenet_paddle.data.imageset import ImageSet, check_classes, check_counts, stratified_draw
 from lenet_paddle.data.preprocess import load_picture, prepare_picture
+from lenet_paddle.files import leads_out
 from lenet_paddle.progress import Progress
 
 DIGITS = tuple("0123456789")
@@ -98,23 +100,24 @@ def load_folder(
     Returns (train, test). Classes are the folders' names in sorted order. Any colour or size
     becomes grey uint8 (N, 28, 28) by `prepare_picture`. From one tree `test_size` images
     (default a tenth) are drawn as test set, stratified, by `seed`. Hidden files are passed over;
-    any other file that is no picture is an `InputError`.
+    any other file that is no picture is an `InputError`, and so is a link out of `data_dir`.
     """
     if not data_dir.is_dir():
         raise InputError(f"{data_dir}: is no folder; expected one folder of pictures a class")
     roots = [data_dir / "train", data_dir / "test"]
     if all(root.is_dir() for root in roots):
-        classes = _class_names(roots[0])
-        if _class_names(roots[1]) != classes:
+        _check_links(roots, data_dir)
+        classes, of_test = (_class_names(root, data_dir) for root in roots)
+        if of_test != classes:
             raise InputError(
-                f"{roots[1]}: classes {', '.join(_class_names(roots[1]))}; "
+                f"{roots[1]}: classes {', '.join(of_test)}; "
                 f"expected those of {roots[0]}: {', '.join(classes)}"
             )
-        train, test = (_read_pictures(root, classes, preprocess) for root in roots)
+        train, test = (_read_pictures(root, classes, preprocess, data_dir) for root in roots)
         return train, test
     if any(root.is_dir() for root in roots):
         raise InputError(f"{data_dir}: has only one of train/ and test/; expected both or neither")
-    tree = _read_pictures(data_dir, _class_names(data_dir), preprocess)
+    tree = _read_pictures(data_dir, _class_names(data_dir, data_dir), preprocess, data_dir)
     size = max(1, len(tree) // 10) if test_size is None else test_size
     if size >= len(tree):
         raise InputError(f"test_size {size} leaves no training image of {len(tree)}; lower it")
@@ -122,11 +125,17 @@ def load_folder(
     return tree.take(kept), tree.take(drawn)
 
 
-def _class_names(root: Path) -> tuple[str, ...]:
-    names = sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
-    for name in names:
-        if not name.isprintable() or len(name.encode(errors="replace")) > 100:
-            raise InputError(f"{root}: the class name {name!r} is too long or cannot be printed")
+def _check_links(paths: Iterable[Path], data_dir: Path) -> None:
+    for path in paths:
+        if path.is_symlink() and leads_out(path, data_dir):
+            raise InputError(f"{path}: a link out of {data_dir}; put what it names there instead")
+
+
+def _class_names(root: Path, data_dir: Path) -> tuple[str, ...]:
+    folders = [p for p in root.iterdir() if p.is_dir() and not p.name.startswith(".")]
+    _check_links(folders, data_dir)
+    names = sorted(folder.name for folder in folders)
+    check_classes(names, root)
     if len(names) < 2:
         raise InputError(
             f"{root}: has {len(names)} class folders; expected two or more, each with pictures"
@@ -134,7 +143,9 @@ def _class_names(root: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _read_pictures(root: Path, classes: tuple[str, ...], preprocess: Preprocess) -> ImageSet:
+def _read_pictures(
+    root: Path, classes: tuple[str, ...], preprocess: Preprocess, data_dir: Path
+) -> ImageSet:
     files: list[Path] = []
     labels: list[int] = []
     for label, name in enumerate(classes):
@@ -143,11 +154,14 @@ def _read_pictures(root: Path, classes: tuple[str, ...], preprocess: Preprocess)
             raise InputError(f"{root / name}: no picture in it; expected at least one a class")
         files += of_class
         labels += [label] * len(of_class)
+    _check_links(files, data_dir)
     images = np.empty((len(files), 28, 28), np.uint8)
     progress = Progress(len(files), "pictures")
     for i, file in enumerate(files):
         if file.is_dir():
             raise InputError(f"{file}: a folder inside a class; expected pictures only")
+        if not file.is_file():  # a pipe would be waited for
+            raise InputError(f"{file}: no file, or a broken link; expected pictures only")
         images[i] = prepare_picture(load_picture(file), preprocess)
         progress.show(i + 1, f"reading {root}: {i + 1:,}/{len(files):,}")
     progress.clear()
@@ -206,6 +220,8 @@ def _read_arrays(path: Path, names: tuple[str, ...]) -> list[np.ndarray]:
 def map_npy(path: Path) -> np.ndarray:
     """The array of a .npy file, memory-mapped. Raises `InputError` for a damaged or foreign file,
     OSError for one that cannot be opened."""
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise InputError(f"{path}: is no file; expected a .npy file")
     path.open("rb").close()
     try:
         with np.errstate(over="raise"):  # of a shape that cannot be

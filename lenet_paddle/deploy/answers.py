@@ -12,7 +12,7 @@ from lenet_paddle.config import EngineChoice, InputError
 from lenet_paddle.data import load_dataset, load_test_set
 from lenet_paddle.deploy.predictor import Answer, Predictor, read_config
 from lenet_paddle.explain.figures import plot_answers, save_figure
-from lenet_paddle.files import format_csv
+from lenet_paddle.files import format_csv, leads_out
 from lenet_paddle.progress import Progress
 
 _log = logging.getLogger(__name__)
@@ -67,13 +67,16 @@ def predict_pictures(
 
 def find_pictures(names: Iterable[str]) -> list[Path]:
     """The files named, and of each folder its files in sorted order; hidden ones are passed
-    over. Raises `InputError` for a folder without files."""
+    over, and with a word links out of it. Raises `InputError` for a folder without files."""
     found: list[Path] = []
     for path in map(Path, names):
         if not path.is_dir():
             found.append(path)
             continue
         inside = sorted(p for p in path.iterdir() if p.is_file() and p.name[0] != ".")
+        for link in [p for p in inside if p.is_symlink() and leads_out(p, path)]:
+            _log.warning("%s: a link out of its folder, passed over; name it itself", link)
+            inside.remove(link)
         if not inside:
             raise InputError(f"{path}: a folder without files; expected pictures")
         found += inside

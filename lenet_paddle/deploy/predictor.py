@@ -23,6 +23,7 @@ from lenet_paddle.config import (
     load_yaml,
     read_yaml,
 )
+from lenet_paddle.data.imageset import check_classes
 from lenet_paddle.data.preprocess import load_picture, normalise, prepare_picture, shrink
 from lenet_paddle.deploy.engines import ENGINES, OnnxModel, choose_engine, load_engine
 from lenet_paddle.evaluation.metrics import compute_probs
@@ -192,6 +193,9 @@ def read_description(path: Path) -> dict[str, Any]:
             {"name": str(row["name"]), "shape": [int(n) for n in row["shape"]]}
             for row in description["features"]
         ]
+        check_classes(description["classes"], path)
+    except InputError:
+        raise
     except (KeyError, TypeError, IndexError, ValueError, OverflowError) as error:
         raise InputError(f"{path}: not what an export writes ({reprlib.repr(error)})") from None
     is_known = checked["preprocess"] in ("digit", "resize") and checked["engine"] in [*ENGINES]

@@ -24,6 +24,7 @@ import numpy as np
 import paddle
 
 from lenet_paddle.config import InputError, TrainConfig, check_types
+from lenet_paddle.data.imageset import check_classes
 from lenet_paddle.files import replacing_folder, swap_link, write_json
 from lenet_paddle.training import muon
 from lenet_paddle.training.safe_weights import is_safetensors, load_pickle, load_safetensors
@@ -117,7 +118,8 @@ def find_checkpoint(run_dir: Path, name: str) -> Path:
     """The folder of a run's checkpoint `best`, `latest` or `epoch_0005`. Raises `InputError`."""
     folder = run_dir / "checkpoints"
     path = folder / name
-    if Path(name).name != name or not (path / "model.pdparams").is_file():
+    is_name = re.fullmatch(r"best|latest|epoch_\d{4,}", name)
+    if not is_name or not (path / "model.pdparams").is_file():
         present = sorted(p.name for p in folder.glob("[a-z]*")) if folder.is_dir() else []
         raise InputError(
             f"{run_dir}: no checkpoint {name!r}; it has {', '.join(present) or 'none'}"
@@ -165,8 +167,11 @@ def read_state(path: Path) -> TrainState:
         record = json.loads(file.read_text(encoding="utf-8"))
         state = TrainState(**{f.name: record[f.name] for f in dataclasses.fields(TrainState)})
         _check_state(state)
+        check_classes(state.classes, file)
         checksums = dict(record["sha256"])
-        if "model.pdparams" not in checksums or any(Path(n).name != n for n in checksums):
+        if "model.pdparams" not in checksums or not all(
+            re.fullmatch(r"\w+\.\w+", name) for name in checksums
+        ):
             raise ValueError("its checksums are not those of a checkpoint")
         for name, checksum in checksums.items():
             if not (path / name).is_file():  # a folder, or a device, whose bytes do not end
