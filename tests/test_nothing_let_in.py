@@ -283,5 +283,5 @@ def test_an_icon_that_holds_a_larger_picture_is_refused():
     mac = b"icns" + struct.pack(">I", 8 + len(entry)) + entry
     with pytest.raises(TooManyPixels, match="3000 x 3000"):
         decode_picture(io.BytesIO(windows), "icon", max_pixels=1_000_000)
-    with pytest.raises(InputError, match="damaged picture .*sizes"):
+    with pytest.raises(InputError, match=r"damaged picture .*sizes"):
         decode_picture(io.BytesIO(mac), "icon", max_pixels=1_000_000)
