@@ -53,8 +53,8 @@ OWN_DATA = {  # data sets that need a data_dir -> what it is the path of
 Preprocess = Literal["digit", "resize"]
 Device = Literal["auto", "cpu", "gpu"]
 Fill = Literal["background", "nearest"]
-EngineName = Literal["paddle", "onnx"]
-EngineChoice = Literal["auto", "paddle", "onnx"]
+EngineName = Literal["paddle", "onnx", "onnx-int8"]
+EngineChoice = Literal["auto", "paddle", "onnx", "onnx-int8"]
 
 _LONGEST_MESSAGE = 2000  # characters
 _MOST_YAML = 1_000_000  # bytes

@@ -21,7 +21,7 @@ from lenet_paddle.config import VISION_PREFIX, DatasetName, Device, InputError, 
 from lenet_paddle.data import load_data, load_test_set
 from lenet_paddle.data.imageset import ImageSet
 from lenet_paddle.deploy.card import describe_model
-from lenet_paddle.deploy.export import export_formats, export_inference
+from lenet_paddle.deploy.export import WRITTEN, export_formats, export_inference
 from lenet_paddle.deploy.predictor import load_run, read_config
 from lenet_paddle.evaluation.evaluate import evaluate, predict_logits
 from lenet_paddle.evaluation.metrics import compute_probs, summarise
@@ -366,7 +366,8 @@ def export_run(
     """Export a run's checkpoint to `out`, by default its `inference/`, with a model card.
 
     Returns the folder and a row for each format, see `deploy.export.export_formats`. Raises
-    `InputError` for what is missing, and for an `out` that holds anything but an older export;
+    `InputError` for what is missing, and for an `out` that holds anything but an older export,
+    which is replaced as a whole;
     `RunStopped` when a format does not answer as the network does.
     """
     runtime.select_device("cpu")
@@ -391,9 +392,7 @@ def export_run(
 
 def _is_replaceable(folder: Path) -> bool:
     """Whether `folder` is an older export, or empty: what else may be there is not ours."""
-    if not folder.is_dir():
-        return False
-    return (folder / "inference.yml").is_file() or not any(folder.iterdir())
+    return folder.is_dir() and {path.name for path in folder.iterdir()} <= WRITTEN
 
 
 def _export_info(config: TrainConfig, run_dir: Path, result: dict[str, Any]) -> dict[str, Any]:

@@ -85,7 +85,9 @@ def _running(model: Path) -> Iterator[tuple[str, list[int]]]:
         try:
             url = server.stdout.readline().strip()
             children = Path(f"/proc/{server.pid}/task/{server.pid}/children")
-            yield url, [int(pid) for pid in children.read_text(encoding="utf-8").split()]
+            pids = [int(pid) for pid in children.read_text(encoding="utf-8").split()]
+            commands = {pid: Path(f"/proc/{pid}/cmdline").read_text() for pid in pids}
+            yield url, [pid for pid in pids if "spawn_main" in commands[pid]]  # the workers
         finally:
             server.terminate()
 

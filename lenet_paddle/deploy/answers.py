@@ -42,6 +42,10 @@ def predict_pictures(
     """
     if (run is None) == (model is None):
         raise InputError("give either --run output/RUN or --model output/RUN/inference")
+    if run is not None and engine != "auto":
+        raise InputError(f"engine {engine} is for an exported model; give --model, or leave it out")
+    if model is not None and checkpoint != "best":
+        raise InputError(f"checkpoint {checkpoint} is a run's; give --run, or leave it out")
     if top_k < 1:
         raise InputError(f"top_k is {top_k}; expected a whole number of 1 or more")
     if run is not None:

@@ -97,7 +97,7 @@ def _add_protocol(app: FastAPI, service: Service) -> None:
         async def get() -> Response:
             return _to_json(answer)
 
-        app.add_api_route(path, get, openapi_extra=documented, name=path)
+        app.add_api_route(path, get, openapi_extra=documented, name=path, summary=path)
 
     add_get("/v2", protocol.SERVER, openapi.SERVER_ABOUT)
     add_get("/v2/health/live", {"live": True}, openapi.LIVE)

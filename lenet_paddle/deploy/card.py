@@ -58,11 +58,16 @@ def _summary(result: dict[str, Any], description: dict[str, Any]) -> str:
 
 
 def _data(config: TrainConfig, result: dict[str, Any]) -> str:
-    held_out = "no validation images" if not config.val_size else "validation images held out"
+    held_out = "no validation images held out"
+    if config.val_size:
+        held_out = (
+            f"{config.val_size:,} validation images held out, or a tenth where there were fewer "
+            "than twice as many"
+        )
     limit = f", the first {config.limit:,} of them" if config.limit else ""
     return (
         f"`{config.dataset}`: {_DATA.get(config.dataset, _OWN_DATA)}. Trained on its training "
-        f"images{limit} ({held_out}: val_size {config.val_size:,}), tested on "
+        f"images{limit} ({held_out}), tested on "
         f"{result['num_images']:,} test images that neither training nor choosing has seen."
     )
 

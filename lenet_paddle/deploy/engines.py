@@ -20,17 +20,18 @@ Engine = Callable[[np.ndarray], np.ndarray]
 ENGINES: dict[str, tuple[str, tuple[str, ...]]] = {
     "paddle": ("paddle", ("inference.json", "inference.pdiparams")),
     "onnx": ("onnxruntime", ("model.onnx",)),
+    "onnx-int8": ("onnxruntime", ("model-int8.onnx",)),
 }
+BY_DEFAULT: tuple[EngineName, ...] = ("onnx", "paddle")  # int8 answers when it is asked for
 
 
 def choose_engine(folder: Path, preferred: EngineName) -> EngineName:
     """`preferred`, or the other engine where only that one has its files in `folder` and its
     package installed. Raises `InputError` for a folder that has neither's files."""
-    others: tuple[EngineName, ...] = ("onnx", "paddle")
-    in_order = (preferred, *(name for name in others if name != preferred))
+    in_order = (preferred, *(name for name in BY_DEFAULT if name != preferred))
     with_files = [name for name in in_order if not _missing_files(folder, name)]
     if not with_files:
-        wanted = " nor ".join(files[0] for _, files in ENGINES.values())
+        wanted = " nor ".join(ENGINES[name][1][0] for name in BY_DEFAULT)
         raise InputError(f"{folder}: no exported model that runs here (it has neither {wanted})")
     installed = [name for name in with_files if importlib.util.find_spec(ENGINES[name][0])]
     return (installed or with_files)[0]

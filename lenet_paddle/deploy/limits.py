@@ -48,15 +48,15 @@ HEADERS = [
 class Limits:
     """What one worker process allows."""
 
-    body: int = 10_000_000
+    body: int
     """Bytes of a request's body."""
-    pixels: int = 25_000_000
+    pixels: int
     """Pixels of a picture."""
-    batch: int = 64
+    batch: int
     """Pictures or tensors of a request."""
-    seconds: float = 10.0
+    seconds: float
     """For reading a body, and once more for answering it."""
-    queue: int = 64
+    queue: int
     """POST requests that are read or answered at a time; more are turned away with 503."""
 
 
@@ -159,8 +159,14 @@ class Guard:
         if scope["type"] != "http":
             return
         started = time.perf_counter()
-        endpoint, status = self.name_endpoint(scope["path"]), 0
+        endpoint, status, is_counted = self.name_endpoint(scope["path"]), 0, False
         policy = (DOCS_POLICY if endpoint == "/docs" else POLICY).encode()
+
+        def count() -> None:
+            nonlocal is_counted
+            if not is_counted:
+                self.metrics.count(endpoint, status or 500, time.perf_counter() - started)
+            is_counted = True
 
         async def send_guarded(message: Message) -> None:
             nonlocal status
@@ -171,14 +177,17 @@ class Guard:
                     (b"content-security-policy", policy),
                     *HEADERS,
                 ]
+            elif not message.get("more_body"):
+                count()  # before the client has it all, and may ask for the figures
             await send(message)
 
         takes_place = scope["method"] == "POST"
+        if scope["method"] == "HEAD":  # probes use it; uvicorn leaves the answer's body out
+            scope = {**scope, "method": "GET"}
         if takes_place and self._in_work >= self.limits.queue:
             answer = JSONResponse({"error": "too many requests at a time; try again"}, 503)
             answer.headers["retry-after"] = "1"
             await answer(scope, receive, send_guarded)
-            self.metrics.count(endpoint, status, time.perf_counter() - started)
             return
         self._in_work += takes_place
         self.metrics.in_work.inc()
@@ -195,4 +204,4 @@ class Guard:
         finally:
             self._in_work -= takes_place
             self.metrics.in_work.dec()
-            self.metrics.count(endpoint, status or 500, time.perf_counter() - started)
+            count()

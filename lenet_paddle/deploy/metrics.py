@@ -1,7 +1,7 @@
 """What the server counts, in Prometheus' format, summed over all of its workers.
 
 prometheus_client adds the workers up through mapped files in the folder that the environment
-variable PROMETHEUS_MULTIPROC_DIR names, which must be set before this module is imported;
+variable METRICS_FOLDER names, which must be set before this module is imported;
 without it one process counts for itself.
 """
 
@@ -12,7 +12,8 @@ import os
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
-FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+from lenet_paddle.deploy.serve import METRICS_FOLDER
+
 SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
@@ -66,7 +67,7 @@ class Metrics:
     def to_text(self) -> bytes:
         """All workers' figures in Prometheus' text format."""
         registry = self._own
-        if os.environ.get(FOLDER_VARIABLE):
+        if os.environ.get(METRICS_FOLDER):
             registry = CollectorRegistry()
             MultiProcessCollector(registry)
         return generate_latest(registry)

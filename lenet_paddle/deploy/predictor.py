@@ -24,8 +24,8 @@ from lenet_paddle.config import (
     read_yaml,
 )
 from lenet_paddle.data.imageset import check_classes
-from lenet_paddle.data.preprocess import load_picture, normalise, prepare_picture, shrink
-from lenet_paddle.deploy.engines import ENGINES, OnnxModel, choose_engine, load_engine
+from lenet_paddle.data.preprocess import SIZE, load_picture, normalise, prepare_picture, shrink
+from lenet_paddle.deploy.engines import BY_DEFAULT, OnnxModel, choose_engine, load_engine
 from lenet_paddle.evaluation.metrics import compute_probs
 from lenet_paddle.runtime import need
 
@@ -56,11 +56,11 @@ class Answer:
 class Predictor:
     """Answers for pictures, by an exported folder: `Predictor("output/RUN/inference")`.
 
-    `engine` is what runs it, `paddle` or `onnx`; `auto` takes the one that was the faster when
-    it was exported, as `inference.yml` says, or the other where only that one can run here. With
-    `onnx` nothing of Paddle is imported. `from_run` takes a run's checkpoint instead. Raises
-    `InputError` when files or packages are missing, or when they are not what `tools/export.py`
-    writes.
+    `engine` is what runs it, `paddle`, `onnx` or `onnx-int8`; `auto` takes the one of the first
+    two that was the faster when it was exported, as `inference.yml` says, or the other where only
+    that one can run here. With ONNX nothing of Paddle is imported. `from_run` takes a run's
+    checkpoint instead. Raises `InputError` when files or packages are missing, or when they are
+    not what `tools/export.py` writes.
     """
 
     engine: EngineName
@@ -125,7 +125,12 @@ class Predictor:
         return compute_probs(outputs.pop("logits")), outputs
 
     def predict(self, images: np.ndarray) -> np.ndarray:
-        """Probabilities float64 (N, C) of prepared images, uint8 (N, H, W)."""
+        """Probabilities float64 (N, C) of prepared images, uint8 (N, 28, 28), one or more; others
+        are for `answer`, or for `data.preprocess.prepare_picture`. Raises `InputError`."""
+        if images.dtype != np.uint8 or images.shape[1:] != (SIZE, SIZE) or not len(images):
+            raise InputError(
+                f"images: {images.dtype} {images.shape}; expected uint8 (N, {SIZE}, {SIZE}), N >= 1"
+            )
         return compute_probs(self.compute_logits(normalise(images, self.size)))
 
     def answer(self, name: str, picture: np.ndarray, top_k: int = 3) -> Answer:
@@ -198,7 +203,7 @@ def read_description(path: Path) -> dict[str, Any]:
         raise
     except (KeyError, TypeError, IndexError, ValueError, OverflowError) as error:
         raise InputError(f"{path}: not what an export writes ({reprlib.repr(error)})") from None
-    is_known = checked["preprocess"] in ("digit", "resize") and checked["engine"] in [*ENGINES]
+    is_known = checked["preprocess"] in ("digit", "resize") and checked["engine"] in BY_DEFAULT
     if not is_known or not isinstance(size, int) or not 1 <= size <= 512:
         came = ", ".join(f"{key} {reprlib.repr(value)}" for key, value in checked.items())
         raise InputError(f"{path}: {came}; export it again")

@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+import dataclasses
 import ipaddress
 import logging
 import math
 import multiprocessing
 import multiprocessing.connection
 import os
+import shutil
 import signal
 import socket
 import tempfile
 import threading
+import time
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lenet_paddle.config import EngineChoice, InputError
+from lenet_paddle.deploy.engines import ENGINES
 
 if TYPE_CHECKING:
     import uvicorn
 
 _log = logging.getLogger(__name__)
+ENDING = (signal.SIGINT, signal.SIGTERM)
+METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client's name for it
 
 
 @dataclass(frozen=True)
@@ -65,7 +72,8 @@ class ServeConfig:
 def serve(config: ServeConfig) -> None:
     """Answer until SIGTERM or Ctrl-C; requests that are in work then are still answered.
 
-    Prints the address when all workers are ready. A worker that dies is replaced. Raises
+    Prints the address when all workers are ready. A worker that dies is replaced. The model's files
+    are copied first: what is exported into their folder later is served by the next start. Raises
     `InputError` for a model, an address or a port that cannot be used, and when a package of the
     extra `serve` is missing.
     """
@@ -73,27 +81,44 @@ def serve(config: ServeConfig) -> None:
         _log.warning("%s: whoever reaches this machine can ask; there is no password", config.host)
     with (
         _listen(config.host, config.port) as listener,
-        tempfile.TemporaryDirectory(prefix="lenet-metrics-") as folder,
+        tempfile.TemporaryDirectory(prefix="lenet-serve-") as folder,
     ):
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder  # see deploy/metrics.py
+        os.environ[METRICS_FOLDER] = folder
         signal.signal(signal.SIGTERM, signal.default_int_handler)
+        resource_tracker.ensure_running()  # its start would let signals in
+        copied = dataclasses.replace(config, model=_copy_model(config.model, Path(folder)))
         workers: list[_Worker] = []
         try:
-            workers += [_Worker(config, listener) for _ in range(config.workers)]
+            for _ in range(config.workers):
+                _add_worker(workers, copied, listener)
             for worker in workers:
                 worker.wait_until_ready()
             host, port = listener.getsockname()[:2]
             print(f"http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
-            _keep_alive(workers, config, listener)
+            _keep_alive(workers, copied, listener)
         except KeyboardInterrupt:
             pass  # the way to end
+        except InputError as error:
+            raise InputError(str(error).replace(copied.model, config.model)) from None
         finally:
-            for number in (signal.SIGTERM, signal.SIGINT):
+            for number in ENDING:
                 signal.signal(number, signal.SIG_IGN)
+            listener.close()  # whoever comes now is refused, and not left waiting
             for worker in workers:
                 worker.process.terminate()
             for worker in workers:
                 worker.process.join()
+
+
+def _copy_model(model: str, folder: Path) -> str:
+    """Copy the files of an exported folder that are served into `folder`; returns their folder."""
+    copy = folder / "model"
+    copy.mkdir()
+    names = {name for _, files in ENGINES.values() for name in files}
+    for name in ("inference.yml", "features.onnx", *names):
+        if (Path(model) / name).is_file():
+            shutil.copyfile(Path(model) / name, copy / name)
+    return str(copy)
 
 
 def _is_loopback(host: str) -> bool:
@@ -108,10 +133,9 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address, family=family, backlog=2048)
-    except OSError as error:
-        raise InputError(
-            f"{host} port {port}: {error.strerror}; choose another --host or --port"
-        ) from None
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or "no name of a host"
+        raise InputError(f"{host} port {port}: {reason}; choose another --host or --port") from None
 
 
 class _Worker:
@@ -135,8 +159,19 @@ class _Worker:
             raise InputError(reason)
 
 
+def _add_worker(workers: list[_Worker], config: ServeConfig, listener: socket.socket) -> None:
+    """Start a worker and note it down; a signal that would end the server waits meanwhile, else a
+    process could be left that nobody ends. The worker lets signals in when it begins its work."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    try:
+        workers.append(_Worker(config, listener))
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+
+
 def _keep_alive(workers: list[_Worker], config: ServeConfig, listener: socket.socket) -> None:
-    """Replace workers that die, for ever."""
+    """Replace workers that die, for ever. Raises `InputError` when none is left and no other can
+    be started."""
     from prometheus_client.multiprocess import mark_process_dead
 
     while True:
@@ -145,13 +180,22 @@ def _keep_alive(workers: list[_Worker], config: ServeConfig, listener: socket.so
             _log.warning("a worker died (status %s); starting another", worker.process.exitcode)
             mark_process_dead(worker.process.pid)
             workers.remove(worker)
-            workers.append(_Worker(config, listener))
-            workers[-1].wait_until_ready()
+        while len(workers) < config.workers:
+            _add_worker(workers, config, listener)
+            try:
+                workers[-1].wait_until_ready()
+            except InputError as error:
+                if len(workers) == 1:
+                    raise
+                _log.warning("%s; trying again", error)
+                workers.pop().process.join()
+                time.sleep(1)
 
 
 def _work(config: ServeConfig, listener: socket.socket, to_say: Connection) -> None:
     """A worker's life. It says "" when it is ready, or why it cannot be."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # until it serves, the parent ends it
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
     try:
         server = _make_server(config)
     except ModuleNotFoundError as error:
