@@ -86,6 +86,8 @@ def test_bad_runs_are_one_line(run_dir, tmp_path):
         ("predict", ["x.png"], ["--run output/RUN or --model"]),
         ("predict", ["--model", run_dir], ["no exported model", "inference.yml"]),
         ("predict", ["--run", run_dir, "--top-k", "0"], ["top_k is 0"]),
+        ("predict", ["--run", run_dir, "--engine", "onnx"], ["engine onnx", "--model"]),
+        ("predict", ["--model", run_dir, "--checkpoint", "latest"], ["latest is a run's"]),
         ("predict", ["--run", run_dir, tmp_path / "empty"], ["a folder without files"]),
     ):
         (tmp_path / "empty").mkdir(exist_ok=True)

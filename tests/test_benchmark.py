@@ -1,6 +1,7 @@
 """The benchmark's arithmetic, and one real measurement; its figures are nobody's assertion."""
 
 import itertools
+import shutil
 
 import numpy as np
 import pytest
@@ -75,6 +76,17 @@ def test_a_worker_measures_in_a_process_of_its_own(tmp_path, monkeypatch):
     result = compare.run_worker("load", 64)
     assert set(result) == {"images", "read_s", "prepare_s", "peak_mb"}
     assert result["images"] == 55_000 and min(result.values()) > 0
+
+
+@pytest.mark.skipif(not shutil.which("wrk"), reason="no wrk here")
+def test_the_server_is_measured_under_load():
+    pytest.importorskip("paddle2onnx")
+    pytest.importorskip("fastapi_offline")
+    from lenet_paddle.benchmark.load import serve
+
+    result = serve(4, seconds=1)
+    assert result["errors"] == 0 and result["requests"] > 50
+    assert result["p99_ms"] >= result["p50_ms"] > 0 and result["memory_mb"] > 20
 
 
 def test_a_worker_that_fails_is_one_line():

@@ -36,6 +36,13 @@ def card(run_dir, config=CONFIG, classes=("cat", "d|og", "<b>")):
     return describe_model(config, result, description, run_dir), result
 
 
+@pytest.mark.parametrize(("val_size", "words"), [(0, "no validation"), (500, "500 validation")])
+def test_what_was_held_out_is_told(tmp_path, val_size, words):
+    text, _ = card(tmp_path, dataclasses.replace(CONFIG, val_size=val_size))
+    assert f"({words} images held out" in text
+    assert ("a tenth where there were fewer" in text) == bool(val_size)
+
+
 def test_recipe_accuracy_files_and_licences_are_told(tmp_path):
     text, result = card(tmp_path)
     for words in (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from lenet_paddle import build_model, normalise
 from lenet_paddle.config import InputError, RunStopped
 from lenet_paddle.deploy import export, formats
 from lenet_paddle.deploy.engines import OnnxModel
-from lenet_paddle.deploy.export import export_formats
+from lenet_paddle.deploy.export import WRITTEN, _faster_engine, export_formats
 from lenet_paddle.deploy.onnx_files import OPSET
 from lenet_paddle.deploy.predictor import Predictor
 from lenet_paddle.evaluation.evaluate import compute_logits, evaluate
@@ -281,3 +282,37 @@ def test_a_model_card_says_what_the_folder_holds(exported, tmp_path):
     assert (tmp_path / "a" / "model_card.md").read_text() == "the card\n"
     written = yaml.safe_load((tmp_path / "a" / "inference.yml").read_text())
     assert json.loads(json.dumps(cards[0])) == written
+
+
+def test_int8_answers_when_it_is_asked_for_and_only_then(exported, tmp_path):
+    folder, _, rows, description = exported
+    images = bars(50, seed=2).images
+    probs = Predictor(folder, "onnx-int8").predict(images)
+    whole = Predictor(folder, "onnx").predict(images)
+    assert 0 < np.abs(probs - whole).max() < 0.2
+    rows = {"onnx-int8": {**rows["onnx-int8"], "latency_ms": 0.0}, "onnx": rows["onnx"]}
+    assert _faster_engine(rows) == {"engine": "onnx"}
+    assert _faster_engine({"onnx-int8": rows["onnx-int8"]}) == {}
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    shutil.copy(folder / "model-int8.onnx", alone)
+    (alone / "inference.yml").write_text(yaml.safe_dump({**description, "engine": "onnx"}))
+    with pytest.raises(InputError, match=r"neither model\.onnx nor inference\.json"):
+        Predictor(alone)
+    assert Predictor(alone, "onnx-int8").engine == "onnx-int8"
+
+
+def test_what_is_no_batch_of_pictures_is_one_line(exported):
+    predictor = Predictor(exported[0])
+    for images in (
+        np.zeros((28, 28), np.uint8),
+        np.zeros((0, 28, 28), np.uint8),
+        np.zeros((2, 28, 28), np.float32),
+        np.zeros((2, 1, 28, 28), np.uint8),
+    ):
+        with pytest.raises(InputError, match="expected uint8"):
+            predictor.predict(images)
+
+
+def test_the_export_holds_nothing_else(exported):
+    assert {path.name for path in exported[0].iterdir()} <= WRITTEN

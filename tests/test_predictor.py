@@ -167,6 +167,9 @@ def test_out_takes_a_folder_and_never_replaces_what_is_no_export(run_dir, tmp_pa
         assert export_run(run_dir, out=tmp_path / "b")[0] == tmp_path / "b"
     names = {"inference.json", "inference.pdiparams", "inference.yml", "model_card.md"}
     assert {path.name for path in (tmp_path / "b").iterdir()} == names
+    (tmp_path / "b" / "notes.txt").touch()
+    with pytest.raises(InputError, match="exists and is no export"):
+        export_run(run_dir, out=tmp_path / "b")
     done = tool("export", "--run", run_dir, "--formats", "onnx,tflite", "--out", tmp_path / "c")
     assert_refused(done, "formats: 'tflite' is unknown", "onnx-int8")
     assert not (tmp_path / "c").exists()
