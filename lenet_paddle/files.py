@@ -27,10 +27,11 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
     try:
-        yield temporary
-        sync_path(temporary)
-        temporary.replace(path)
-        sync_path(path.parent)
+        with _naming(path):
+            yield temporary
+            sync_path(temporary)
+            temporary.replace(path)
+            sync_path(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -38,14 +39,13 @@ def replacing(path: Path) -> Iterator[Path]:
 @contextlib.contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
     """Like `replacing`, for a folder; an older folder at `path` is removed after the swap."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".tmp-{path.name}-", dir=path.parent))
-    try:
+    with _naming(path), contextlib.ExitStack() as stack:
+        make_folder(path.parent)
+        temporary = Path(tempfile.mkdtemp(prefix=f".tmp-{path.name}-", dir=path.parent))
+        stack.callback(shutil.rmtree, temporary, ignore_errors=True)
         temporary.chmod(0o777 & ~current_umask())
         yield temporary
-        for file in temporary.rglob("*"):
-            sync_path(file)
-        sync_path(temporary)
+        sync_tree(temporary)
         if path.exists():
             old = Path(tempfile.mkdtemp(prefix=f".tmp-old-{path.name}-", dir=path.parent))
             path.replace(old / path.name)
@@ -54,26 +54,45 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         else:
             temporary.replace(path)
         sync_path(path.parent)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Let an `OSError` name `path`, which was to be written; a full disk names nothing at all."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None or ".tmp-" in f"{error.filename} {error.filename2}":
+            error.filename = str(path)
+        raise
 
 
 def rename_new(temporary: Path, target: Path) -> bool:
-    """Rename `temporary` to `target` unless something is there already."""
+    """Rename the folder `temporary`, flushed, to `target` unless something is there already."""
     if os.path.lexists(target):
         return False
+    sync_tree(temporary)
     try:
         temporary.rename(target)  # fails when another process has just taken the name
     except OSError as error:
         if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
             return False
         raise
+    sync_path(target.parent)
     return True
 
 
 def leads_out(path: Path, folder: Path) -> bool:
     """Whether `path`, all links in it followed, lies outside `folder`."""
     return not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+
+
+def make_folder(path: Path) -> None:
+    """Make `path` and what is missing above it, so that they outlast a power cut."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for folder in missing:
+        sync_path(folder.parent)
 
 
 def current_umask() -> int:
@@ -110,12 +129,21 @@ def sync_path(path: Path) -> None:
         os.close(descriptor)
 
 
+def sync_tree(folder: Path) -> None:
+    """Flush a folder and all that is below it."""
+    for path in folder.rglob("*"):
+        sync_path(path)
+    sync_path(folder)
+
+
 def swap_link(link: Path, target: str) -> None:
     """Point the symbolic link `link` at `target` (relative to it) in one atomic step."""
     temporary = link.with_name(f".tmp-{os.getpid()}-{link.name}")
-    temporary.unlink(missing_ok=True)
-    temporary.symlink_to(target)
-    temporary.replace(link)
+    with _naming(link):
+        temporary.unlink(missing_ok=True)
+        temporary.symlink_to(target)
+        temporary.replace(link)
+        sync_path(link.parent)
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -29,6 +29,7 @@ from lenet_paddle.explain.figures import plot_confusion, plot_history, plot_mist
 from lenet_paddle.files import (
     current_umask,
     locked,
+    make_folder,
     remove_leftovers,
     rename_new,
     write_json,
@@ -218,7 +219,7 @@ def create_run_dir(config: TrainConfig) -> Path:
 def new_folder(root: Path) -> Iterator[Path]:
     """A folder in `root` to fill and then to rename; if it is not renamed it goes again."""
     try:
-        root.mkdir(parents=True, exist_ok=True)
+        make_folder(root)
         temporary = Path(tempfile.mkdtemp(prefix=".tmp-run-", dir=root))
     except OSError as error:
         raise InputError(
@@ -408,10 +409,17 @@ def _export_info(config: TrainConfig, run_dir: Path, result: dict[str, Any]) -> 
     }
 
 
+class _LogFile(logging.FileHandler):
+    """A log that cannot be written ends the run; logging itself would print a traceback."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        raise
+
+
 @contextlib.contextmanager
 def log_file(path: Path) -> Iterator[None]:
     """What the package logs goes to `path` too, with the time."""
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = _LogFile(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     logger = logging.getLogger("lenet_paddle")
     logger.addHandler(handler)

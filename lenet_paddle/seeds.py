@@ -15,7 +15,7 @@ import yaml
 from lenet_paddle import runtime
 from lenet_paddle.config import VISION_PREFIX, InputError, TrainConfig, parse_seeds, to_name
 from lenet_paddle.deploy.predictor import read_config
-from lenet_paddle.files import format_csv, write_text
+from lenet_paddle.files import format_csv, make_folder, write_text
 from lenet_paddle.run import dump_config, resolve_source, train_and_evaluate
 from lenet_paddle.training.callbacks import is_finished
 from lenet_paddle.training.checkpoint import epoch_name, newest_checkpoint
@@ -55,7 +55,7 @@ def run_seeds(config: TrainConfig) -> Path:
             config, seed=seed, seeds=None, config=None, name=f"{name}-seed-{seed}"
         )
         rows.append({"seed": seed, **_result_of(own)})
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     write_text(folder / "seeds.csv", format_csv(["seed", *COLUMNS], [*rows, *summarise_rows(rows)]))
     write_text(folder / "seeds.md", format_markdown(rows))
     return folder

@@ -3,7 +3,9 @@
 import hashlib
 import json
 import pickle
+import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import paddle
@@ -12,6 +14,7 @@ from training_help import train, weights_of
 
 from lenet_paddle import InputError, TrainConfig, build_model, load_weights
 from lenet_paddle.training import checkpoint
+from lenet_paddle.training.callbacks import Checkpoints
 from lenet_paddle.training.optimizers import build_optimizer
 
 
@@ -122,6 +125,90 @@ def test_a_flipped_bit_is_recognised_and_the_checkpoint_before_it_used(tmp_path,
     assert "epoch_0002/model.pdparams: damaged" in caplog.text
 
 
+@pytest.mark.parametrize("name", ["model.pdparams", "model.pdopt", "state.json"])
+def test_a_torn_or_bit_flipped_file_is_named_wherever_the_damage_is(run, tmp_path, name, rng):
+    shutil.copytree(run[0] / "checkpoints" / "epoch_0002", tmp_path, dirs_exist_ok=True)
+    state, whole = checkpoint.read_state(tmp_path), (tmp_path / name).read_bytes()
+    for length in (0, 1, *rng.integers(2, len(whole) - 1, 5), len(whole) - 1):
+        (tmp_path / name).write_bytes(whole[:length])
+        if name == "state.json" and length == len(whole) - 1:
+            continue  # a line's end
+        with pytest.raises(InputError, match=re.escape(f"{tmp_path / name}: ")):
+            checkpoint.read_state(tmp_path)
+    for position, bit in zip(rng.integers(0, len(whole), 60), rng.integers(0, 8, 60), strict=True):
+        damaged = bytearray(whole)
+        damaged[position] ^= 1 << bit
+        (tmp_path / name).write_bytes(damaged)
+        try:
+            assert checkpoint.read_state(tmp_path) == state  # a space or the like has changed
+            assert name == "state.json"
+        except InputError as error:
+            assert str(tmp_path / name) in str(error) or name == "state.json"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("best_value", 0.5), ("step", 3), ("seconds", 1.0), ("vdl_bytes", 7)]
+)
+def test_a_number_of_the_state_that_has_changed_is_noticed(run, tmp_path, key, value):
+    shutil.copytree(run[0] / "checkpoints" / "epoch_0002", tmp_path, dirs_exist_ok=True)
+    record = json.loads((tmp_path / "state.json").read_text())
+    (tmp_path / "state.json").write_text(json.dumps({**record, key: value}))
+    with pytest.raises(InputError, match=r"state\.json: damaged"):
+        checkpoint.read_state(tmp_path)
+    record.pop(checkpoint.OWN_CHECKSUM)  # as they were written before
+    (tmp_path / "state.json").write_text(json.dumps(record))
+    assert checkpoint.read_state(tmp_path).epoch == 2
+
+
+class _Model:
+    """What a checkpoint saves of a network."""
+
+    def save(self, path):
+        Path(f"{path}.pdparams").write_bytes(b"weights")
+
+
+def save_epochs(folder, accuracies, keep_last=2):
+    """The checkpoints of a training with these validation accuracies."""
+    config = TrainConfig(keep_last=keep_last)
+    state = checkpoint.TrainState(classes=["a", "b"])
+    callback = Checkpoints(folder, config, state)
+    callback.set_model(_Model())
+    for epoch, accuracy in enumerate(accuracies, 1):
+        state.epoch = epoch
+        state.history.append({"val_accuracy": accuracy})
+        if accuracy > (state.best_value or 0):
+            state.best_value, state.best_epoch = accuracy, epoch
+        callback.on_eval_end()
+
+
+def test_what_was_the_best_stays_while_a_checkpoint_names_it(tmp_path, caplog):
+    """Else the newest one's damage would leave no way to go on from the one before it."""
+    save_epochs(tmp_path / "checkpoints", [0.5, 0.9, 0.6, 0.95])
+    kept = sorted(p.name for p in (tmp_path / "checkpoints").glob("epoch_*"))
+    assert kept == ["epoch_0002", "epoch_0003", "epoch_0004"]
+    (tmp_path / "checkpoints" / "epoch_0004" / "model.pdparams").write_bytes(b"wieghts")
+    path, state = checkpoint.newest_checkpoint(tmp_path / "checkpoints")
+    assert (path.name, state.best_epoch) == ("epoch_0003", 2)
+    assert "epoch_0004 is passed over" in caplog.text
+    save_epochs(tmp_path / "one", [0.5, 0.9, 0.6, 0.95], keep_last=1)
+    assert [p.name for p in (tmp_path / "one").glob("epoch_*")] == ["epoch_0004"]
+
+
+def test_a_checkpoint_whose_best_is_damaged_is_none_to_go_on_from(tmp_path, caplog):
+    """The training would end, and then have no result."""
+    save_epochs(tmp_path / "checkpoints", [0.5, 0.9, 0.6, 0.7], keep_last=4)
+    (tmp_path / "checkpoints" / "epoch_0002" / "model.pdparams").write_bytes(b"wieghts")
+    path, state = checkpoint.newest_checkpoint(tmp_path / "checkpoints")
+    assert (path.name, state.best_epoch) == ("epoch_0001", 1)
+    assert caplog.text.count("epoch_0002/model.pdparams: damaged") == 3
+
+
+def test_the_checkpoints_of_a_run_that_has_vanished_make_no_new_one(tmp_path):
+    with pytest.raises(FileNotFoundError, match="checkpoints"):
+        save_epochs(tmp_path / "gone" / "checkpoints", [0.5])
+    assert not (tmp_path / "gone").exists()
+
+
 COUNTS = r"not the state of a run \(ValueError: its counts do not fit each other\)$"
 CHECKSUMS = r"not the state of a run \(ValueError: its checksums are not those of a checkpoint\)$"
 CLASSES = r"not the state of a run \(ValueError: its classes are no names\)$"
@@ -163,6 +250,7 @@ def test_a_broken_state_is_one_error(tmp_path, text):
 )
 def test_a_state_that_cannot_be_is_one_error(run, tmp_path, change, said):
     state = json.loads((run[0] / "checkpoints/latest/state.json").read_text())
+    del state[checkpoint.OWN_CHECKSUM]  # as one of before it had one, or who changed it knew how
     (tmp_path / "state.json").write_text(json.dumps({**state, **change}))
     with pytest.raises(InputError, match=said):
         checkpoint.read_state(tmp_path)

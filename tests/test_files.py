@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from tools_help import ROOT
+from training_help import write_bars
 
+from lenet_paddle import InputError, TrainConfig, train_and_evaluate
 from lenet_paddle.files import (
+    locked,
     remove_leftovers,
+    rename_new,
     replacing,
     replacing_folder,
     swap_link,
@@ -136,3 +145,123 @@ def test_leftovers_of_killed_writes_go_and_all_else_stays(tmp_path: Path) -> Non
     remove_leftovers(tmp_path / "run")
     assert _tree(tmp_path) == kept | {"outside/file": "e"}
     assert list((tmp_path / "run").rglob(".tmp-*")) == []
+
+
+class Journal:
+    """What was done to the disk, in order: ("flush", path), ("rename", from, to), ("mkdir", path).
+
+    A rename holds what lay below the path then: all of it must have been flushed.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
+        self.root = root
+        self.events: list[tuple[str, Path, Path, list[Path]]] = []
+        fsync, replace, rename, mkdir = os.fsync, os.replace, os.rename, os.mkdir
+
+        def flush(descriptor: int) -> None:
+            path = Path(f"/proc/self/fd/{descriptor}").readlink()
+            self.events.append(("flush", path, path, []))
+            fsync(descriptor)
+
+        def note(source: Any, target: Any) -> None:
+            source, target = Path(source).absolute(), Path(target).absolute()
+            content = [] if source.is_symlink() else [source, *source.rglob("*")]
+            self.events.append(("rename", source, target, content))
+
+        def move(call: Any) -> Any:
+            return lambda source, target: (note(source, target), call(source, target))[1]
+
+        def make(path: Any, *args: Any, **options: Any) -> None:
+            mkdir(path, *args, **options)
+            self.events.append(("mkdir", Path(path), Path(path), []))
+
+        for name, function in (
+            ("fsync", flush),
+            ("replace", move(replace)),
+            ("rename", move(rename)),
+            ("mkdir", make),
+        ):
+            monkeypatch.setattr(os, name, function)
+
+    def check(self) -> list[str]:
+        """Assert that what got a name below `root` was flushed before, and its folder after.
+
+        Returns the names; what is still to be renamed has none."""
+        names = []
+        for number, (kind, _, target, content) in enumerate(self.events):
+            before, after = (
+                {path for what, path, *_ in events if what == "flush"}
+                for events in (self.events[:number], self.events[number:])
+            )
+            if kind == "flush" or ".tmp-" in str(target) or self.root not in target.parents:
+                continue
+            if kind == "rename":
+                assert before.issuperset(content), (target, set(content) - before)
+                names.append(target.name)
+            assert target.parent in after, target
+        return names
+
+
+def test_what_is_published_is_flushed_before_and_its_folder_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = Journal(monkeypatch, tmp_path)
+    write_text(tmp_path / "a", "a")
+    for text in "bc":
+        with replacing_folder(tmp_path / "new" / "deep" / "folder") as temporary:
+            (temporary / "sub").mkdir()
+            (temporary / "sub" / "file").write_text(text)
+    swap_link(tmp_path / "link", "a")
+    (tmp_path / ".tmp-made").mkdir()
+    (tmp_path / ".tmp-made" / "file").write_text("d")
+    assert rename_new(tmp_path / ".tmp-made", tmp_path / "made")
+    assert journal.check() == ["a", "folder", "folder", "link", "made"]
+
+
+def test_all_that_a_run_publishes_is_flushed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, output = str(write_bars(tmp_path)), str(tmp_path / "new" / "output")
+    journal = Journal(monkeypatch, tmp_path)
+    settings: dict[str, Any] = {"dataset": "npz", "data_dir": data, "val_size": 64, "epochs": 2}
+    train_and_evaluate(TrainConfig(**settings, model="mlp", output_dir=output, name="a"))
+    names = journal.check()
+    epochs = [["history.csv", f"epoch_000{number}", "latest", "best"] for number in (1, 2)]
+    assert names[:9] == ["a", *epochs[0], *epochs[1]]
+    assert {"metrics.json", "curves.png", "inference"} <= set(names[9:])
+    log = tmp_path / "new/output/a/vdl/vdlrecords.log"  # before each checkpoint that counts on it
+    assert [path for what, path, *_ in journal.events if what == "flush"].count(log) == 2
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from lenet_paddle.files import locked
+with locked(Path(sys.argv[1])):
+    print("locked", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_lock_keeps_others_out_and_goes_with_its_holder_however_that_ends(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", HOLDER, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "locked\n"
+        with pytest.raises(InputError, match="in use by another process"), locked(tmp_path):
+            pass
+        holder.kill()
+    with locked(tmp_path), pytest.raises(InputError), locked(tmp_path):
+        pass
+    with locked(tmp_path):
+        assert list(tmp_path.iterdir()) == []  # no file that a crash could leave
+
+
+def test_a_write_that_fails_names_what_was_to_be_written(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No space") as caught, replacing(tmp_path / "a.csv") as file:
+        file.write_text("half")
+        raise OSError(28, "No space left on device")
+    assert caught.value.filename == str(tmp_path / "a.csv")
+    with pytest.raises(FileNotFoundError) as missing:
+        write_text(tmp_path / "gone" / "a.csv", "a")
+    assert missing.value.filename == str(tmp_path / "gone" / "a.csv")

@@ -102,7 +102,11 @@ def write_paddle(job: Job) -> Written:
     spec = [image_spec(job.input_size)]
     paddle.jit.save(job.network, str(job.folder / "inference"), input_spec=spec)
     files = [job.folder / f"inference.{suffix}" for suffix in ("json", "pdiparams")]
-    return Written(files, load_paddle(job.folder))
+    try:
+        return Written(files, load_paddle(job.folder))
+    except RuntimeError as error:  # Paddle's C++ says nothing when a disk does not take it all
+        reason = f"Paddle cannot read what it has written ({first_line(error)})"
+        raise RunStopped(f"format paddle: {reason}; is the disk full?", 1) from None
 
 
 def write_onnx(job: Job) -> Written:

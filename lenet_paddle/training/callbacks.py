@@ -295,12 +295,16 @@ class Checkpoints(Callback):
     ) -> None:
         super().__init__()
         self.folder, self.config, self.state, self.average = folder, config, state, average
+        self.bests = [state.best_epoch]
 
     def on_eval_end(self, logs: Any = None) -> None:
         """The epoch is whole, and so are its row and VisualDL's log."""
         raw = self.average.raw if self.average else None
+        keep_last, keep_every = self.config.keep_last, self.config.keep_every
         save_checkpoint(self.folder, self.model, self.state, self.config, raw)
-        prune_checkpoints(self.folder, self.state, self.config.keep_last, self.config.keep_every)
+        # Should the newest be damaged, the one before it goes on with what was its best.
+        self.bests = [*self.bests, self.state.best_epoch][-keep_last:]
+        prune_checkpoints(self.folder, self.state.epoch, self.bests, keep_last, keep_every)
 
 
 class EarlyStopping(Callback):

@@ -16,6 +16,7 @@ import json
 import logging
 import re
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,11 +26,12 @@ import paddle
 
 from lenet_paddle.config import InputError, TrainConfig, check_types
 from lenet_paddle.data.imageset import check_classes
-from lenet_paddle.files import replacing_folder, swap_link, write_json
+from lenet_paddle.files import replacing_folder, swap_link, sync_path, write_json
 from lenet_paddle.training import muon
 from lenet_paddle.training.safe_weights import is_safetensors, load_pickle, load_safetensors
 
 RAW = "raw.pdparams"
+OWN_CHECKSUM = "state_sha256"  # of state.json; those written before it had one are read without
 _log = logging.getLogger(__name__)
 
 
@@ -72,6 +74,9 @@ def save_checkpoint(
     `raw` are the trained weights when the network holds their average.
     """
     path = folder / epoch_name(state.epoch)
+    if not folder.exists():
+        folder.mkdir()  # and no more: a run's folder that has vanished is not made again
+        sync_path(folder.parent)
     with replacing_folder(path) as temporary:
         model.save(str(temporary / "model"))
         if raw is not None:
@@ -83,6 +88,7 @@ def save_checkpoint(
             "config": config.to_dict(),
             "sha256": checksums,
         }
+        record[OWN_CHECKSUM] = _checksum_of(record)
         write_json(temporary / "state.json", record)
     point_links(folder, state)
     return path
@@ -105,12 +111,16 @@ def list_checkpoints(folder: Path) -> list[tuple[int, Path]]:
 
 
 def newest_checkpoint(folder: Path) -> tuple[Path, TrainState] | None:
-    """The newest whole checkpoint in `folder` and its state; damaged ones are named."""
+    """The newest checkpoint in `folder` that is whole, and whose best epoch's is, and its state;
+    damaged ones are named."""
     for _, path in list_checkpoints(folder):
         try:
-            return path, read_state(path)
+            state = read_state(path)
+            if path.name != epoch_name(state.best_epoch):
+                read_state(folder / epoch_name(state.best_epoch))
+            return path, state
         except InputError as error:
-            _log.warning("%s; it is passed over", error)
+            _log.warning("%s; %s is passed over", error, path.name)
     return None
 
 
@@ -148,16 +158,19 @@ def find_weights(name: str | Path) -> Path:
     )
 
 
-def prune_checkpoints(folder: Path, state: TrainState, keep_last: int, keep_every: int) -> None:
-    """Remove all checkpoints but the newest `keep_last`, the best, and every `keep_every`-th."""
+def prune_checkpoints(
+    folder: Path, last: int, bests: Sequence[int], keep_last: int, keep_every: int
+) -> None:
+    """Of the checkpoints up to epoch `last` remove all but the newest `keep_last`, the `bests`,
+    and every `keep_every`-th."""
     for epoch, path in list_checkpoints(folder):
         kept = (
-            epoch > state.epoch - keep_last
-            or epoch == state.best_epoch
+            epoch > last - keep_last
+            or epoch in bests
             or (keep_every > 0 and epoch % keep_every == 0)
         )
         if not kept:
-            shutil.rmtree(path)
+            shutil.rmtree(path, ignore_errors=True)  # the next time, else
 
 
 def read_state(path: Path) -> TrainState:
@@ -168,6 +181,8 @@ def read_state(path: Path) -> TrainState:
         state = TrainState(**{f.name: record[f.name] for f in dataclasses.fields(TrainState)})
         _check_state(state)
         check_classes(state.classes, file)
+        if record.get(OWN_CHECKSUM, found := _checksum_of(record)) != found:
+            raise InputError(f"{file}: damaged (its checksum differs from the one in it)")
         checksums = dict(record["sha256"])
         if "model.pdparams" not in checksums or not all(
             re.fullmatch(r"\w+\.\w+", name) for name in checksums
@@ -197,6 +212,12 @@ def _check_state(state: TrainState) -> None:
         raise ValueError("its counts do not fit each other")
     if not state.classes or not all(isinstance(name, str) for name in state.classes):
         raise ValueError("its classes are no names")
+
+
+def _checksum_of(record: dict[str, Any]) -> str:
+    """The checksum of a state's record, its own left out."""
+    rest = {key: value for key, value in record.items() if key != OWN_CHECKSUM}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def _sha256(path: Path) -> str:

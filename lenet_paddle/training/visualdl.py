@@ -8,11 +8,10 @@ at a copy of the network and leaves all generators of random numbers as they wer
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import random
+import struct
 from collections.abc import Iterator
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +39,7 @@ from lenet_paddle.explain.hooks import (
 )
 from lenet_paddle.explain.thresholds import plot_precision_recall, plot_roc
 from lenet_paddle.explain.views import plot_features, plot_filters
-from lenet_paddle.files import write_text
+from lenet_paddle.files import make_folder, write_text
 from lenet_paddle.training.callbacks import Recorder, is_finished
 from lenet_paddle.training.checkpoint import TrainState
 
@@ -104,8 +103,7 @@ class VisualDLLogger(Callback):
     def on_eval_end(self, logs: Any = None) -> None:
         """The epoch is whole: log it, and note how long the log is now."""
         self.log_epoch()
-        self.writer._get_file_writer().flush()
-        self.state.vdl_bytes = self.path.stat().st_size
+        self.state.vdl_bytes = self.writer._get_file_writer().flush()
 
     def log_epoch(self) -> None:
         """The epoch's held-out figures, its worst mistakes, and the weights' histograms."""
@@ -292,14 +290,51 @@ def hyperparameters(config: TrainConfig) -> dict[str, Any]:
     return {**settings, "learning_rate": float(config.learning_rate)}  # a YAML file may say 1
 
 
+class _Records:
+    """The file that a LogWriter writes to. VisualDL's own one is written by a thread, which drops
+    what the disk does not take, and goes on."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.file = path, path.open("ab")
+
+    def get_filename(self) -> str:
+        """What LogWriter calls `file_name`."""
+        return str(self.path)
+
+    def add_record(self, record: Any) -> None:
+        """Append a protocol buffer behind its length, 8 bytes; raises `OSError`."""
+        data = record.SerializeToString()
+        self.file.write(struct.pack("<Q", len(data)) + data)
+        self.file.flush()  # for who watches
+
+    def flush(self) -> int:
+        """Have all on the disk; the file's length."""
+        os.fsync(self.file.fileno())
+        return self.file.tell()
+
+    def close(self) -> None:
+        """Close the file."""
+        self.file.close()
+
+
 def _open_log(path: Path, length: int) -> Any:
     """A LogWriter that appends to `path`, cut back to `length` bytes."""
     from visualdl import LogWriter
 
+    make_folder(path.parent)
     if path.exists():
         os.truncate(path, min(length, path.stat().st_size))
-    with redirect_stdout(io.StringIO()):  # it announces that the file exists
-        return LogWriter(str(path.parent), file_name=path.name)
+    records = _Records(path)
+
+    class Log(LogWriter):
+        def _get_file_writer(self) -> _Records:
+            self._file_writer = records
+            return records
+
+        def close(self) -> None:
+            records.close()
+
+    return Log(str(path.parent))
 
 
 @contextlib.contextmanager

@@ -1,0 +1,171 @@
+"""SIGKILL for real, and cheaply: a process that has imported Paddle forks one for each call."""
+
+from __future__ import annotations
+
+import json
+import os
+import runpy
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+WRITES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.symlink", "os.truncate"}
+
+
+class Tools:
+    """Calls of the tools, one at a time, each in a process of its own that can be killed.
+
+    Such a process starts in 0.1 s, so that a hundred kills are a matter of minutes. A call that
+    is over stays a zombie until `wait`: what `kill` kills is never another process.
+    """
+
+    pid = 0  # of the call that runs, or is over and was not waited for
+
+    def __enter__(self) -> Tools:
+        command = [sys.executable, __file__]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        self.server = subprocess.Popen(
+            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert self._ask("") == "ready"
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        with self.server:
+            assert self.server.stdin is not None
+            if self.pid:
+                self.kill()
+                self.wait()
+            self.server.stdin.close()
+
+    def _ask(self, line: str) -> str:
+        assert self.server.stdin is not None and self.server.stdout is not None
+        self.server.stdin.write(line + "\n")
+        self.server.stdin.flush()
+        return self.server.stdout.readline().strip()
+
+    def start(
+        self, name: str, *args: Any, output: Path, kill_at: int = 0, below: Path | None = None
+    ) -> None:
+        """Start tools/<name>.py; what it says goes to the file `output`. With `kill_at` it kills
+        itself before its so-manieth file operation below the folder `below`."""
+        argv = [str(ROOT / "tools" / f"{name}.py"), *map(str, args)]
+        call = {"argv": argv, "output": str(output), "kill_at": kill_at, "below": str(below)}
+        self.pid = int(self._ask(json.dumps(call)))
+
+    def kill(self) -> None:
+        """SIGKILL, from outside."""
+        os.kill(self.pid, signal.SIGKILL)
+
+    def wait(self) -> int:
+        """The exit status, or minus the signal, of the call."""
+        status, self.pid = int(self._ask("wait")), 0
+        return status
+
+    def run(self, name: str, *args: Any, output: Path, **options: Any) -> int:
+        """Start and wait."""
+        self.start(name, *args, output=output, **options)
+        return self.wait()
+
+
+def serve() -> None:
+    """Fork a process for each call that comes as a line of JSON; say its id, then its status."""
+    sys.path.insert(0, str(ROOT))
+    sys.stdin.readline()
+    import matplotlib.figure  # noqa: F401  all that the tools import when they start
+    import tyro  # noqa: F401
+    import visualdl  # noqa: F401
+
+    import lenet_paddle.finetune  # noqa: F401
+
+    print("ready", flush=True)
+    pid = 0
+    for line in sys.stdin:
+        if line.strip() == "wait":
+            print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+            continue
+        pid = os.fork()
+        if pid == 0:
+            _call(**json.loads(line))
+        print(pid, flush=True)
+
+
+def _call(argv: list[str], output: str, kill_at: int, below: str) -> None:
+    """The child: become the tool, and never return."""
+    target = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    for stream in (1, 2):
+        os.dup2(target, stream)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    sys.argv, status = argv, 0
+    if kill_at:
+        sys.addaudithook(_killer(kill_at, below))
+    try:
+        runpy.run_path(argv[0], run_name="__main__")
+    except SystemExit as stop:
+        status = int(stop.code or 0)
+    except BaseException:
+        traceback.print_exc()
+        status = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def _killer(number: int, below: str) -> Callable[[str, tuple[Any, ...]], None]:
+    """An audit hook that kills this process before Python's `number`-th change below a folder."""
+    count = 0
+
+    def watch(event: str, args: tuple[Any, ...]) -> None:
+        nonlocal count
+        is_opened = event == "open" and isinstance(args[2], int) and args[2] & 0o3
+        if not (is_opened or event in WRITES):
+            return
+        where = str(args[0])
+        if event in ("os.remove", "os.rmdir") and args[1] != -1:  # so rmtree calls them
+            where = str(Path(f"/proc/self/fd/{args[1]}").readlink())
+        count += below in where
+        if count == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return watch
+
+
+def result_of(run_dir: Path) -> dict[str, Any]:
+    """Everything of a finished run that must be equal, bit for bit."""
+    latest = run_dir / "checkpoints" / "latest"
+    state = json.loads((latest / "state.json").read_text())
+    kept = ("epoch", "step", "history", "best_value", "best_epoch", "sha256", "rng")
+    return {
+        **{key: state[key] for key in kept},
+        "files": {p.name: p.read_bytes() for p in latest.iterdir() if p.name != "state.json"},
+        "history.csv": (run_dir / "history.csv").read_bytes(),
+        "metrics": json.loads((run_dir / "metrics.json").read_text()),
+        "curves": [
+            points(run_dir, f"train/{tag}") for tag in ("loss", "accuracy", "learning_rate")
+        ],
+    }
+
+
+def points(run_dir: Path, tag: str) -> list[tuple[int, float]]:
+    """A curve of VisualDL's log: (step, value)."""
+    from visualdl import LogReader
+
+    reader = LogReader(file_path=str(run_dir / "vdl" / "vdlrecords.log"))
+    return [(p.id, p.value) for p in reader.get_data("scalar", tag)]
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+    """Poll closely for something that another process does."""
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.001)
+
+
+if __name__ == "__main__":
+    serve()
