@@ -83,7 +83,7 @@ def answering(*command: Any, cwd: Path = ROOT) -> Iterator[str]:
 @contextlib.contextmanager
 def chromium() -> Iterator[Any]:
     """A headless Chromium, steered by Playwright; skips the test where there is none."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="pip install '.[browser]'")
+    playwright = pytest.importorskip("playwright.sync_api")
     path = shutil.which("chromium") or shutil.which("google-chrome")
     if not path:
         pytest.skip("no chromium here")

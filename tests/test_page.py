@@ -1,6 +1,6 @@
 """The page in a real browser: answered by the server, and as static files with none.
 
-Needs Chromium and playwright (pip install '.[browser]'); the static page also npm. With
+Needs Chromium; the static page also npm. With
 SCREENSHOTS=folder in the environment the page is saved as pictures.
 """
 

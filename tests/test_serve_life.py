@@ -14,8 +14,6 @@ from serve_help import CLASSES, Server, write_model
 from tools_help import assert_refused, tool, tool_command
 
 SMALL_BODY = b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n"
-    b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\nconnection: close\r\n\r\n"
-)
 
 
 def processes_with(text):

@@ -14,7 +14,7 @@ from tools_help import QUICK, tool
 
 from lenet_paddle.monitor import HOST, serving
 
-webdriver = pytest.importorskip("selenium.webdriver", reason="pip install '.[browser]'")
+webdriver = pytest.importorskip("selenium.webdriver")
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
 FLAGS = [
