@@ -277,21 +277,6 @@ def test_controls_have_names_and_the_page_fits_a_phone(browser: Any, address: st
         assert page.evaluate("document.documentElement.scrollWidth") <= 320
 
 
-def test_a_server_that_does_not_answer_is_said_and_forgotten(browser: Any, address: str) -> None:
-    with browser.new_context(locale="en-US") as context:
-        page = context.new_page()
-        page.goto(address)
-        page.wait_for_selector("html[data-ready=true]")
-        if page.evaluate("fetch('model.json').then(r => r.json()).then(m => m.backend)"):
-            pytest.skip("this page asks no server")
-        page.route("**/features", lambda route: route.abort())
-        draw(page, DIGITS["1"])
-        assert "does not answer" in page.inner_text("#problem")
-        page.unroute("**/features")
-        draw(page, [[(0.1, 0.9), (0.12, 0.9)]])
-        assert page.is_hidden("#problem") and best(page) != "?"
-
-
 @pytest.mark.skipif("SCREENSHOTS" not in os.environ, reason="SCREENSHOTS=folder is not set")
 def test_screenshots(browser: Any, address: str) -> None:
     views: dict[str, tuple[str, dict[str, Any]]] = {

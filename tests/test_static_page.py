@@ -10,8 +10,6 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from page_help import answering, chromium, draw, opened
-from tools_help import ROOT
 
 from lenet_paddle.config import InputError
 from lenet_paddle.deploy import static_page
@@ -130,15 +128,3 @@ def test_a_missing_npm_says_how_to_get_it(fake_npm: Path) -> None:
     (fake_npm / "bin" / "npm").unlink()
     with pytest.raises(InputError, match=r"install Node\.js"):
         write(fake_npm)
-
-
-def test_the_page_draws_asks_the_server_and_shows_its_answer(tmp_path: Path) -> None:
-    from test_serve import CLASSES, write_model  # skips where the server's packages are missing
-
-    serve = [ROOT / "tools" / "serve.py", "--model", write_model(tmp_path), "--port", 0]
-    with answering(*serve) as url, chromium() as browser, opened(browser, url) as page:
-        draw(page, [[(0.3, 0.3), (0.7, 0.7)]])
-        assert page.inner_text("#best") in CLASSES
-        meters = page.locator("#bars [role=meter]").all()
-        shares = [float(meter.get_attribute("aria-valuenow") or "nan") for meter in meters]
-        assert len(shares) == 3 and sum(shares) == pytest.approx(1, abs=1e-3)

@@ -1,5 +1,6 @@
 // The page: joins the drawing, a backend that answers for it, and the view of its answers.
 
+import { ask } from "./ask.js";
 import { Drawing } from "./drawing.js";
 import { View } from "./view.js";
 import { preferredLanguage, say, translatePage } from "./words.js";
@@ -31,7 +32,10 @@ async function refresh() {
 
 async function answer() {
     clearTimeout(speakLater);
-    if (drawing.isEmpty) return view.show(null);
+    if (drawing.isEmpty) {
+        report(null);
+        return view.show(null);
+    }
     const started = performance.now();
     try {
         const result = await backend(drawing.picture());
@@ -41,7 +45,7 @@ async function answer() {
         report(null);
         speakLater = setTimeout(() => announce(view.spoken()), SPEAK_AFTER);
     } catch (error) {
-        report(() => error.message);
+        report(() => say(error.message));
     }
     describe();
 }
@@ -161,18 +165,19 @@ function listenForFiles() {
 
 // Fetch what is known of the model and get the backend ready that belongs to it.
 async function start() {
+    find("unserved").remove();
     listen();
     useTheme(remember("theme"));
     useLanguage(remember("language") ?? preferredLanguage());
     refresh();
     try {
-        model = await (await fetch("model.json")).json();
+        model = await ask("model.json");
         showModel();
         const { connect } = await import(`./backend-${model.backend ?? "server"}.js`);
         backend = await connect(model);
         view.isReady = true;
     } catch (error) {
-        report(() => say("The network could not be loaded: {0}", error.message));
+        report(() => say("The network could not be loaded: {0}", say(error.message)));
     }
     document.documentElement.dataset.ready = String(Boolean(backend));
     refresh();

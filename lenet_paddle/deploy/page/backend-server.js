@@ -1,6 +1,6 @@
 // Answers by the server that this page came from.
 
-import { say } from "./words.js";
+import { ask } from "./ask.js";
 
 // A function that takes the drawing's ImageData and gives {probabilities: one a class, seen:
 // Uint8 of 28x28, features: [{shape: [C, H, W], data: Uint8}]}.
@@ -9,7 +9,7 @@ export async function connect(model) {
     return async (picture) => {
         const body = new FormData();
         body.append("file", await toPng(picture), "drawing.png");
-        const answer = await post(path, body);
+        const answer = await ask(path, { method: "POST", body });
         const { probabilities, seen, features = [] } = answer.predictions?.[0] ?? answer;
         return {
             probabilities: model.classes.map((name) => probabilities[name]),
@@ -17,15 +17,6 @@ export async function connect(model) {
             features: features.map(({ shape, data }) => ({ shape, data: decode(data) })),
         };
     };
-}
-
-async function post(path, body) {
-    const response = await fetch(path, { method: "POST", body }).catch(() => {
-        throw new Error(say("The server does not answer. Is it still running?"));
-    });
-    const answer = await response.json();
-    if (!response.ok) throw new Error(answer.error);
-    return answer;
 }
 
 function toPng(picture) {

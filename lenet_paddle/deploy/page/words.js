@@ -53,7 +53,7 @@ export function preferredLanguage() {
 // A text in the page's language, `{0}` and so on filled in.
 export function say(text, ...values) {
     const said = document.documentElement.lang.startsWith("zh") ? ZH[text] ?? text : text;
-    return said.replace(/\{(\d)\}/g, (_, number) => values[number]);
+    return said.replace(/\{(\d)\}/g, (whole, number) => values[number] ?? whole);
 }
 
 // Bring every text that stands in the page itself into a language.

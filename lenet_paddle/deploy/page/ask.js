@@ -1,0 +1,11 @@
+// JSON from the server that the page came from.
+
+// Rejects with one line for say(), also where something on the way answers with a page of its own.
+export async function ask(path, options) {
+    const response = await fetch(path, options).catch(() => null);
+    const answer = await response?.json().catch(() => null);
+    if (response?.ok && answer) return answer;
+    if (answer?.error) throw new Error(answer.error);
+    const isAway = !response || response.status >= 500;
+    throw new Error(isAway ? "The server does not answer. Is it still running?" : `${path}: ${response.status}`);
+}
