@@ -128,7 +128,7 @@ def read_result(run_dir: Path) -> Row | None:
         if metrics["checkpoint"] != epoch_name(state.best_epoch):
             return None  # tools/evaluate.py was asked for another one
         tested = {"test_accuracy": metrics["accuracy"], "test_loss": metrics["loss"]}
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
     chosen = state.history[state.best_epoch - 1]
     return {

@@ -175,7 +175,7 @@ def save_epochs(folder, accuracies, keep_last=2):
     callback.set_model(_Model())
     for epoch, accuracy in enumerate(accuracies, 1):
         state.epoch = epoch
-        state.history.append({"val_accuracy": accuracy})
+        state.history.append({**ROW, "val_accuracy": accuracy})
         if accuracy > (state.best_value or 0):
             state.best_value, state.best_epoch = accuracy, epoch
         callback.on_eval_end()
@@ -211,6 +211,11 @@ def test_the_checkpoints_of_a_run_that_has_vanished_make_no_new_one(tmp_path):
 
 COUNTS = r"not the state of a run \(ValueError: its counts do not fit each other\)$"
 CHECKSUMS = r"not the state of a run \(ValueError: its checksums are not those of a checkpoint\)$"
+HISTORY = "its history is no table of numbers"
+ROW = {
+    **{"epoch": 1, "step": 4, "learning_rate": 0.1, "train_loss": 1.0, "train_accuracy": 0.5},
+    **{"val_loss": float("nan"), "val_accuracy": 0.5},
+}
 CLASSES = r"not the state of a run \(ValueError: its classes are no names\)$"
 
 
@@ -236,6 +241,10 @@ def test_a_broken_state_is_one_error(tmp_path, text):
         ({"classes": []}, CLASSES),
         ({"history": [[]]}, COUNTS),
         ({"history": [{}, []]}, COUNTS),
+        ({"history": [{}, {}]}, HISTORY),
+        ({"history": [{**ROW, "train_loss": "1"}, ROW]}, HISTORY),
+        ({"history": [{**ROW, "step": 2**63}, ROW]}, HISTORY),
+        ({"history": [{**ROW, "more": 1}, ROW]}, HISTORY),
         ({"vdl_bytes": -1}, COUNTS),
         ({"step": -1}, COUNTS),
         ({"sha256": {}}, CHECKSUMS),

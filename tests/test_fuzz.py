@@ -16,6 +16,7 @@ import resource
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +27,7 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, note, seed, settings
 from hypothesis import strategies as st
+from hypothesis.configuration import set_hypothesis_home_dir
 from PIL import Image
 
 from lenet_paddle.config import FinetuneConfig, InputError, TrainConfig, load_yaml
@@ -36,6 +38,7 @@ from lenet_paddle.deploy.predictor import read_config, read_description
 from lenet_paddle.training import checkpoint
 from lenet_paddle.training.safe_weights import load_pickle, load_safetensors, save_safetensors
 
+set_hypothesis_home_dir(Path(tempfile.gettempdir()) / "hypothesis")  # not here
 SECONDS = float(os.environ.get("LENET_PADDLE_FUZZ_SECONDS", "0"))
 EXAMPLES = 40  # of a reader, in the suite
 ROUND = 1000  # of a reader, between two looks at the clock
@@ -74,7 +77,7 @@ def mutated(draw: Any, sources: Any) -> bytes:
 def fuzz(name: str, check: Callable[..., None], *strategies: Any) -> None:
     """Run `check` on examples of the strategies: some dozens, or for `SECONDS`."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    count, start = 0, time.monotonic()
+    count, start, start_cpu = 0, time.monotonic(), time.process_time()
 
     def counted(examples: Any) -> None:
         nonlocal count
@@ -101,7 +104,8 @@ def fuzz(name: str, check: Callable[..., None], *strategies: Any) -> None:
         tested = seed(time.time_ns())(given(st.tuples(*strategies))(counted))
         settings(max_examples=ROUND, **options)(tested)()
     if SECONDS:
-        print(f"FUZZ {name}: {count:,} examples in {time.monotonic() - start:.0f} s", flush=True)
+        used = time.process_time() - start_cpu
+        print(f"FUZZ {name}: {count:,} examples, {used:.0f} s of the processor", flush=True)
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     assert grown * 1024 < MOST_MEMORY
 
@@ -332,8 +336,10 @@ def test_inference_yml(tmp_path: Path) -> None:
 
 def test_state_json(tmp_path: Path) -> None:
     weights = written(tmp_path / "model.pdparams", b"weights")
+    row = {"epoch": 1, "step": 5, "learning_rate": 0.1, "train_loss": 1.5, "train_accuracy": 0.5}
+    row |= {"val_loss": 1.25, "val_accuracy": 0.75}
     base = {
-        **{"epoch": 2, "step": 10, "history": [{"epoch": 1}, {"epoch": 2}], "best_value": 0.5},
+        **{"epoch": 2, "step": 10, "history": [row, {**row, "epoch": 2}], "best_value": 0.5},
         **{"best_epoch": 1, "vdl_bytes": 12, "seconds": 1.5, "classes": ["a", "b"]},
         **{"rng": {"seed": 0}, "config": {}},
         "sha256": {"model.pdparams": checkpoint._sha256(weights)},
@@ -456,7 +462,8 @@ while count < 40 or time.monotonic() - start < seconds:
         assert str(error).isprintable(), error
     most = max(most, time.process_time() - began)
     count += 1
-print(f"{count} examples, the longest {most:.1f} s")
+used = time.process_time()
+print(f"{count:,} examples, {used:.0f} s of the processor, the longest {most:.1f} s")
 """
 
 

@@ -112,7 +112,7 @@ def _robustness(path: Path) -> list[str]:
             + (f" (clean {float(clean):.4f})" if clean is not None else "")
             + f", lowest {lowest:.4f} with {_plain(name)}."
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return []
     return [f"## Robustness\n\n{text}"]
 

@@ -74,7 +74,7 @@ def read_matrix(path: Path, names: Sequence[str]) -> Matrix:
             stage: {name: float(value) for name, value in zip(names, values, strict=False)}
             for stage, *values in lines[1:]
         }
-    except (OSError, ValueError, IndexError):
+    except (OSError, ValueError, IndexError, csv.Error):
         return {}
     rows = [list(row.values()) for row in matrix.values()]
     is_whole = all(len(row) == len(names) and all(0 <= v <= 1 for v in row) for row in rows)

@@ -212,6 +212,20 @@ def _check_state(state: TrainState) -> None:
         raise ValueError("its counts do not fit each other")
     if not state.classes or not all(isinstance(name, str) for name in state.classes):
         raise ValueError("its classes are no names")
+    if not is_history(state.history):
+        raise ValueError("its history is no table of numbers")
+
+
+def is_history(rows: Sequence[dict[str, Any]]) -> bool:
+    """Whether `rows` have what every epoch's row has, and nothing but numbers in it."""
+    columns = {"epoch", "step", "learning_rate", "train_loss", "train_accuracy"}
+    held_out = [columns | {f"{split}_loss", f"{split}_accuracy"} for split in ("val", "test")]
+    return all(
+        any(row.keys() >= wanted for wanted in held_out)
+        and row.keys() == rows[0].keys()
+        and all(isinstance(v, float) or (type(v) is int and abs(v) < 2**63) for v in row.values())
+        for row in rows
+    )
 
 
 def _checksum_of(record: dict[str, Any]) -> str:

@@ -22,6 +22,7 @@ from lenet_paddle.evaluation.metrics import compute_calibration, compute_probs, 
 from lenet_paddle.explain import embedding, figures
 from lenet_paddle.explain.charts import plot_calibration, plot_rows, plot_samples
 from lenet_paddle.explain.words import say
+from lenet_paddle.training.checkpoint import is_history
 from lenet_paddle.visualize import VisualizeConfig
 from lenet_paddle.visualize.subject import (
     Subject,
@@ -156,10 +157,12 @@ def read_history(run_dir: Path) -> list[dict[str, float]]:
             rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; has this run trained an epoch?") from None
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, csv.Error):
         raise InputError(f"{path}: damaged; expected rows of numbers") from None
     if not rows:
         raise InputError(f"{path}: no epoch yet")
+    if not is_history(rows):
+        raise InputError(f"{path}: damaged; expected the columns that a training writes")
     return rows
 
 
