@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
@@ -20,6 +19,8 @@ if TYPE_CHECKING:
 
 SIZE = 28  # pixels a side, of MNIST and of every picture that is brought to its form
 MAX_PIXELS = 50_000_000  # a picture with more is refused before it is decoded
+MAX_SIDE = 65_535  # JPEG's; to scale down a longer one takes memory beyond its pixels
+MAX_SCANS = 100  # of a JPEG file, which takes one pass over all pixels each; 10 are usual
 NORMALISATION = "(x - 127.5) / 127.5"
 
 
@@ -57,15 +58,15 @@ def load_picture(path: Path) -> np.ndarray:
 
 
 def decode_picture(
-    file: object,
+    file: IO[bytes],
     name: str,
     max_pixels: int = MAX_PIXELS,
-    formats: Sequence[str] | None = None,
+    formats: tuple[str, ...] | None = None,
 ) -> np.ndarray:
     """Like `load_picture`, for an open binary file; `name` stands in the error messages.
 
-    Raises `TooManyPixels` above `max_pixels`. `formats` are Pillow's names of those that are
-    read, all by default.
+    Raises `TooManyPixels` above `max_pixels`, or 65,535 a side. `formats` are Pillow's names of
+    those that are read, all by default.
     """
     import warnings
 
@@ -74,14 +75,16 @@ def decode_picture(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of large pictures and odd EXIF; errors are enough
-            picture = Image.open(file, formats=formats)  # type: ignore[arg-type]  # the header only
+            picture = Image.open(file, formats=formats)  # the header only
             if picture.format == "EPS":  # a program, which Pillow would have Ghostscript run
                 raise UnidentifiedImageError
-            if picture.width * picture.height > max_pixels:
+            if picture.width * picture.height > max_pixels or max(picture.size) > MAX_SIDE:
                 raise TooManyPixels(
-                    f"{name}: {picture.width} x {picture.height} pixels; "
-                    f"expected at most {max_pixels / 1e6:g} million, scale it down first"
+                    f"{name}: {picture.width} x {picture.height} pixels; expected at most "
+                    f"{max_pixels / 1e6:g} million, {MAX_SIDE:,} a side; scale it down first"
                 )
+            if picture.format in ("JPEG", "MPO"):
+                _check_scans(file, name)
             return np.array(_to_grey(ImageOps.exif_transpose(picture)))
     except InputError:
         raise
@@ -94,6 +97,16 @@ def decode_picture(
         ) from None
     except Exception as error:  # Pillow's decoders raise nearly anything
         raise InputError(f"{name}: damaged picture ({error}); copy or save it again") from None
+
+
+def _check_scans(file: IO[bytes], name: str) -> None:
+    """Raises `InputError` for a JPEG file that takes hours: 10 MB have room for 200,000 scans."""
+    position = file.tell()
+    file.seek(0)
+    scans = file.read().count(b"\xff\xda")  # within the data of a scan, FF is followed by 00
+    file.seek(position)
+    if scans > MAX_SCANS:
+        raise InputError(f"{name}: {scans} scans; expected at most {MAX_SCANS}, save it again")
 
 
 def _to_grey(picture: Image.Image) -> Image.Image:

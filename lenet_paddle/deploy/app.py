@@ -27,6 +27,7 @@ def create_app(service: Service) -> FastAPI:
     """The ASGI application that answers by `service`."""
     app = FastAPIOffline(  # FastAPI whose /docs needs nothing from elsewhere
         redoc_url=None,
+        redirect_slashes=False,  # a redirection would name the host that the client names
         static_url="/docs/static",
         title="lenet_paddle",
         version=__version__,

@@ -8,7 +8,7 @@ import json
 import logging
 from typing import Any
 
-from python_multipart.exceptions import MultipartParseError
+from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.exceptions import HTTPException
 
@@ -93,7 +93,7 @@ def _split_multipart(body: bytes, boundary: bytes, max_pictures: int) -> list[by
         )
         parser.write(body)
         parser.finalize()
-    except MultipartParseError as error:
+    except FormParserError as error:
         raise HTTPException(400, f"the body is no multipart/form-data ({error})") from None
     return files
 

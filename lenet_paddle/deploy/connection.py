@@ -1,79 +1,188 @@
-"""uvicorn's HTTP connection with limits on a request's head, of which uvicorn has none."""
+"""uvicorn's HTTP connection with limits of bytes and time, of which uvicorn has few.
+
+What a client may send beside a body's bytes, how long it may take over a head, and how long over
+reading its answer: whoever goes beyond is told so, or the connection is closed.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import sys
+from collections import deque
 from http import HTTPStatus
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-MAX_HEAD = 65_536  # bytes of a request line and its headers
+MAX_HEAD = 16_384  # bytes of a request line and its headers
+MAX_HEADERS = 100
+MAX_AHEAD = 16  # requests on one connection that wait for their answers
+MAX_CONNECTIONS = 4096  # of one worker; fewer where the system allows it fewer open files
+SPARE_FILES = 64  # beside the connections: listeners, metrics, the page's files
+
+
+def allow_connections() -> int:
+    """How many connections this process can hold; raises its limit of open files for them."""
+    if sys.platform == "win32":
+        return MAX_CONNECTIONS
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_CONNECTIONS + SPARE_FILES
+    if 0 <= soft < wanted:  # infinity is -1
+        soft = wanted if hard < 0 else min(hard, wanted)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        return max(1, soft - SPARE_FILES)
+    return MAX_CONNECTIONS
 
 
 class BoundedHttp(HttpToolsProtocol):
-    """A connection that is closed when a request's head is too long or takes too long.
+    """A connection that is closed when a head is too long or takes too long, or an answer is not
+    read. What uvicorn itself says of a request that is no HTTP is JSON, too.
 
-    What uvicorn itself says of a request that is no HTTP is JSON, too.
+    Trailers, and the header Range, are passed over: nothing here has a use for them.
     """
 
-    def __init__(self, *args: Any, head_seconds: float, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, seconds: float, max_connections: int, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._head_seconds = head_seconds
+        self._seconds, self._max_connections = seconds, max_connections
         self._timer: asyncio.TimerHandle | None = None  # runs while a head is awaited
-        self._head_bytes = 0
+        self._reading: asyncio.TimerHandle | None = None  # runs while the client does not read
+        self._in_head = self._got_on = False
+        self._loose_bytes = 0  # since the last that was whole: a head, a part of a body, its end
+        self._unanswered: deque[RequestResponseCycle] = deque()
+
+    def connection_made(self, transport: Any) -> None:
+        """The first head must come soon, and every answer must be taken."""
+        super().connection_made(transport)
+        if len(self.connections) > self._max_connections:
+            self._refuse(503, "too many connections; try again")
+        else:
+            self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nothing is awaited any more."""
+        self._give_up()
+        self._end_reading()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Count what is neither a whole head nor part of a body."""
+        self._got_on = False
+        super().data_received(data)
+        self._loose_bytes = 0 if self._got_on else self._loose_bytes + len(data)
+        if self._loose_bytes > MAX_HEAD:
+            self._refuse(431, f"a request's head is longer than {MAX_HEAD:,} bytes")
+
+    def on_message_begin(self) -> None:
+        """A head has begun, and must be complete soon."""
+        super().on_message_begin()
+        self._in_head = True
+        if not self._unanswered:
+            self._await_head()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header, within limits."""
+        if self._in_head and name.lower() != b"range":
+            super().on_header(name, value)
+        if len(self.headers) > MAX_HEADERS:
+            self._refuse(431, f"a request has more than {MAX_HEADERS} headers")
+            raise ValueError  # the parser stops
+
+    def on_headers_complete(self) -> None:
+        """The head is there."""
+        if len(self._unanswered) >= MAX_AHEAD:
+            self._refuse(400, f"more than {MAX_AHEAD} requests ahead of their answers")
+            raise ValueError  # the parser stops
+        self._stop_timer()
+        self._in_head, self._got_on = False, True
+        super().on_headers_complete()
+        self._unanswered.append(self.cycle)
+
+    def on_body(self, body: bytes) -> None:
+        """A part of a body."""
+        self._got_on = True
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """The end of a request."""
+        self._got_on = True
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """The rest of the request, and the next one's head, must come soon."""
+        if self._unanswered:
+            self._unanswered.popleft()
+        super().on_response_complete()
+        if self.transport.is_closing():
+            self._await_reading()
+        elif not self._unanswered:
+            self._await_head()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Nothing came after the last answer."""
+        self._close()
+
+    def pause_writing(self) -> None:
+        """The client does not read as fast as it is written to."""
+        super().pause_writing()
+        self._await_reading()
+
+    def resume_writing(self) -> None:
+        """The client has read on."""
+        super().resume_writing()
+        if not self.transport.is_closing():
+            self._end_reading()
+
+    def send_400_response(self, msg: str) -> None:
+        """What uvicorn calls for a request that is no HTTP."""
+        self._refuse(400, msg)
 
     def _await_head(self) -> None:
         self._stop_timer()
-        message = f"no complete request came within {self._head_seconds:g} s"
-        self._timer = self.loop.call_later(self._head_seconds, self._refuse, 408, message)
-        self._head_bytes = 0
+        self._timer = self.loop.call_later(self._seconds, self._end_wait)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def connection_made(self, transport: Any) -> None:
-        """The first head must come soon."""
-        super().connection_made(transport)
-        self._await_head()
+    def _end_wait(self) -> None:
+        if self._in_head or self.cycle is None:
+            self._refuse(408, f"no complete request came within {self._seconds:g} s")
+        else:  # the last request has been answered: there is nothing to say
+            self._close()
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Nothing is awaited any more."""
+    def _await_reading(self) -> None:
+        self._end_reading()
+        self._reading = self.loop.call_later(self._seconds, self.transport.abort)
+
+    def _end_reading(self) -> None:
+        if self._reading is not None:
+            self._reading.cancel()
+            self._reading = None
+
+    def _close(self) -> None:
+        self.transport.close()
+        self._await_reading()
+
+    def _give_up(self) -> None:
+        """Whoever still works at an answer is told that nobody waits for it."""
         self._stop_timer()
-        super().connection_lost(exc)
-
-    def on_message_begin(self) -> None:
-        """A further head has begun, and must be complete soon."""
-        super().on_message_begin()
-        if self._timer is None:
-            self._await_head()
-
-    def on_headers_complete(self) -> None:
-        """The head is there."""
-        self._stop_timer()
-        super().on_headers_complete()
-
-    def data_received(self, data: bytes) -> None:
-        """Count what is no complete head yet."""
-        super().data_received(data)
-        if self._timer is not None:
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD:
-                self._refuse(431, f"a request's head is longer than {MAX_HEAD:,} bytes")
-
-    def send_400_response(self, msg: str) -> None:
-        """What uvicorn calls for a request that is no HTTP."""
-        self._refuse(400, msg)
+        for cycle in self._unanswered:
+            cycle.disconnected = True
+            cycle.message_event.set()
+        self._unanswered.clear()
 
     def _refuse(self, status: int, reason: str) -> None:
-        self._stop_timer()
+        if self.transport.is_closing():
+            return
+        self._give_up()
         body = json.dumps({"error": reason}).encode()
         head = (
             f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\ncontent-type: application/json\r\n"
             f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
         )
         self.transport.write(head.encode() + body)
-        self.transport.close()
+        self._close()

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -164,12 +165,22 @@ def _read_input(request: dict[str, Any], binary: bytes, size: int, max_batch: in
 
 
 def _from_json(data: Any, count: int) -> np.ndarray:
-    """Numbers, flat or nested in row-major order, as float32 (count,)."""
+    """Numbers, flat or nested in row-major order, as float32 (count,).
+
+    NumPy sees them only when they are known to be so many numbers: of one long text among many
+    short ones it makes an array of gigabytes.
+    """
+    refusal = _refuse(f"{INPUT}: `data` is not the {count} numbers that `shape` says")
+    if not isinstance(data, list):
+        raise refusal
+    while data and isinstance(data[0], list):
+        if set(map(type, data)) != {list} or len(set(map(len, data))) > 1:
+            raise refusal
+        data = list(chain.from_iterable(data))
+    if len(data) != count or not set(map(type, data)) <= {int, float}:
+        raise refusal
     try:
-        values = np.asarray(data)
-    except ValueError:  # lists of unlike lengths
-        values = np.empty(0)
-    if values.dtype.kind not in "fiu" or values.size != count:
-        raise _refuse(f"{INPUT}: `data` is not the {count} numbers that `shape` says")
-    with np.errstate(over="ignore"):
-        return values.astype(np.float32).ravel()
+        with np.errstate(over="ignore"):
+            return np.array(data, np.float64).astype(np.float32)
+    except OverflowError:  # a whole number beyond float64
+        raise refusal from None

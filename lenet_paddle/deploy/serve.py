@@ -212,7 +212,7 @@ def _make_server(config: ServeConfig) -> uvicorn.Server:
     import uvicorn
 
     from lenet_paddle.deploy.app import create_app
-    from lenet_paddle.deploy.connection import BoundedHttp
+    from lenet_paddle.deploy.connection import BoundedHttp, allow_connections
     from lenet_paddle.deploy.limits import Limits
     from lenet_paddle.deploy.service import Service
 
@@ -223,9 +223,10 @@ def _make_server(config: ServeConfig) -> uvicorn.Server:
         seconds=config.max_seconds,
         queue=config.max_queue,
     )
+    http = partial(BoundedHttp, seconds=config.max_seconds, max_connections=allow_connections())
     settings = uvicorn.Config(
         create_app(Service(Path(config.model), config.engine, limits)),
-        http=partial(BoundedHttp, head_seconds=config.max_seconds),  # type: ignore[arg-type]
+        http=http,  # type: ignore[arg-type]
         log_config=None,
         log_level="error",  # what clients do wrong is in the metrics, not in the log
         access_log=False,

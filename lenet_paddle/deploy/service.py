@@ -29,7 +29,9 @@ from lenet_paddle.deploy.predictor import Predictor
 
 Run = Callable[[np.ndarray], np.ndarray]
 
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")  # of Pillow's; one runs Ghostscript
+# Of Pillow's, those that are read. EPS would run Ghostscript; a TIFF file of 1 MB can have tiles
+# that take 2 GB for a picture of 28x28.
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 
 
 class Service:
@@ -124,16 +126,32 @@ class Service:
         turn.check()
         max_pixels = SIZE * SIZE if turn.is_quick else self.limits.pixels
         try:
-            picture = decode_picture(io.BytesIO(file), f"picture {number}", max_pixels, FORMATS)
+            picture = decode_picture(
+                _TimedFile(file, turn), f"picture {number}", max_pixels, FORMATS
+            )
         except TooManyPixels as error:
             if turn.is_quick:
                 raise NotQuick from None
             raise HTTPException(413, str(error)) from None
         except InputError as error:
+            turn.check()
             raise HTTPException(400, str(error)) from None
         if turn.is_quick and picture.shape != (SIZE, SIZE):
             raise NotQuick
         return prepare_picture(picture, self.predictor.preprocess)
+
+
+class _TimedFile(io.BytesIO):
+    """A picture's file, of which nothing more is read when the turn is over: a file can have a
+    million empty parts, or a comment that Pillow puts together in quadratic time."""
+
+    def __init__(self, content: bytes, turn: Turn) -> None:
+        super().__init__(content)
+        self._turn = turn
+
+    def read(self, size: int | None = -1) -> bytes:
+        self._turn.check()
+        return super().read(size)
 
 
 def scale_maps(maps: np.ndarray) -> np.ndarray:
