@@ -1,0 +1,146 @@
+"""A server in a process of its own, with a small model whose answers NumPy can work out."""
+
+import io
+import json
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+from tools_help import tool_command
+
+httpx = pytest.importorskip("httpx")
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("fastapi_offline")
+
+CLASSES = ("zero", "one", "two")
+WEIGHTS = np.random.default_rng(0).normal(0, 0.05, (784, 3)).astype(np.float32)
+
+
+def write_model(folder):
+    """model.onnx: logits = image @ WEIGHTS; features.onnx gives the image as its map as well."""
+    helper, float32 = onnx.helper, onnx.TensorProto.FLOAT
+    image = helper.make_tensor_value_info("image", float32, ["batch", 1, 28, 28])
+    logits = helper.make_tensor_value_info("logits", float32, ["batch", 3])
+    maps = helper.make_tensor_value_info("feature_1", float32, ["batch", 1, 28, 28])
+    nodes = [
+        helper.make_node("Flatten", ["image"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "weights"], ["logits"]),
+    ]
+    weights = onnx.numpy_helper.from_array(WEIGHTS, "weights")
+    of_image = helper.make_node("Relu", ["image"], ["feature_1"])
+    for name, parts, outputs in (
+        ("model", nodes, [logits]),
+        ("features", [*nodes, of_image], [logits, maps]),
+    ):
+        graph = helper.make_graph(parts, name, [image], outputs, [weights])
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+        onnx.save(model, folder / f"{name}.onnx")
+    description = {
+        "dataset": "mnist",
+        "preprocess": "resize",
+        "input": {"name": "image", "dtype": "float32", "shape": [-1, 1, 28, 28]},
+        "classes": list(CLASSES),
+        "engine": "onnx",
+        "features": [{"name": "feature_1", "shape": [1, 28, 28]}],
+    }
+    (folder / "inference.yml").write_text(yaml.safe_dump(description), encoding="utf-8")
+    return folder
+
+
+class Server:
+    """tools/serve.py in a process of its own."""
+
+    def __init__(self, model, *flags):
+        command = tool_command("serve", "--model", model, "--port", 0, *flags)
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        self.url = self.process.stdout.readline().strip()
+        self.port = int(self.url.rpartition(":")[2])
+        self.client = httpx.Client(base_url=self.url, timeout=20)
+
+    def workers(self):
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        pids = [int(pid) for pid in children.read_text(encoding="utf-8").split()]
+        return [pid for pid in pids if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text()]
+
+    def raw(self, text):
+        """A connection on which `text` has been sent."""
+        connection = socket.create_connection(("127.0.0.1", self.port), timeout=20)
+        connection.sendall(text)
+        return connection
+
+    def stop(self):
+        self.client.close()
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(30), self.process.communicate()[1]
+
+
+def to_png(picture):
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "PNG")
+    return file.getvalue()
+
+
+def assert_error(response, status, *words):
+    assert response.status_code == status, response.text
+    assert list(response.json()) == ["error"] and "\n" not in response.json()["error"]
+    for word in words:
+        assert word in response.json()["error"]
+
+
+def infer_request(**changes):
+    tensor = {"name": "image", "datatype": "FP32", "shape": [1, 1, 28, 28], "data": [0.5] * 784}
+    return {"inputs": [{**tensor, **changes}]}
+
+
+def read_answer(connection):
+    """Status and body of the one answer on a connection that is closed after it."""
+    received = b""
+    while part := connection.recv(65_536):
+        received += part
+    head, _, body = received.partition(b"\r\n\r\n")
+    return int(head.split()[1]), head.decode(), json.loads(body)
+
+
+def multipart(*files):
+    """The body of a multipart request with the boundary x."""
+    head = b'--x\r\ncontent-disposition: form-data; name="files"; filename="a"\r\n\r\n'
+    return b"".join(head + file + b"\r\n" for file in files) + b"--x--\r\n"
+
+
+def http(path, body=b"", *headers):
+    """A whole request as bytes: GET without a body, POST with one."""
+    lines = [b"%s %s HTTP/1.1" % (b"POST" if body else b"GET", path), b"host: x", *headers]
+    if body:
+        lines.append(b"content-length: %d" % len(body))
+    return b"\r\n".join([*lines, b"", body])
+
+
+def http_pictures(path, *files):
+    """A whole request with pictures."""
+    return http(path, multipart(*files), b"content-type: multipart/form-data; boundary=x")
+
+
+def encode(picture, kind, **settings):
+    """A Pillow picture as the bytes of a file."""
+    file = io.BytesIO()
+    picture.save(file, kind, **settings)
+    return file.getvalue()
+
+
+def read_memory(pid):
+    """Million bytes that a process has in memory now, and its most since `forget_peak`."""
+    status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+    fields = dict(line.split(":", 1) for line in status.splitlines())
+    return tuple(int(fields[name].split()[0]) * 1024 / 1e6 for name in ("VmRSS", "VmHWM"))
+
+
+def forget_peak(pid):
+    """Let a process's most memory be what it has now."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5", encoding="utf-8")
