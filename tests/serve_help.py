@@ -55,8 +55,10 @@ def write_model(folder):
 class Server:
     """tools/serve.py in a process of its own."""
 
-    def __init__(self, model, *flags):
+    def __init__(self, model, *flags, max_files=None):
         command = tool_command("serve", "--model", model, "--port", 0, *flags)
+        if max_files:
+            command = ["bash", "-c", f'ulimit -n {max_files}; exec "$@"', "bash", *command]
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
