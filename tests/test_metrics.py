@@ -205,8 +205,10 @@ def test_the_table_shows_the_means_and_a_line_a_class() -> None:
     logits = np.log([[0.7, 0.2, 0.1], [0.2, 0.7, 0.1], [0.1, 0.8, 0.1], [0.1, 0.2, 0.7]])
     summary = metrics.summarise(logits, np.array([0, 0, 1, 2]), ("a", "b", "trousers"))
     # losses -ln of 0.7, 0.2, 0.8, 0.7; confidences 0.7 (2 of 3 right, but one bin) and 0.8
-    assert metrics.format_table({**summary, "num_images": 1234}).splitlines() == [
-        "1,234 images  loss 0.6365  accuracy 0.7500  top-2 1.0000  calibration error 0.0750",
+    shown = {**summary, "num_images": 1234, "top_k": {**summary["top_k"], "3": 0.5}}
+    assert metrics.format_table(shown).splitlines() == [
+        "1,234 images  loss 0.6365  accuracy 0.7500  top-2 1.0000  top-3 0.5000  "
+        "calibration error 0.0750",
         "",
         "class     precision  recall      f1  support",
         "a            1.0000  0.5000  0.6667        2",
