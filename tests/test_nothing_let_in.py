@@ -238,6 +238,18 @@ def test_damage_in_an_archives_own_tables_is_one_line(tmp_path: Path):
             sources.load_npz("train", tmp_path / "a.npz")
 
 
+@pytest.mark.parametrize("descr", ["|V0", "|S0", "<U0", "|O", "<M8[s]", "|u1"])
+@pytest.mark.parametrize("shape", [(-1,), (-1, 28, 28), (2**62, 28, 28), (2**64,)])
+def test_a_npy_header_that_cannot_be_is_one_line(tmp_path: Path, descr, shape):
+    """Found by test_fuzz: NumPy's mapping of |S0 in the shape (-1,) ended the process (SIGFPE)."""
+    out = io.BytesIO()
+    header = {"descr": descr, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(out, header)
+    (tmp_path / "x_train.npy").write_bytes(out.getvalue() + bytes(5000))
+    with pytest.raises(InputError, match=r"x_train\.npy: not a readable \.npy file"):
+        sources.map_npy(tmp_path / "x_train.npy")
+
+
 def test_an_archive_named_npy_is_one_line(tmp_path: Path):
     np.savez(tmp_path / "x_train.npz", a=np.zeros(3))
     (tmp_path / "x_train.npz").rename(tmp_path / "x_train.npy")

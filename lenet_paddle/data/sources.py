@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import IO
 
 import numpy as np
+from numpy.lib import format as npy
 
 from lenet_paddle.config import InputError, Preprocess
 from lenet_paddle.data import idx
@@ -222,15 +224,22 @@ def map_npy(path: Path) -> np.ndarray:
     OSError for one that cannot be opened."""
     if path.exists() and not path.is_file():  # a pipe would be waited for
         raise InputError(f"{path}: is no file; expected a .npy file")
-    path.open("rb").close()
-    try:
-        with np.errstate(over="raise"):  # of a shape that cannot be
-            array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except Exception as error:  # a damaged or foreign file raises nearly anything
-        raise InputError(f"{path}: not a readable .npy file ({error})") from None
-    if not isinstance(array, np.ndarray):
-        raise InputError(f"{path}: not a readable .npy file (an archive)")
-    return array
+    with path.open("rb") as file:
+        try:
+            _check_header(file)
+            with np.errstate(over="raise"):  # of a shape that cannot be
+                return np.load(path, mmap_mode="r", allow_pickle=False)
+        except Exception as error:  # a damaged or foreign file raises nearly anything
+            raise InputError(f"{path}: not a readable .npy file ({error})") from None
+
+
+def _check_header(file: IO[bytes]) -> None:
+    """Raise ValueError unless a .npy file is of numbers. NumPy 2.3 ends the process by a division
+    by zero when it maps elements of no size, |V0 or |S0, in the shape (-1,)."""
+    readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+    shape, _, dtype = readers[npy.read_magic(file)](file)
+    if dtype.kind not in "biuf" or min(shape, default=0) < 0:
+        raise ValueError(f"{dtype} of shape {shape}, expected numbers")
 
 
 def _check_names(path: Path, names: tuple[str, ...], found: list[str]) -> None:
