@@ -142,6 +142,23 @@ def test_a_picture_is_turned_as_its_exif_says(grey: np.ndarray, orientation: int
     np.testing.assert_array_equal(read, TURNS[orientation](grey))
 
 
+def test_what_would_take_hours_or_gigabytes_is_refused() -> None:
+    file = io.BytesIO()
+    Image.new("L", (32, 32)).save(file, "JPEG", progressive=True)
+    data = file.getvalue()
+    start = data.rindex(b"\xff\xda")  # its last scan, which comes again and again
+    for count, is_read in ((50, True), (101, False), (100_000, False)):
+        repeated = io.BytesIO(data[:start] + data[start:-2] * count + b"\xff\xd9")
+        if is_read:
+            assert decode_picture(repeated, "a.jpg").shape == (32, 32)
+        else:
+            with pytest.raises(InputError, match=r"a\.jpg: \d+ scans; expected at most 100"):
+                decode_picture(repeated, "a.jpg")
+    with pytest.raises(TooManyPixels, match="65,535 a side"):
+        _decode(Image.new("1", (65_536, 1)))
+    assert _decode(Image.new("1", (65_535, 1))).shape == (1, 65_535)
+
+
 def test_a_vast_picture_is_refused_before_it_is_decoded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -89,6 +89,16 @@ def answers(connection):
     return found
 
 
+def test_by_default_only_this_machine_can_ask(server):
+    assert server.url.startswith("http://127.0.0.1:")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(("192.0.2.1", 9))  # sends nothing, but tells this machine's other address
+        address = probe.getsockname()[0]
+    if not address.startswith("127."):
+        with pytest.raises(ConnectionError):
+            socket.create_connection((address, server.port), timeout=5)
+
+
 # --- time ---
 
 TRICKLES = {  # what is sent at first, what then over and over, and the statuses of the answers
