@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from page_help import answering, chromium, draw, opened, settle
-from test_serve import CLASSES, write_model  # skips where the server's packages are missing
+from serve_help import CLASSES, write_model  # skips where the server's packages are missing
 from test_static_page import PAGE
 from tools_help import ROOT
 
