@@ -99,6 +99,21 @@ def test_what_a_message_repeats_cannot_command_a_terminal_or_fill_it():
     assert message.isprintable() and len(message) < 2000
 
 
+def test_reports_of_a_foreign_run_that_cannot_be_read_are_one_line_or_none(tmp_path: Path):
+    from lenet_paddle.deploy.card import _robustness
+    from lenet_paddle.explain.forgetting import read_matrix
+    from lenet_paddle.visualize.results import read_history
+
+    (tmp_path / "matrix.csv").write_text(f"stage,clean,mean\nbefore,{'1' * 200_000},1\n")
+    assert read_matrix(tmp_path / "matrix.csv", ["clean"]) == {}  # is computed again
+    (tmp_path / "metrics-mnist_c.json").write_text("[" * 100_000)
+    assert _robustness(tmp_path / "metrics-mnist_c.json") == []
+    for text in ("epoch,train_loss\n1,2\n", f"epoch\n{'1' * 200_000}\n"):
+        (tmp_path / "history.csv").write_text(text)
+        with pytest.raises(InputError, match=r"history\.csv: damaged"):
+            read_history(tmp_path)
+
+
 # --- links ---
 
 
