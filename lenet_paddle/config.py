@@ -209,7 +209,7 @@ class TrainConfig:
     patience: int | None = None
     """Stop when --monitor has not improved for N epochs (default: never)."""
     keep_last: int = 2
-    """Checkpoints kept: the newest N (and always the best)."""
+    """Checkpoints kept: the newest N, and what is or was the best at each of them."""
     keep_every: int = 0
     """Keep the checkpoint of every K-th epoch too; 0: none."""
     log_every: int = 20

@@ -54,7 +54,8 @@ class Tools:
         self, name: str, *args: Any, output: Path, kill_at: int = 0, below: Path | None = None
     ) -> None:
         """Start tools/<name>.py; what it says goes to the file `output`. With `kill_at` it kills
-        itself before its so-manieth file operation below the folder `below`."""
+        itself before its so-manieth change of a file below the folder `below`; when it has fewer
+        it ends, and says how many."""
         argv = [str(ROOT / "tools" / f"{name}.py"), *map(str, args)]
         call = {"argv": argv, "output": str(output), "kill_at": kill_at, "below": str(below)}
         self.pid = int(self._ask(json.dumps(call)))
@@ -103,8 +104,9 @@ def _call(argv: list[str], output: str, kill_at: int, below: str) -> None:
         os.dup2(target, stream)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     sys.argv, status = argv, 0
+    changes = _Changes(kill_at, below)
     if kill_at:
-        sys.addaudithook(_killer(kill_at, below))
+        sys.addaudithook(changes)
     try:
         runpy.run_path(argv[0], run_name="__main__")
     except SystemExit as stop:
@@ -112,28 +114,29 @@ def _call(argv: list[str], output: str, kill_at: int, below: str) -> None:
     except BaseException:
         traceback.print_exc()
         status = 1
+    if kill_at:
+        print(f"{changes.count} changes")
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
 
 
-def _killer(number: int, below: str) -> Callable[[str, tuple[Any, ...]], None]:
+class _Changes:
     """An audit hook that kills this process before Python's `number`-th change below a folder."""
-    count = 0
 
-    def watch(event: str, args: tuple[Any, ...]) -> None:
-        nonlocal count
+    def __init__(self, number: int, below: str) -> None:
+        self.number, self.below, self.count = number, below, 0
+
+    def __call__(self, event: str, args: tuple[Any, ...]) -> None:
         is_opened = event == "open" and isinstance(args[2], int) and args[2] & 0o3
         if not (is_opened or event in WRITES):
             return
         where = str(args[0])
         if event in ("os.remove", "os.rmdir") and args[1] != -1:  # so rmtree calls them
             where = str(Path(f"/proc/self/fd/{args[1]}").readlink())
-        count += below in where
-        if count == number:
+        self.count += self.below in where
+        if self.count == self.number:
             os.kill(os.getpid(), signal.SIGKILL)
-
-    return watch
 
 
 def result_of(run_dir: Path) -> dict[str, Any]:

@@ -187,18 +187,20 @@ class Journal:
         """Assert that what got a name below `root` was flushed before, and its folder after.
 
         Returns the names; what is still to be renamed has none."""
-        names = []
-        for number, (kind, _, target, content) in enumerate(self.events):
-            before, after = (
-                {path for what, path, *_ in events if what == "flush"}
-                for events in (self.events[:number], self.events[number:])
-            )
-            if kind == "flush" or ".tmp-" in str(target) or self.root not in target.parents:
-                continue
-            if kind == "rename":
-                assert before.issuperset(content), (target, set(content) - before)
-                names.append(target.name)
-            assert target.parent in after, target
+        names: list[str] = []
+        awaited: set[Path] = set()
+        flushed: set[Path] = set()
+        for kind, path, target, content in self.events:
+            if kind == "flush":
+                flushed.add(path)
+                awaited.discard(path)
+            elif ".tmp-" not in str(target) and self.root in target.parents:
+                if kind == "rename":
+                    assert not awaited, target  # what came before is known to last
+                    assert flushed.issuperset(content), (target, set(content) - flushed)
+                    names.append(target.name)
+                awaited.add(target.parent)
+        assert not awaited
         return names
 
 

@@ -6,12 +6,14 @@ import csv
 import dataclasses
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
 
 import numpy as np
 import pytest
+from crash_help import Tools
 from tools_help import SMALL, assert_refused, tool, tool_command, wait_for
 
 import lenet_paddle.finetune as module
@@ -96,6 +98,8 @@ def result_of(folder):
         files += [f"stages/{stage}/history.csv"]
         names = ("best/model.pdparams", "latest/model.pdparams", "latest/model.pdopt")
         files += [f"stages/{stage}/checkpoints/{name}" for name in names]
+        averaged = folder / f"stages/{stage}/checkpoints/latest/raw.pdparams"
+        files += [str(averaged.relative_to(folder))] if averaged.exists() else []
     return {name: (folder / name).read_bytes() for name in files}
 
 
@@ -215,6 +219,32 @@ def test_killed_by_sigkill_it_resumes_exactly_by_the_tool(whole, source, data_di
     assert (folder / "matrix.md").read_text() in done.stdout
     again = tool("finetune", "--resume", folder, "--epochs", "9")
     assert_refused(again, "leave out --epochs")
+
+
+@pytest.mark.slow
+def test_killed_between_and_inside_stages_it_resumes_exactly(source, data_dir, tmp_path):
+    """Ten times, the moments spread over all changes of files; the continuation is killed too."""
+    flags = ["--freeze", "1", "--epochs", "2", "--batch-size", "32", "--val-size", "40"]
+    flags += ["--init-from", source, "--data-dir", data_dir, "--mode", "sequential"]
+    flags += ["--ema", "0.9", "--output-dir", tmp_path, "--name"]
+    rng, said, num_finished = random.Random(0), tmp_path / "said", []
+    with Tools() as tools:
+        where = {"output": said, "kill_at": 10**9, "below": tmp_path / "whole"}
+        assert tools.run("finetune", *flags, "whole", **where) == 0, said.read_text()
+        changes = int(said.read_text().split()[-2])
+        expected = result_of(tmp_path / "whole")
+        for number in range(10):
+            folder = tmp_path / f"killed-{number}"
+            at = 1 + int(changes * (number + rng.random()) / 10)
+            where = {"output": said, "kill_at": at, "below": folder}
+            assert tools.run("finetune", *flags, folder.name, **where) == -signal.SIGKILL
+            num_finished.append(len(list(folder.glob("stages/*/inference"))))
+            where["kill_at"] = rng.randint(1, changes // 4)
+            assert tools.run("finetune", "--resume", folder, **where) in (0, -signal.SIGKILL)
+            assert tools.run("finetune", "--resume", folder, output=said) == 0, said.read_text()
+            assert result_of(folder) == expected, at
+            assert not list(folder.rglob(".tmp-*"))
+    assert {0, 1, 2} == set(num_finished)
 
 
 def test_resuming_a_finished_one_trains_and_evaluates_nothing(whole, monkeypatch):

@@ -16,7 +16,7 @@ from lenet_paddle.data.corrupt import corrupt
 from lenet_paddle.data.imageset import ImageSet, check_counts, join_sets
 from lenet_paddle.data.preprocess import SIZE
 from lenet_paddle.data.sources import DIGITS, load_mnist, map_npy
-from lenet_paddle.files import replacing
+from lenet_paddle.files import make_folder, replacing
 from lenet_paddle.progress import Progress
 
 ALL_CORRUPTIONS = (*CORRUPTIONS, IDENTITY)
@@ -158,7 +158,7 @@ def write_mnist_c(
         own_seed = seed + _TRAIN_SEED * (part == "train")
         for folder in folders:
             images = corrupt(image_set.images, folder.name, severity, own_seed, report)
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
             for path, array in zip(
                 _files(folder, part), (images[..., None], image_set.labels), strict=True
             ):

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from lenet_paddle.explain.words import say
-from lenet_paddle.files import replacing
+from lenet_paddle.files import make_folder, replacing
 
 BLUE, ORANGE = "#0072B2", "#D55E00"  # Okabe and Ito 2008: colour-blind-safe
 OKABE_ITO = (BLUE, ORANGE, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -249,7 +249,7 @@ def render(figure: Figure, dpi: int = 80) -> np.ndarray:
 @styled
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a figure; the suffix chooses PNG, SVG or PDF."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=120)
 
@@ -259,7 +259,7 @@ def save_animation(frames: np.ndarray, path: Path, milliseconds: int = 170) -> N
 
     All frames have one palette, made from a few of them, so that no colour flickers.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     some = np.concatenate(frames[[len(frames) // 3, len(frames) // 2, -1]])
     colours = Image.fromarray(some).quantize(256, Image.Quantize.MAXCOVERAGE)
     pictures = [

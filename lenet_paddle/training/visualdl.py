@@ -182,7 +182,7 @@ class RichLogger(VisualDLLogger):
         if graph is not None:
             # VisualDL calls a graph by its folder: the run's name.
             folder = self.path.parent / self.path.resolve().parent.parent.name
-            folder.mkdir(exist_ok=True)
+            make_folder(folder)
             write_text(folder / GRAPH_NAME, graph)
 
     def log_epoch(self) -> None:
