@@ -82,11 +82,10 @@ def assert_one_line(said: Path, status: int, *words: str) -> None:
 
 
 def assert_intact(run_dir: Path) -> None:
-    """The newest checkpoint is whole, the links name whole ones, and no half file is left."""
+    """The newest checkpoint is whole, and so are those that the links name."""
     assert newest_checkpoint(run_dir / "checkpoints") is not None
     for link in ("latest", "best"):
         load_run(run_dir, link)
-    assert not list(run_dir.rglob(".tmp-*"))
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -115,6 +114,7 @@ def test_a_training_on_a_full_disk_is_one_line_and_goes_on_when_there_is_room(
     status = tools.run("train", *arguments, output=tmp_path / "said")
     assert_one_line(tmp_path / "said", status, f"train.py: error: {disk}/a/", FULL)
     assert_intact(disk / "a")
+    assert not list(disk.rglob(".tmp-*"))
     remount(disk, "size=20m")
     assert tools.run("train", "--resume", disk / "a", output=tmp_path / "said") == 0
     assert result_of(disk / "a") == result_of(finished)
@@ -128,6 +128,7 @@ def test_a_fine_tuning_on_a_full_disk_is_one_line_and_goes_on_when_there_is_room
     status = tools.run("finetune", *arguments, output=tmp_path / "said")
     assert_one_line(tmp_path / "said", status, f"finetune.py: error: {disk}/a/", FULL)
     assert_intact(disk / "a" / "stages" / "01-npz")
+    assert not list(disk.rglob(".tmp-*"))
     remount(disk, "size=20m")
     assert tools.run("finetune", "--resume", disk / "a", output=tmp_path / "said") == 0
     assert (disk / "a" / "final" / "metrics.json").is_file()
