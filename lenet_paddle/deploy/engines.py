@@ -107,7 +107,12 @@ class OnnxModel:
         model = path.read_bytes()
         if b"location" in model:  # the key under which ONNX names such a file
             raise ValueError("keeps weights in other files")
-        self.session = runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        self.session = runtime.InferenceSession(
+            model,
+            options,
+            providers=["CPUExecutionProvider"],
+            enable_fallback=0,  # it would print what was wrong, and try the same again
+        )
         self.outputs: list[str] = [output.name for output in self.session.get_outputs()]
 
     def __call__(self, batch: np.ndarray) -> np.ndarray:
