@@ -133,7 +133,14 @@ def test_damage_is_refused_with_the_path_and_what_was_found(
         read_images(path)
 
 
-@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "gzip"])
+@pytest.mark.parametrize(
+    ("pack", "said"),
+    [
+        (bytes, "= {} bytes, only 4 follow; the file is truncated"),
+        (gzip.compress, r"\d+ bytes that announce {}; over a gigabyte and over a hundredfold"),
+    ],
+    ids=["plain", "gzip"],
+)
 @pytest.mark.parametrize(
     ("sizes", "total"),
     [
@@ -142,14 +149,13 @@ def test_damage_is_refused_with_the_path_and_what_was_found(
     ],
 )
 def test_a_giant_announced_size_takes_no_memory(
-    tmp_path: Path, pack: Callable[[bytes], bytes], sizes: tuple[int, ...], total: str
+    tmp_path: Path, pack: Callable[[bytes], bytes], said: str, sizes: tuple[int, ...], total: str
 ) -> None:
     path = tmp_path / "images"
     path.write_bytes(pack(_header(0x803, *sizes) + b"tiny"))
     tracemalloc.start()
     try:
-        refused = f"= {total} bytes, only 4 follow|bytes that announce {total}; over a gigabyte"
-        with pytest.raises(InputError, match=refused):
+        with pytest.raises(InputError, match=f"^{path}: .*{said.format(total)}"):
             read_images(path)
         assert tracemalloc.get_traced_memory()[1] < 2**28
     finally:
