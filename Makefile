@@ -16,14 +16,13 @@ train: .venv/.ready
 	$(PY) tools/train.py $(ARGS)
 
 # Two processes, each with one thread: the tests of one file stay together.
-QUICK := OMP_NUM_THREADS=1 $(PY) -m pytest -m "not slow" -n 2 --dist loadfile
+PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile
 
 test: lint
-	$(QUICK) $(ARGS)
+	$(PYTEST) -m "not slow" $(ARGS)
 
 test-all: lint
-	$(QUICK) $(ARGS)
-	$(PY) -m pytest -m slow $(ARGS)
+	$(PYTEST) $(ARGS)
 
 lint: .venv/.ready-test
 	$(PY) -m ruff check .
