@@ -359,12 +359,16 @@ def test_a_folder_without_checkpoints_or_weights_says_what_was_expected(tmp_path
             checkpoint.find_weights(source)
 
 
-def test_a_checkpoint_says_what_made_it_and_the_checksum_of_every_other_file(run):
-    path = run[0] / "checkpoints" / "epoch_0002"
+def test_a_checkpoint_says_what_made_it_and_the_checksum_of_every_other_file(tmp_path):
+    train(tmp_path, epochs=1, ema=0.5)
+    path = tmp_path / "checkpoints" / "epoch_0001"
     record = json.loads((path / "state.json").read_text())
-    assert record["rng"] == {"seed": 0, "next_epoch": 2}
-    assert record["config"] == TrainConfig(epochs=2, batch_size=32, model="mlp").to_dict()
-    assert set(record["sha256"]) == {"model.pdparams", "model.pdopt"}
+    assert record["rng"] == {"seed": 0, "next_epoch": 1}
+    config = TrainConfig(epochs=1, batch_size=32, model="mlp", ema=0.5)
+    assert record["config"] == config.to_dict()
+    assert set(record["sha256"]) == {"model.pdparams", "model.pdopt", "raw.pdparams"}
+    averaged, raw = (load_weights(path / name) for name in ("model.pdparams", "raw.pdparams"))
+    assert raw.keys() == averaged.keys() and (raw["1.weight"] != averaged["1.weight"]).any()
     for name, checksum in record["sha256"].items():
         assert hashlib.sha256((path / name).read_bytes()).hexdigest() == checksum
 
@@ -449,6 +453,8 @@ def test_frozen_layers_take_no_state_along(tmp_path):
     assert not [key for key in taken if key.startswith(frozen.name + "_")]
     for parameter in network.parameters()[1:]:
         assert parameter.name + "_moment1_0" in taken
+    with pytest.raises(InputError, match="not the state of momentum for this network"):
+        checkpoint.take_optimizer_state("momentum", network, pdparams)
 
 
 def test_what_belongs_to_no_parameter_is_taken_along_but_no_schedule(tmp_path):

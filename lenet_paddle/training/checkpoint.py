@@ -130,7 +130,7 @@ def find_checkpoint(run_dir: Path, name: str) -> Path:
     path = folder / name
     is_name = re.fullmatch(r"best|latest|epoch_\d{4,}", name)
     if not is_name or not (path / "model.pdparams").is_file():
-        present = sorted(p.name for p in folder.glob("[a-z]*")) if folder.is_dir() else []
+        present = sorted(p.name for p in folder.glob("[a-z]*"))
         raise InputError(
             f"{run_dir}: no checkpoint {name!r}; it has {', '.join(present) or 'none'}"
         )
