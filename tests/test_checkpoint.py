@@ -219,7 +219,10 @@ ROW = {
 CLASSES = r"not the state of a run \(ValueError: its classes are no names\)$"
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"sha256": 3}', "[" * 200_000])
+TEXTS = ["", "{", "[]", "{}", '{"sha256": 3}', "[" * 200_000]
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=range(len(TEXTS)))
 def test_a_broken_state_is_one_error(tmp_path, text):
     (tmp_path / "state.json").write_text(text)
     with pytest.raises(InputError, match=r"state\.json: not the state of a run"):
@@ -255,7 +258,7 @@ def test_a_broken_state_is_one_error(tmp_path, text):
         ({"classes": ["\x1b[31mred", "b"]}, "cannot be printed"),
         ({"classes": ["a", "a"]}, "a class name twice; expected"),
     ],
-    ids=str,
+    ids=lambda value: str(value)[:40],
 )
 def test_a_state_that_cannot_be_is_one_error(run, tmp_path, change, said):
     state = json.loads((run[0] / "checkpoints/latest/state.json").read_text())
