@@ -2,12 +2,13 @@
 PYTHON ?= python3
 PY := .venv/bin/python
 
-.PHONY: help train test test-all lint docs clean
+.PHONY: help train test coverage test-all lint docs clean
 
 help:
 	@echo "make train      train LeNet on the embedded MNIST, evaluate, export (about 2 minutes)"
 	@echo "make test       lint and the quick tests (minutes)"
-	@echo "make test-all   the slow tests too"
+	@echo "make coverage   the same with the share of lines and branches that they run"
+	@echo "make test-all   that, and the slow tests (half an hour)"
 	@echo "make lint       ruff and mypy"
 	@echo "make docs       run the tutorials and remake their outputs and figures (minutes)"
 	@echo "make clean      remove .venv and caches (output/ stays)"
@@ -21,8 +22,12 @@ PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile
 test: lint
 	$(PYTEST) -m "not slow" $(ARGS)
 
-test-all: lint
-	$(PYTEST) $(ARGS)
+# A third slower: lines and branches, those of the tools' own processes too.
+coverage: lint
+	$(PYTEST) -m "not slow" --cov --cov-report=term --cov-fail-under=90 $(ARGS)
+
+test-all: coverage
+	$(PYTEST) -m slow $(ARGS)
 
 lint: .venv/.ready-test
 	$(PY) -m ruff check .
