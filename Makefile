@@ -24,7 +24,7 @@ test: lint
 
 # A third slower: lines and branches, those of the tools' own processes too.
 coverage: lint
-	$(PYTEST) -m "not slow" --cov --cov-report=term --cov-fail-under=90 $(ARGS)
+	$(PYTEST) -m "not slow" --cov --cov-report=term $(if $(ARGS),,--cov-fail-under=90) $(ARGS)
 
 test-all: coverage
 	$(PYTEST) -m slow $(ARGS)

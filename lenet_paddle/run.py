@@ -393,7 +393,8 @@ def export_run(
 
 def _is_replaceable(folder: Path) -> bool:
     """Whether `folder` is an older export, or empty: what else may be there is not ours."""
-    return folder.is_dir() and {path.name for path in folder.iterdir()} <= WRITTEN
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else {"a file"}
+    return not names or ("inference.yml" in names and names <= WRITTEN)
 
 
 def _export_info(config: TrainConfig, run_dir: Path, result: dict[str, Any]) -> dict[str, Any]:
@@ -419,7 +420,7 @@ class _LogFile(logging.FileHandler):
 @contextlib.contextmanager
 def log_file(path: Path) -> Iterator[None]:
     """What the package logs goes to `path` too, with the time."""
-    handler = _LogFile(path, encoding="utf-8")
+    handler = _LogFile(path, encoding="utf-8", errors="backslashreplace")  # names of files
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     logger = logging.getLogger("lenet_paddle")
     logger.addHandler(handler)

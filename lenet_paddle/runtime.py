@@ -173,9 +173,10 @@ def need(package: str) -> Any:
     try:
         return importlib.import_module(package)
     except ImportError as error:
-        raise InputError(
-            f"the package {package} is missing or broken ({error}); pip install '.[export]'"
-        ) from None
+        mend = "pip install '.[export]'"
+        if package == "paddle2onnx" and sys.version_info >= (3, 13):
+            mend = "it has no release for this Python, take 3.10 to 3.12"
+        raise InputError(f"the package {package} is missing or broken ({error}); {mend}") from None
 
 
 def versions() -> dict[str, Any]:

@@ -167,8 +167,9 @@ class _Model:
         Path(f"{path}.pdparams").write_bytes(b"weights")
 
 
-def save_epochs(folder, accuracies, keep_last=2):
-    """The checkpoints of a training with these validation accuracies."""
+def save_epochs(folder, accuracies, keep_last=2, done=0):
+    """The checkpoints of a training with these validation accuracies, the first `done` of which
+    have been saved before it was resumed."""
     config = TrainConfig(keep_last=keep_last)
     state = checkpoint.TrainState(classes=["a", "b"])
     callback = Checkpoints(folder, config, state)
@@ -178,7 +179,8 @@ def save_epochs(folder, accuracies, keep_last=2):
         state.history.append({**ROW, "val_accuracy": accuracy})
         if accuracy > (state.best_value or 0):
             state.best_value, state.best_epoch = accuracy, epoch
-        callback.on_eval_end()
+        if epoch > done:
+            callback.on_eval_end()
 
 
 def test_what_was_the_best_stays_while_a_checkpoint_names_it(tmp_path, caplog):
@@ -201,6 +203,23 @@ def test_a_checkpoint_whose_best_is_damaged_is_none_to_go_on_from(tmp_path, capl
     path, state = checkpoint.newest_checkpoint(tmp_path / "checkpoints")
     assert (path.name, state.best_epoch) == ("epoch_0001", 1)
     assert caplog.text.count("epoch_0002/model.pdparams: damaged") == 3
+
+
+def test_the_bests_of_checkpoints_from_before_a_resume_stay(tmp_path):
+    accuracies = [0.5, 0.9, 0.6, 0.95, 0.96]
+    save_epochs(tmp_path / "whole", accuracies, keep_last=3)
+    save_epochs(tmp_path / "resumed", accuracies[:4], keep_last=3)
+    save_epochs(tmp_path / "resumed", accuracies, keep_last=3, done=4)
+    kept = [sorted(p.name for p in (tmp_path / n).iterdir()) for n in ("whole", "resumed")]
+    assert kept[0] == kept[1] and "epoch_0002" in kept[0]
+
+
+def test_when_the_best_is_lost_the_newest_is_named_and_not_trained_away(tmp_path):
+    folder = tmp_path / "checkpoints"
+    save_epochs(folder, [0.9, 0.5, 0.6])
+    (folder / "epoch_0001" / "model.pdparams").write_bytes(b"wieghts")
+    with pytest.raises(InputError, match=r"epoch_0003 is whole, but .*--init-from .*epoch_0003"):
+        checkpoint.newest_checkpoint(folder)
 
 
 def test_the_checkpoints_of_a_run_that_has_vanished_make_no_new_one(tmp_path):

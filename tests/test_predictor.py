@@ -159,7 +159,9 @@ def test_out_takes_a_folder_and_never_replaces_what_is_no_export(run_dir, tmp_pa
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "precious").touch()
     (tmp_path / "file").touch()
-    for out in ("mine", "file"):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "model.onnx").touch()  # somebody else's
+    for out in ("mine", "file", "model"):
         with pytest.raises(InputError, match="exists and is no export"):
             export_run(run_dir, out=tmp_path / out)
     assert (tmp_path / "mine" / "precious").exists()

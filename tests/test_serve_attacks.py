@@ -182,7 +182,9 @@ def test_an_endless_flood_ends(server, start, piece):
 
 def test_a_head_has_at_most_16384_bytes_and_100_headers(server):
     many = [b"a: b"] * 101
-    for request in (http(b"/v2", b"", *many), GET + b"a: " + b"b" * 16_384):
+    long = b"a: " + b"b" * 16_384
+    whole = (http(b"/v2", b"", long), http(b"/v2?" + b"a" * 16_384))
+    for request in (http(b"/v2", b"", *many), GET + long, *whole):
         with server.raw(request) as connection:
             [(status, body)] = answers(connection)
         assert status == 431 and list(json.loads(body)) == ["error"]
@@ -287,6 +289,13 @@ def test_old_and_odd_requests_are_answered_once(server):
     ):
         with server.raw(request) as connection:
             assert [status for status, _ in answers(connection)] == [200]
+
+
+def test_a_body_behind_an_upgrade_is_no_request(server):
+    for size in (b"content-length: 99", b"transfer-encoding: chunked"):
+        head = POST + b"connection: upgrade\r\nupgrade: a\r\n" + size + b"\r\n\r\n"
+        with server.raw(head) as connection:
+            assert [status for status, _ in answers(connection)] == [400]
 
 
 # --- paths ---

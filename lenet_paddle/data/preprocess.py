@@ -5,6 +5,7 @@ Training, evaluation, prediction and the export's check all pass here.
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from pathlib import Path
@@ -99,11 +100,16 @@ def decode_picture(
         raise InputError(f"{name}: damaged picture ({error}); copy or save it again") from None
 
 
+# The head of a scan: its marker, its length, and how many components it has. Within the data of a
+# scan FF is followed by 00, but what stands behind a picture, a film say, may hold FF DA.
+_SCAN = re.compile(rb"\xff\xda\x00(?:\x06\x00|\x08\x01|\x0a\x02|\x0c\x03|\x0e\x04)")
+
+
 def _check_scans(file: IO[bytes], name: str) -> None:
     """Raises `InputError` for a JPEG file that takes hours: 10 MB have room for 200,000 scans."""
     position = file.tell()
     file.seek(0)
-    scans = file.read().count(b"\xff\xda")  # within the data of a scan, FF is followed by 00
+    scans = len(_SCAN.findall(file.read()))
     file.seek(position)
     if scans > MAX_SCANS:
         raise InputError(f"{name}: {scans} scans; expected at most {MAX_SCANS}, save it again")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
+import resource
 from collections import deque
 from http import HTTPStatus
 from typing import Any
@@ -24,10 +24,6 @@ SPARE_FILES = 64  # beside the connections: listeners, metrics, the page's files
 
 def allow_connections() -> int:
     """How many connections this process can hold; raises its limit of open files for them."""
-    if sys.platform == "win32":
-        return MAX_CONNECTIONS
-    import resource
-
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MAX_CONNECTIONS + SPARE_FILES
     if 0 <= soft < wanted:  # infinity is -1
@@ -50,6 +46,7 @@ class BoundedHttp(HttpToolsProtocol):
         self._timer: asyncio.TimerHandle | None = None  # runs while a head is awaited
         self._reading: asyncio.TimerHandle | None = None  # runs while the client does not read
         self._in_head = self._got_on = False
+        self._head_bytes = 0
         self._loose_bytes = 0  # since the last that was whole: a head, a part of a body, its end
         self._unanswered: deque[RequestResponseCycle] = deque()
 
@@ -78,12 +75,18 @@ class BoundedHttp(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A head has begun, and must be complete soon."""
         super().on_message_begin()
-        self._in_head = True
+        self._in_head, self._head_bytes = True, 0
         if not self._unanswered:
             self._await_head()
 
+    def on_url(self, url: bytes) -> None:
+        """Keep the request's line, within limits."""
+        self._count_head(len(url))
+        super().on_url(url)
+
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header, within limits."""
+        self._count_head(len(name) + len(value) + 4)  # ": " and the end of the line
         if self._in_head and name.lower() != b"range":
             super().on_header(name, value)
         if len(self.headers) > MAX_HEADERS:
@@ -95,6 +98,10 @@ class BoundedHttp(HttpToolsProtocol):
         if len(self._unanswered) >= MAX_AHEAD:
             self._refuse(400, f"more than {MAX_AHEAD} requests ahead of their answers")
             raise ValueError  # the parser stops
+        names = {name for name, _ in self.headers}
+        if self.parser.should_upgrade() and names & {b"content-length", b"transfer-encoding"}:
+            self._refuse(400, "a body and an upgrade")  # the parser would take it for a request
+            raise ValueError
         self._stop_timer()
         self._in_head, self._got_on = False, True
         super().on_headers_complete()
@@ -138,6 +145,12 @@ class BoundedHttp(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """What uvicorn calls for a request that is no HTTP."""
         self._refuse(400, msg)
+
+    def _count_head(self, size: int) -> None:
+        self._head_bytes += size
+        if self._head_bytes > MAX_HEAD:
+            self._refuse(431, f"a request's head is longer than {MAX_HEAD:,} bytes")
+            raise ValueError  # the parser stops
 
     def _await_head(self) -> None:
         self._stop_timer()

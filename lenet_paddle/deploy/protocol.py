@@ -32,7 +32,7 @@ def describe_model(engine: str, size: int, num_classes: int) -> dict[str, Any]:
     return {
         "name": MODEL,
         "versions": [VERSION],
-        "platform": "onnxruntime_onnx" if engine == "onnx" else "paddle_inference",
+        "platform": "paddle_inference" if engine == "paddle" else "onnxruntime_onnx",
         "inputs": [{"name": INPUT, "datatype": "FP32", "shape": [-1, 1, size, size]}],
         "outputs": [{"name": OUTPUT, "datatype": "FP32", "shape": [-1, num_classes]}],
     }

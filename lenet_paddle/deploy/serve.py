@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 
 from lenet_paddle.config import EngineChoice, InputError
 from lenet_paddle.deploy.engines import ENGINES
+from lenet_paddle.files import locked
 
 if TYPE_CHECKING:
     import uvicorn
@@ -83,6 +84,7 @@ def serve(config: ServeConfig) -> None:
     with (
         _listen(config.host, config.port) as listener,
         tempfile.TemporaryDirectory(prefix="lenet-serve-") as folder,
+        locked(Path(folder)),  # who clears old files away leaves it
     ):
         os.environ[METRICS_FOLDER] = folder
         signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -109,6 +111,7 @@ def serve(config: ServeConfig) -> None:
                 worker.process.terminate()
             for worker in workers:
                 worker.process.join()
+            del os.environ[METRICS_FOLDER]
 
 
 def _copy_model(model: str, folder: Path) -> str:

@@ -31,7 +31,7 @@ from lenet_paddle.progress import Progress, format_seconds
 from lenet_paddle.runtime import get_rank, sum_over_ranks
 from lenet_paddle.training.average import AverageWeights
 from lenet_paddle.training.checkpoint import TrainState, prune_checkpoints, save_checkpoint
-from lenet_paddle.training.optimizers import average_over_ranks, is_better, learning_rate_at
+from lenet_paddle.training.optimizers import average_over_ranks, learning_rate_at, list_bests
 
 _log = logging.getLogger(__name__)
 
@@ -223,9 +223,8 @@ class Recorder(Callback):
         }
         state.history.append(row)
         monitor = self.config.monitor
-        value = row.get(monitor)  # None without val: then the last epoch is the result
-        if value is None or state.best_value is None or is_better(monitor, value, state.best_value):
-            state.best_value, state.best_epoch = value, state.epoch
+        state.best_epoch = list_bests(monitor, state.history)[-1]
+        state.best_value = state.history[state.best_epoch - 1].get(monitor)
 
 
 class ProgressBar(Callback):
@@ -295,7 +294,6 @@ class Checkpoints(Callback):
     ) -> None:
         super().__init__()
         self.folder, self.config, self.state, self.average = folder, config, state, average
-        self.bests = [state.best_epoch]
 
     def on_eval_end(self, logs: Any = None) -> None:
         """The epoch is whole, and so are its row and VisualDL's log."""
@@ -303,8 +301,8 @@ class Checkpoints(Callback):
         keep_last, keep_every = self.config.keep_last, self.config.keep_every
         save_checkpoint(self.folder, self.model, self.state, self.config, raw)
         # Should the newest be damaged, the one before it goes on with what was its best.
-        self.bests = [*self.bests, self.state.best_epoch][-keep_last:]
-        prune_checkpoints(self.folder, self.state.epoch, self.bests, keep_last, keep_every)
+        bests = list_bests(self.config.monitor, self.state.history)[-keep_last:]
+        prune_checkpoints(self.folder, self.state.epoch, bests, keep_last, keep_every)
 
 
 class EarlyStopping(Callback):

@@ -112,15 +112,22 @@ def list_checkpoints(folder: Path) -> list[tuple[int, Path]]:
 
 def newest_checkpoint(folder: Path) -> tuple[Path, TrainState] | None:
     """The newest checkpoint in `folder` that is whole, and whose best epoch's is, and its state;
-    damaged ones are named."""
+    damaged ones are named. Raises `InputError` where all that are whole have lost their best."""
+    whole: list[Path] = []
     for _, path in list_checkpoints(folder):
         try:
             state = read_state(path)
+            whole.append(path)
             if path.name != epoch_name(state.best_epoch):
                 read_state(folder / epoch_name(state.best_epoch))
             return path, state
         except InputError as error:
             _log.warning("%s; %s is passed over", error, path.name)
+    if whole:
+        raise InputError(
+            f"{whole[0]} is whole, but what was the best until then is damaged; go on from it in a "
+            f"new run by --init-from {whole[0]}, or start anew by --overwrite"
+        )
     return None
 
 

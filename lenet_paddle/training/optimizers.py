@@ -157,3 +157,15 @@ def count_plateaus(config: TrainConfig, history: Sequence[Mapping[str, Any]]) ->
 def is_better(monitor: str, value: float, best: float) -> bool:
     """Whether `value` beats `best`: higher for an accuracy, lower for a loss."""
     return value > best if monitor.endswith("accuracy") else value < best
+
+
+def list_bests(monitor: str, history: Sequence[Mapping[str, Any]]) -> list[int]:
+    """The best epoch (from 1) until each epoch by `monitor`; without its values (no val) the last
+    epoch is the best."""
+    bests: list[int] = []
+    for epoch, row in enumerate(history, 1):
+        value = row.get(monitor)
+        best = history[bests[-1] - 1].get(monitor) if bests else None
+        is_new = value is None or best is None or is_better(monitor, value, best)
+        bests.append(epoch if is_new else bests[-1])
+    return bests
