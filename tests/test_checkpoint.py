@@ -228,6 +228,11 @@ def test_the_checkpoints_of_a_run_that_has_vanished_make_no_new_one(tmp_path):
     assert not (tmp_path / "gone").exists()
 
 
+@pytest.mark.parametrize(("step", "is_one"), [(10_000_000, True), (2**63, False)])
+def test_a_history_holds_numbers_that_a_column_can_hold(step, is_one):
+    assert checkpoint.is_history([{**ROW, "step": step}]) == is_one
+
+
 COUNTS = r"not the state of a run \(ValueError: its counts do not fit each other\)$"
 CHECKSUMS = r"not the state of a run \(ValueError: its checksums are not those of a checkpoint\)$"
 HISTORY = "its history is no table of numbers"
