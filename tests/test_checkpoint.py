@@ -233,6 +233,11 @@ def test_a_history_holds_numbers_that_a_column_can_hold(step, is_one):
     assert checkpoint.is_history([{**ROW, "step": step}]) == is_one
 
 
+def test_a_history_without_val_has_the_test_sets_columns():
+    row = {name.replace("val_", "test_"): value for name, value in ROW.items()}
+    assert checkpoint.is_history([row, row]) and not checkpoint.is_history([row, ROW])
+
+
 COUNTS = r"not the state of a run \(ValueError: its counts do not fit each other\)$"
 CHECKSUMS = r"not the state of a run \(ValueError: its checksums are not those of a checkpoint\)$"
 HISTORY = "its history is no table of numbers"
