@@ -22,7 +22,7 @@ PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile
 test: lint
 	$(PYTEST) -m "not slow" $(ARGS)
 
-# A third slower: lines and branches, those of the tools' own processes too.
+# Slower than test: lines and branches, those of the tools' own processes too.
 coverage: lint
 	$(PYTEST) -m "not slow" --cov --cov-report=term $(if $(ARGS),,--cov-fail-under=90) $(ARGS)
 
