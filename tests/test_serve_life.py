@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 from serve_help import CLASSES, Server, write_model
-from tools_help import assert_refused, tool, tool_command
+from tools_help import assert_refused, tool, tool_command, wait_for
 
 SMALL_BODY = b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n"
 
@@ -25,13 +25,6 @@ def processes_with(text):
         except OSError:
             pass  # it has just ended
     return found
-
-
-def wait_for(is_so, seconds=20.0):
-    end = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -61,7 +54,7 @@ def test_a_signal_during_the_start_ends_it_quietly_and_leaves_no_process(tmp_pat
         errors = server.communicate(timeout=30)[1]
         early = server.returncode in (-number, 130)  # Python itself had not started whole
         assert early or (server.returncode == 0 and errors == ""), errors
-        wait_for(lambda mark=mark: not processes_with(mark))
+        wait_for(lambda mark=mark: not processes_with(mark), 20)
 
 
 def test_a_model_exported_anew_is_served_by_the_next_start_only(tmp_path):
@@ -73,10 +66,10 @@ def test_a_model_exported_anew_is_served_by_the_next_start_only(tmp_path):
     (folder / "inference.yml").write_text(yaml.safe_dump(description))
     before = server.workers()
     os.kill(before[0], signal.SIGKILL)
-    wait_for(lambda: len(server.workers()) == 2 and before[0] not in server.workers())
+    wait_for(lambda: len(server.workers()) == 2 and before[0] not in server.workers(), 20)
     shutil.rmtree(folder)
     os.kill(before[1], signal.SIGKILL)
-    wait_for(lambda: len(server.workers()) == 2 and before[1] not in server.workers())
+    wait_for(lambda: len(server.workers()) == 2 and before[1] not in server.workers(), 20)
     for _ in range(8):  # by either worker
         with socket.create_connection(("127.0.0.1", server.port)):
             answer = server.client.get("/model.json", headers={"connection": "close"})
@@ -89,7 +82,7 @@ def test_a_model_exported_anew_is_served_by_the_next_start_only(tmp_path):
 def test_whoever_comes_while_the_server_ends_is_refused(tmp_path):
     server = Server(write_model(tmp_path), "--max-seconds", 3)
     with server.raw(SMALL_BODY):
-        wait_for(lambda: "lenet_requests_in_work 2.0" in server.client.get("/metrics").text)
+        wait_for(lambda: "lenet_requests_in_work 2.0" in server.client.get("/metrics").text, 20)
         server.client.close()
         server.process.send_signal(signal.SIGTERM)
 
