@@ -8,6 +8,7 @@ import importlib
 import logging
 import os
 import platform
+import socket
 import sys
 import warnings
 from collections.abc import Sequence
@@ -115,12 +116,14 @@ def count_ranks() -> int:
 def join_ranks(batch_size: int) -> None:
     """Connect this process with the other ranks, if there are any; only rank 0 goes on to log.
 
-    Raises `InputError` for a batch that cannot be shared.
+    Raises `InputError` for a batch that cannot be shared and for a meeting place that is taken.
     """
     if count_ranks() == 1:
         return
     import paddle
 
+    if get_rank() == 0:
+        _check_meeting_port()
     if batch_size < count_ranks():
         raise InputError(
             f"batch_size {batch_size} is shared by {count_ranks()} processes; "
@@ -129,6 +132,27 @@ def join_ranks(batch_size: int) -> None:
     paddle.distributed.init_parallel_env()
     if get_rank():
         logging.getLogger("lenet_paddle").setLevel(logging.WARNING)
+
+
+def _check_meeting_port() -> None:
+    """That rank 0 can listen where the ranks are to meet.
+
+    The launcher takes a port that is free when it looks, from 35100 to 64000, where the system
+    also gives ports to connections; Paddle 3.3 aborts with an assertion of libuv if it is taken
+    when rank 0 comes to listen.
+    """
+    port = os.environ.get("PADDLE_MASTER", "").rpartition(":")[2]
+    if not port:
+        return  # not the launcher's: Paddle says what it misses
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as libuv does
+        try:
+            probe.bind(("", int(port)))
+        except OSError as error:
+            raise InputError(
+                f"port {port}, where the processes of the job are to meet: {error.strerror}; "
+                "start the job again, with PORT_RANGE=20000:30000 in front if it comes back"
+            ) from None
 
 
 def tell_ranks(text: str | None) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tools_help import assert_refused, tool, tool_command, wait_for
+from tools_help import assert_refused, free_port, tool, tool_command, wait_for
 
 from lenet_paddle.config import RunStopped
 from lenet_paddle.monitor import HOST, server_command, serving
@@ -30,9 +30,7 @@ def logdir(tmp_path_factory):
 
 @pytest.fixture
 def port():
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return probe.getsockname()[1]
+    return free_port()
 
 
 def get(port, path, **headers):

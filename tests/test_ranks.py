@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import socket
 import subprocess
 import sys
 import time
@@ -11,12 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from crash_help import result_of
-from tools_help import ROOT, SMALL, tool, wait_for
+from tools_help import PORTS, ROOT, SMALL, assert_refused, tool, wait_for
 
 from lenet_paddle import build_model, evaluate, load_dataset
 from lenet_paddle.training.checkpoint import load_weights
 
 NUM_RANKS = 2
+ENVIRONMENT = os.environ | {"PORT_RANGE": f"{PORTS.start}:{PORTS.stop}"}  # of the launcher
 
 
 def launch_command(*args):
@@ -25,7 +27,8 @@ def launch_command(*args):
 
 
 def launch(folder, *args):
-    return subprocess.run(launch_command(*args), cwd=folder, capture_output=True, text=True)
+    command = launch_command(*args)
+    return subprocess.run(command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True)
 
 
 def weights_of(run):
@@ -86,6 +89,19 @@ def test_a_batch_smaller_than_the_job_is_refused_and_nothing_is_written(tmp_path
     assert not (tmp_path / "out").exists()
 
 
+def test_a_meeting_place_that_is_taken_is_one_line(tmp_path):
+    """Paddle itself aborts with an assertion of libuv."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = "{}:{}".format(*taken.getsockname())
+        job = {"PADDLE_TRAINER_ID": "0", "PADDLE_TRAINERS_NUM": "2", "PADDLE_MASTER": address}
+        args = [*SMALL, "--output-dir", tmp_path / "out"]
+        done = tool("train", *args, env=os.environ | job, timeout=60)
+    assert_refused(done, f"port {address.rpartition(':')[2]}", "in use", "PORT_RANGE")
+    assert not (tmp_path / "out").exists()
+
+
 def ranks_of(launcher):
     """Process id of each rank of a job."""
     found = {}
@@ -123,7 +139,7 @@ def test_a_killed_rank_ends_the_job_with_a_message_and_the_job_goes_on_exactly(
     args = [*KILLED, "--output-dir", tmp_path]
     with (tmp_path / "said").open("w") as said:
         command = launch_command(*args, "--name", "killed")
-        job = subprocess.Popen(command, cwd=tmp_path, stdout=said, stderr=said)
+        job = subprocess.Popen(command, cwd=tmp_path, env=ENVIRONMENT, stdout=said, stderr=said)
     wait_for(lambda: (tmp_path / "killed" / "checkpoints" / f"epoch_000{epoch}").exists())
     time.sleep(random.Random(rank + 2 * epoch).uniform(0, 0.6))
     os.kill(ranks_of(job)[rank], 9)

@@ -6,11 +6,10 @@ the environment each tab is saved as a picture.
 
 import os
 import shutil
-import socket
 from pathlib import Path
 
 import pytest
-from tools_help import QUICK, tool
+from tools_help import QUICK, free_port, tool
 
 from lenet_paddle.monitor import HOST, serving
 
@@ -38,9 +37,7 @@ def address(tmp_path_factory):
         given = ["--vdl", "rich", "--model", model, "--output-dir", output, "--name", name]
         done = tool("train", *QUICK, "--epochs", "2", *given)
         assert done.returncode == 0, done.stderr
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     with serving(output, port):
         yield f"http://{HOST}:{port}"
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import gzip
+import random
 import shutil
+import socket
 import struct
 import subprocess
 import sys
@@ -15,6 +18,9 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
+# Below those that Linux gives to connections (from 32768): between a look for a free port and its
+# use a second or two go by, in which the server's tests, in the other process, open thousands.
+PORTS = range(20_000, 30_000)
 
 
 def _write_small_mnist() -> Path:
@@ -53,6 +59,15 @@ def assert_refused(done: Any, *words: str, status: int = 2) -> None:
     assert done.stdout == ""
     for word in words:
         assert word in done.stderr
+
+
+def free_port() -> int:
+    """A port of this machine on which nothing listens yet."""
+    while True:
+        port = random.choice(PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
