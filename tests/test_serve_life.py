@@ -52,7 +52,8 @@ def test_a_signal_during_the_start_ends_it_quietly_and_leaves_no_process(tmp_pat
         (os.killpg if number == signal.SIGINT else os.kill)(server.pid, number)
     for server, mark in zip(started, marks, strict=True):
         errors = server.communicate(timeout=30)[1]
-        early = server.returncode in (-number, 130)  # Python itself had not started whole
+        # Python itself had not started whole; under coverage that takes a while
+        early = server.returncode in (-number, 130) or "Fatal Python error: init_" in errors
         assert early or (server.returncode == 0 and errors == ""), errors
         wait_for(lambda mark=mark: not processes_with(mark), 20)
 
