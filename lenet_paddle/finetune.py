@@ -143,7 +143,10 @@ def _load_tests(config: FinetuneConfig, folder: Path) -> dict[str, ImageSet]:
     tests = {config.dataset: test_set}
     if (folder / "start" / "config.yaml").exists():  # what the weights come from
         source = read_config(folder / "start")
-        if (source.dataset, source.data_dir) != (config.dataset, config.data_dir):
+        old, new = (
+            (c.dataset, c.data_dir and Path(c.data_dir).resolve()) for c in (source, config)
+        )
+        if old != new:
             name = source.dataset + (" before" if source.dataset == config.dataset else "")
             try:
                 tests = {name: load_test_set(source, test_set.classes), **tests}

@@ -52,6 +52,7 @@ from lenet_paddle.training.checkpoint import (
     take_optimizer_state,
 )
 from lenet_paddle.training.fit import fit
+from lenet_paddle.training.optimizers import check_penalties
 from lenet_paddle.training.visualdl import log_result
 
 _log = logging.getLogger(__name__)
@@ -84,6 +85,7 @@ def train_and_evaluate(config: TrainConfig, resume_hint: str | None = None) -> d
         runtime.seed_everything(config.seed)
         network = build_model(config.model, train_set.num_classes)
         freeze_layers(network, config.freeze)
+        check_penalties(config, network.parameters())
         state, optimizer_state, average = TrainState(), None, None
         if config.resume is not None:
             run_dir = Path(config.resume)

@@ -256,6 +256,11 @@ def test_an_unknown_yaml_key_lists_the_valid_ones(tmp_path: Path) -> None:
         "name: 2020-13-45",  # looks like a date and is none
         "learning_rate: !!float fast",
         "epochs: !!timestamp soon",
+        "epochs: !!bool x",
+        'seed: !!int ""',
+        'seed: !!float ""',
+        "a: !!map [b]",
+        "a: !!set [b]",
         "a: !!python/object:os.system {}",
         "? [a]\n: 1",
         "epochs: " + "9" * 5000,
@@ -283,6 +288,7 @@ def _laughs(line: str) -> str:
         (_laughs("{<<: [*, *, *, *, *, *, *, *, *]}"), "it has an alias"),  # merged, it hung
         ("epochs: &a {x: *a}", "it has an alias"),
         ("epochs: 1\nseed: 2\nepochs: 3\n", "it has the key epochs twice"),
+        ("".join(f"k{i}: 1\n" for i in range(60_000)) + "k59999: 1", "it has the key k59999 twice"),
         ("epochs: 0x" + "f" * 500_000, "a number of 500002 characters"),
         ("epochs: " + ":".join(["59"] * 9000), "a number of 26999 characters"),
         ("learning_rate: " + ":".join(["59"] * 9000) + ".5", "a number of 27001 characters"),

@@ -355,6 +355,20 @@ def test_on_other_data_of_the_same_classes_the_sources_own_test_set_is_asked_too
     assert float(rows[0]["mnist"]) == evaluate_run(source)["accuracy"]
 
 
+def test_the_sources_own_data_by_a_relative_path_are_asked_once(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    train = load_dataset("mnist", "train").take(slice(0, 60))
+    test = load_dataset("mnist", "test").take(slice(0, 20))
+    arrays = {"x_train": train.images, "y_train": train.labels}
+    np.savez("digits.npz", **arrays, x_test=test.images, y_test=test.labels)
+    data = {"dataset": "npz", "data_dir": "digits.npz", "val_size": 10, "epochs": 1}
+    train_and_evaluate(TrainConfig(**data, output_dir="output", name="first"))
+    given = {**data, "mode": "joint", "init_from": "output/first", "output_dir": "output"}
+    folder = finetune(FinetuneConfig(**given))
+    rows = list(csv.DictReader((folder / "matrix.csv").open()))
+    assert list(rows[0]) == ["stage", "npz", "mean"]
+
+
 def test_weights_without_a_run_need_the_networks_name(source, data_dir, tmp_path):
     bare = tmp_path / "weights.pdparams"
     shutil.copy(source / "checkpoints" / "best" / "model.pdparams", bare)

@@ -160,6 +160,42 @@ def test_a_link_in_place_of_train_is_refused(tmp_path: Path, write_picture, outs
         _load(tmp_path / "data")
 
 
+@pytest.mark.parametrize(
+    ("dataset", "place"),
+    [
+        ("mnist", "t10k-images-idx3-ubyte"),
+        ("npz", "x_test.npy"),
+        ("mnist_c", "mnist_c/fog/test_images.npy"),
+        ("mnist_c", "mnist_c/fog"),
+        ("mnist_c", "mnist_c"),
+    ],
+)
+def test_a_link_out_of_a_folder_of_arrays_is_refused(tmp_path: Path, dataset, place):
+    images, labels = np.zeros((4, 28, 28), np.uint8), np.zeros(4, np.uint8)
+    own = tmp_path / "own"
+    if dataset == "mnist":
+        own.mkdir()
+        (own / "t10k-images-idx3-ubyte").write_bytes(
+            struct.pack(">4I", 0x803, 4, 28, 28) + bytes(4 * 784)
+        )
+        (own / "t10k-labels-idx1-ubyte").write_bytes(struct.pack(">2I", 0x801, 4) + bytes(4))
+    else:
+        folder, x, y = {
+            "npz": (own, "x_test", "y_test"),
+            "mnist_c": (own / "mnist_c" / "fog", "test_images", "test_labels"),
+        }[dataset]
+        folder.mkdir(parents=True)
+        arrays = {x: images, y: labels, "x_train": images, "y_train": labels}
+        for name, array in arrays.items():
+            np.save(folder / f"{name}.npy", array)
+    corruption = "fog" if dataset == "mnist_c" else None
+    assert len(load_dataset(dataset, "test", own, corruption=corruption)) == 4
+    (own / place).rename(tmp_path / "other")
+    (own / place).symlink_to(tmp_path / "other")
+    with pytest.raises(InputError, match=f"{place}: a link out of"):
+        load_dataset(dataset, "test", own, corruption=corruption)
+
+
 @pytest.mark.parametrize("target", ["x.png", "missing.png", "../cat", ".."])
 def test_loops_and_broken_links_do_not_hang(write_tree: Tree, target):
     folder = write_tree(4, 4)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -81,6 +82,7 @@ def test_a_name_that_exists_stops_and_overwrite_replaces_it(run_dir):
         (["--dataset", "folder"], ["needs data_dir"]),
         (["--data-dir", "nowhere"], ["nowhere: is no folder", "train-images-idx3-ubyte"]),
         (["--amp", "O1"], ["needs a GPU"]),
+        (["--model", "cnn_regularized", "--weight-decay", "0.1"], ["brings its own penalty"]),
         (["--overwrite"], ["overwrite needs name"]),
         (["--init-from", "nowhere"], ["nowhere: no weights there"]),
     ],
@@ -98,10 +100,11 @@ def test_bad_data_is_one_line_and_leaves_nothing(tmp_path):
     for file in embedded.glob("*.gz"):
         (tmp_path / "cut" / file.name).write_bytes(file.read_bytes()[:3000])
         other = file.name.replace("labels-idx1", "X").replace("images-idx3", "labels-idx1")
-        (tmp_path / "swapped" / other.replace("X", "images-idx3")).symlink_to(file)
+        shutil.copy(file, tmp_path / "swapped" / other.replace("X", "images-idx3"))
     small, labels = np.zeros((4, 8, 8), np.uint8), np.array([0, 1, 0, 1])
     arrays = {"x_train": small, "y_train": labels, "x_test": small, "y_test": labels}
     np.savez(tmp_path / "8.npz", **arrays)
+    np.savez(tmp_path / "mixed.npz", **{**arrays, "x_train": np.zeros((4, 28, 28), np.uint8)})
     (tmp_path / "empty").mkdir()
     for name in ("cat", "dog"):
         (tmp_path / "text" / name).mkdir(parents=True)
@@ -115,7 +118,11 @@ def test_bad_data_is_one_line_and_leaves_nothing(tmp_path):
         (["--dataset", "folder", "--data-dir", tmp_path / "text"], "notes.txt: no picture"),
         (
             ["--dataset", "npz", "--val-size", "0", "--data-dir", tmp_path / "8.npz"],
-            "images are 8x8; expected 28x28",
+            "train images are 8x8; expected 28x28",
+        ),
+        (
+            ["--dataset", "npz", "--val-size", "0", "--data-dir", tmp_path / "mixed.npz"],
+            "test images are 8x8; expected 28x28",
         ),
     ):
         assert_refused(tool("train", *out, *arguments), word)

@@ -152,10 +152,8 @@ def test_fashion_mnist_that_cannot_be_had_names_all_the_ways(
 # --- folder ---
 
 
-def _load_folder(
-    folder: Path, part: str = "train", test_size: int | None = None, seed: int = 0
-) -> ImageSet:
-    return sources.load_folder(folder, "resize", test_size, seed)[part == "test"]
+def _load_folder(folder: Path, part: str = "train", test_size: int | None = None) -> ImageSet:
+    return sources.load_folder(folder, "resize", test_size)[part == "test"]
 
 
 @pytest.fixture
@@ -193,14 +191,6 @@ def test_one_tree_is_divided_completely_without_overlap(
     assert np.bincount(test.labels, minlength=2).tolist() == expected
     for part in (train, test):
         np.testing.assert_array_equal(part.labels, part.images[:, 0, 0] >= 20)
-
-
-def test_the_test_pictures_of_one_tree_are_decided_by_the_seed(one_tree: Path) -> None:
-    first, again, other = (
-        _load_folder(one_tree, "test", 10, seed).images[:, 0, 0].tolist() for seed in (1, 1, 2)
-    )
-    assert first == again
-    assert first != other
 
 
 def test_a_test_size_that_leaves_nothing_is_refused(one_tree: Path) -> None:

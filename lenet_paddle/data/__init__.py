@@ -24,6 +24,7 @@ from lenet_paddle.data.imageset import ImageSet, join_sets, stratified_draw
 from lenet_paddle.data.mnist_c import load_mnist_c
 from lenet_paddle.data.preprocess import SIZE
 
+VAL_DRAW = sources.TEST_DRAW + 1  # else the same positions would be drawn twice
 REPLAY = 0x7265706C  # sets its draws apart from others
 DATASETS: tuple[str, ...] = typing.get_args(DatasetName)
 _log = logging.getLogger(__name__)
@@ -34,7 +35,6 @@ def load_dataset(
     split: str,
     data_dir: str | Path | None = None,
     val_size: int = 5000,
-    seed: int = 0,
     *,
     test_size: int | None = None,
     preprocess: Preprocess = "resize",
@@ -43,19 +43,18 @@ def load_dataset(
     """Load one split, "train", "val" or "test", of a data set as uint8 images with labels.
 
     `val` is cut from the training images: the last `val_size` of MNIST and Fashion-MNIST, a
-    stratified draw by `seed` for `folder` and `npz`. Of `mnist_c` with a `corruption` it is the
-    last `val_size` of that one; without one, all 15 (those that are there) are mixed evenly, and
-    `val` is the last `val_size` of the mixture: the last images of each, as many from each. A
-    `val_size` of more than half of a folder, npz or mnist_c becomes a tenth of it, and says so.
-    `test_size` and `preprocess` matter for `folder` only (see `sources.load_folder`). Raises
-    `InputError` for unknown names and bad files.
+    stratified draw for `folder` and `npz`, the same one for every run. Of `mnist_c` with a
+    `corruption` it is the last `val_size` of that one; without one, all 15 (those that are there)
+    are mixed evenly, and `val` is the last `val_size` of the mixture: the last images of each, as
+    many from each. A `val_size` of more than half of a folder, npz or mnist_c becomes a tenth of
+    it, and says so. `test_size` and `preprocess` matter for `folder` only (see
+    `sources.load_folder`). Raises `InputError` for unknown names and bad files.
     """
     [image_set] = load_splits(
         name,
         (split,),
         data_dir,
         val_size,
-        seed,
         test_size=test_size,
         preprocess=preprocess,
         corruption=corruption,
@@ -68,7 +67,6 @@ def load_splits(
     splits: Sequence[str],
     data_dir: str | Path | None = None,
     val_size: int = 5000,
-    seed: int = 0,
     *,
     test_size: int | None = None,
     preprocess: Preprocess = "resize",
@@ -87,7 +85,7 @@ def load_splits(
     path = None if data_dir is None else Path(data_dir)
     loaded: dict[str, ImageSet] = {}
     if name == "folder":
-        full, loaded["test"] = sources.load_folder(path or Path(), preprocess, test_size, seed)
+        full, loaded["test"] = sources.load_folder(path or Path(), preprocess, test_size)
     else:
         loaders: dict[str, Callable[..., ImageSet]] = {
             "mnist": sources.load_mnist,
@@ -101,16 +99,16 @@ def load_splits(
         if "test" in splits:
             loaded["test"] = load("test", path)
     if set(splits) != {"test"}:
-        train, val = _divide(full, name, val_size, seed)
+        train, val = _divide(full, name, val_size)
         loaded["train"], loaded["val"] = full.take(train), full.take(val)
         if name in ("folder", "npz"):  # class by class, it may be; the first N should hold all
-            order = np.random.default_rng(seed).permutation(len(loaded["train"]))
+            order = np.random.default_rng(0).permutation(len(loaded["train"]))
             loaded["train"] = loaded["train"].take(order)
     return [loaded[split] for split in splits]
 
 
 def _divide(
-    full: ImageSet, name: str, val_size: int, seed: int
+    full: ImageSet, name: str, val_size: int
 ) -> tuple[slice | np.ndarray, slice | np.ndarray]:
     """Indices of the training and the validation images."""
     if val_size < 0:
@@ -126,8 +124,7 @@ def _divide(
         _log.info("val_size %d is over half of %d images: %d are taken", val_size, len(full), tenth)
         val_size = tenth
     if name in ("folder", "npz") and val_size > 0:
-        # Another seed than the test draw's: else the same positions would be drawn twice.
-        return stratified_draw(full.labels, val_size, seed + 1)
+        return stratified_draw(full.labels, val_size, VAL_DRAW)
     cut = len(full) - val_size
     return slice(0, cut), slice(cut, None)
 
@@ -143,17 +140,17 @@ def load_data(config: TrainConfig, *splits: str) -> list[ImageSet]:
         splits,
         config.data_dir,
         config.val_size,
-        config.seed,
         test_size=config.test_size,
         preprocess=config.picture_mode,
         corruption=config.corruption,
     )
-    height, width = loaded[0].images.shape[1:]
-    if (height, width) != (SIZE, SIZE):
-        raise InputError(
-            f"{config.data_dir}: images are {height}x{width}; expected {SIZE}x{SIZE}, the size "
-            "that every picture is brought to: resize them first"
-        )
+    for split, image_set in zip(splits, loaded, strict=True):
+        height, width = image_set.images.shape[1:]
+        if (height, width) != (SIZE, SIZE):
+            raise InputError(
+                f"{config.data_dir}: {split} images are {height}x{width}; expected {SIZE}x{SIZE}, "
+                "the size that every picture is brought to: resize them first"
+            )
     return [
         _add_replay(config, image_set.take(slice(0, config.limit)))
         if split == "train"

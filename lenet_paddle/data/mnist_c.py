@@ -15,7 +15,7 @@ from lenet_paddle.config import CORRUPTIONS, IDENTITY, InputError
 from lenet_paddle.data.corrupt import corrupt
 from lenet_paddle.data.imageset import ImageSet, check_counts, join_sets
 from lenet_paddle.data.preprocess import SIZE
-from lenet_paddle.data.sources import DIGITS, load_mnist, map_npy
+from lenet_paddle.data.sources import DIGITS, check_links, load_mnist, map_npy
 from lenet_paddle.files import make_folder, replacing
 from lenet_paddle.progress import Progress
 
@@ -67,15 +67,16 @@ def load_mnist_c(part: str, data_dir: Path, corruption: str | None = None) -> Im
     if corruption is not None:
         if corruption not in found:
             raise InputError(f"{root}: has no {corruption}; it has {', '.join(found)}")
-        return _load_one(root / corruption, part)
+        return _load_one(root / corruption, part, data_dir)
     names = [name for name in found if name != IDENTITY]
     if not names:
         raise InputError(f"{root}: has {IDENTITY} only; name it as corruption, or add others")
-    return _interleave([_load_one(root / name, part) for name in names])
+    return _interleave([_load_one(root / name, part, data_dir) for name in names])
 
 
-def _load_one(folder: Path, part: str) -> ImageSet:
+def _load_one(folder: Path, part: str, data_dir: Path) -> ImageSet:
     name, labels_name = _files(folder, part)
+    check_links((folder.parent, folder, name, labels_name), data_dir)
     images, labels = _map(name), _map(labels_name)
     if images.dtype != np.uint8 or images.shape[1:] not in ((SIZE, SIZE), (SIZE, SIZE, 1)):
         raise InputError(

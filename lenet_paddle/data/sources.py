@@ -26,6 +26,9 @@ FASHION = (
     *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
 )
 EMBEDDED = Path(__file__).parent / "mnist"
+# Seeds the draw of test images from one tree, in every run: a run that starts from the weights of
+# another, under another seed, must not be tested on what that one was trained on.
+TEST_DRAW = 0
 _MAX_CLASSES = 1000  # a stray label must not make a confusion matrix of gigabytes
 _PREFIX = {"train": "train", "test": "t10k"}
 
@@ -82,6 +85,7 @@ def _load_idx(folder: Path, part: str, classes: tuple[str, ...]) -> ImageSet:
             name = f"{_PREFIX[part]}-{kind}-idx{dims}-ubyte"
             raise InputError(f"{folder}: {came}; expected the IDX file {name} or {name}.gz in it")
         paths.append(path)
+    check_links(paths, folder)
     images, labels = idx.read_images(paths[0]), idx.read_labels(paths[1], len(classes))
     check_counts(paths[0], len(images), paths[1], len(labels))
     return ImageSet(images, labels, classes)
@@ -95,20 +99,21 @@ def _find_idx(folder: Path, part: str, kind: str, dims: int) -> Path | None:
 
 
 def load_folder(
-    data_dir: Path, preprocess: Preprocess, test_size: int | None, seed: int
+    data_dir: Path, preprocess: Preprocess, test_size: int | None
 ) -> tuple[ImageSet, ImageSet]:
     """A folder of pictures, `train/<class>/*` and `test/<class>/*`, or `<class>/*` in one tree.
 
     Returns (train, test). Classes are the folders' names in sorted order. Any colour or size
     becomes grey uint8 (N, 28, 28) by `prepare_picture`. From one tree `test_size` images
-    (default a tenth) are drawn as test set, stratified, by `seed`. Hidden files are passed over;
-    any other file that is no picture is an `InputError`, and so is a link out of `data_dir`.
+    (default a tenth) are drawn as test set, stratified, in every run the same ones. Hidden files
+    are passed over; any other file that is no picture is an `InputError`, and so is a link out of
+    `data_dir`.
     """
     if not data_dir.is_dir():
         raise InputError(f"{data_dir}: is no folder; expected one folder of pictures a class")
     roots = [data_dir / "train", data_dir / "test"]
     if all(root.is_dir() for root in roots):
-        _check_links(roots, data_dir)
+        check_links(roots, data_dir)
         classes, of_test = (_class_names(root, data_dir) for root in roots)
         if of_test != classes:
             raise InputError(
@@ -123,11 +128,12 @@ def load_folder(
     size = max(1, len(tree) // 10) if test_size is None else test_size
     if size >= len(tree):
         raise InputError(f"test_size {size} leaves no training image of {len(tree)}; lower it")
-    kept, drawn = stratified_draw(tree.labels, size, seed)
+    kept, drawn = stratified_draw(tree.labels, size, TEST_DRAW)
     return tree.take(kept), tree.take(drawn)
 
 
-def _check_links(paths: Iterable[Path], data_dir: Path) -> None:
+def check_links(paths: Iterable[Path], data_dir: Path) -> None:
+    """Raise `InputError` for a link that leads out of `data_dir`."""
     for path in paths:
         if path.is_symlink() and leads_out(path, data_dir):
             raise InputError(f"{path}: a link out of {data_dir}; put what it names there instead")
@@ -135,7 +141,7 @@ def _check_links(paths: Iterable[Path], data_dir: Path) -> None:
 
 def _class_names(root: Path, data_dir: Path) -> tuple[str, ...]:
     folders = [p for p in root.iterdir() if p.is_dir() and not p.name.startswith(".")]
-    _check_links(folders, data_dir)
+    check_links(folders, data_dir)
     names = sorted(folder.name for folder in folders)
     check_classes(names, root)
     if len(names) < 2:
@@ -156,7 +162,7 @@ def _read_pictures(
             raise InputError(f"{root / name}: no picture in it; expected at least one a class")
         files += of_class
         labels += [label] * len(of_class)
-    _check_links(files, data_dir)
+    check_links(files, data_dir)
     images = np.empty((len(files), 28, 28), np.uint8)
     progress = Progress(len(files), "pictures")
     for i, file in enumerate(files):
@@ -204,7 +210,9 @@ def _read_arrays(path: Path, names: tuple[str, ...]) -> list[np.ndarray]:
     """The arrays `names` of a .npz file or of a folder of .npy files. Raises `InputError`."""
     if path.is_dir():
         _check_names(path, names, sorted(file.stem for file in path.glob("*.npy")))
-        return [map_npy(path / f"{name}.npy") for name in names]
+        files = [path / f"{name}.npy" for name in names]
+        check_links(files, path)
+        return [map_npy(file) for file in files]
     with path.open("rb") as file:
         try:
             with np.load(file, allow_pickle=False) as arrays:

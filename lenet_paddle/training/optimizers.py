@@ -25,13 +25,8 @@ ONE_CYCLE_END = 1 / 25 * 1e-4  # the last one
 
 def build_optimizer(config: TrainConfig, parameters: list[Any]) -> Any:
     """The optimizer of `config`, at its first learning rate; a `paddle.optimizer.Optimizer`, or
-    `Muon`. For parameters with `stop_gradient` it does and keeps nothing."""
-    is_coupled = config.optimizer not in ("adamw", "muon")
-    if config.weight_decay and is_coupled and any(p.regularizer for p in parameters):
-        raise InputError(
-            f"{config.model} brings its own penalty, which takes the place of weight_decay; leave "
-            "that out, or choose optimizer adamw or muon"
-        )
+    `Muon`. For parameters with `stop_gradient` it does and keeps nothing. Raises `InputError`."""
+    check_penalties(config, parameters)
     if config.l2:
         penalise(parameters, config.l2)
     common: dict[str, Any] = {
@@ -56,6 +51,16 @@ def build_optimizer(config: TrainConfig, parameters: list[Any]) -> Any:
             weight_decay=config.weight_decay,
         )
     return optimizers.AdamW(**{**common, "weight_decay": config.weight_decay})
+
+
+def check_penalties(config: TrainConfig, parameters: list[Any]) -> None:
+    """Raise `InputError` for a weight decay that a network's own penalties would do away with."""
+    is_coupled = config.optimizer not in ("adamw", "muon")
+    if config.weight_decay and is_coupled and any(p.regularizer for p in parameters):
+        raise InputError(
+            f"{config.model} brings its own penalty, which takes the place of weight_decay; leave "
+            "that out, or choose optimizer adamw or muon"
+        )
 
 
 def average_over_ranks(tensors: list[paddle.Tensor]) -> None:
