@@ -304,6 +304,7 @@ def finish(
     stop.check(AFTER_TRAINING)
     info = _export_info(config, run_dir, result)
     export_inference(network, run_dir / "inference", test_set, input_size(config.model), info)
+    stop.check(AFTER_TRAINING)  # else a next stage or seed would begin
     return {**result, "run_dir": str(run_dir)}
 
 

@@ -368,6 +368,19 @@ def test_weights_are_found_from_a_run_a_folder_a_prefix_or_a_file(run, source):
     assert found.resolve() == (run[0] / "checkpoints/best/model.pdparams").resolve()
 
 
+def test_weights_of_a_damaged_checkpoint_are_not_found(run, tmp_path):
+    damaged = shutil.copytree(run[0] / "checkpoints" / "best", tmp_path / "best")
+    file = damaged / "model.pdparams"
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+    for source in (damaged, file):
+        with pytest.raises(InputError, match=r"model\.pdparams: damaged"):
+            checkpoint.find_weights(source)
+    (damaged / "state.json").unlink()  # a file without a checkpoint has no checksum
+    assert checkpoint.find_weights(file) == file.resolve()
+
+
 def test_an_unknown_checkpoint_lists_those_that_are_there(run):
     with pytest.raises(InputError, match="best, epoch_0001, epoch_0002, latest"):
         checkpoint.find_checkpoint(run[0], "epoch_0009")
@@ -489,15 +502,41 @@ def test_frozen_layers_take_no_state_along(tmp_path):
         checkpoint.take_optimizer_state("momentum", network, pdparams)
 
 
-def test_what_belongs_to_no_parameter_is_taken_along_but_no_schedule(tmp_path):
+def test_what_belongs_to_no_parameter_and_a_schedule_are_left_out(tmp_path):
     pdparams, _ = saved_by(tmp_path, "adam")
     pdopt = pdparams.with_suffix(".pdopt")
     content = paddle.load(str(pdopt), return_numpy=True)
     pdopt.write_bytes(pickle.dumps({**content, "steps": 7, "LR_Scheduler": {"last_lr": 0.1}}))
     network = build_model("lenet_builtin", 3)
     taken = checkpoint.take_optimizer_state("adam", network, pdparams)
-    assert taken["steps"] == 7 and "LR_Scheduler" not in taken
-    assert isinstance(taken[network.parameters()[0].name + "_moment1_0"], paddle.Tensor)
+    owners = tuple(parameter.name for parameter in network.parameters())
+    assert len(taken) == 4 * len(owners) and all(key.startswith(owners) for key in taken)
+    assert isinstance(taken[owners[0] + "_moment1_0"], paddle.Tensor)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "value"),
+    [
+        ("_moment2_0", None),
+        ("_moment2_0", np.zeros(3, np.float32)),
+        ("_moment2_0", "text"),
+        ("_moment1_0", 1.0),
+        ("_beta1_pow_acc_0", "text"),
+        ("_beta1_pow_acc_0", np.zeros(0, np.float32)),
+        ("_beta2_pow_acc_0", np.ones(1)),
+    ],
+)
+def test_a_foreign_state_that_does_not_fit_is_one_error(tmp_path, suffix, value):
+    """Paddle would find out at the first step, by an assertion, when the run is made already."""
+    pdparams, network = saved_by(tmp_path, "adam")
+    pdopt = pdparams.with_suffix(".pdopt")
+    content = paddle.load(str(pdopt), return_numpy=True)
+    key = network.parameters()[3].name + suffix
+    assert key in content
+    rest = {name: array for name, array in content.items() if name != key}
+    pdopt.write_bytes(pickle.dumps(rest if value is None else {**rest, key: value}))
+    with pytest.raises(InputError, match="not the state of adam for this network"):
+        checkpoint.take_optimizer_state("adam", build_model("lenet_builtin", 3), pdparams)
 
 
 @pytest.mark.parametrize(

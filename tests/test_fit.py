@@ -1,6 +1,7 @@
 """What the callbacks promise, on trainings of a second."""
 
 import csv
+import errno
 import math
 import signal
 
@@ -125,6 +126,29 @@ def test_a_signal_during_the_last_evaluation_is_not_lost(tmp_path, monkeypatch):
         train(tmp_path, state=state, epochs=1, stop=stop)
         with pytest.raises(RunStopped, match="after the training; --resume x evaluates"):
             stop.check(cb.AFTER_TRAINING)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), None),
+        (RunStopped("loss is nan", 3), None),
+        (RuntimeError("gloo:\n Connection closed by peer\n"), "Connection closed by peer"),
+        (RuntimeError(), "RuntimeError"),
+    ],
+)
+def test_only_what_comes_of_a_lost_process_is_called_one(tmp_path, monkeypatch, error, said):
+    monkeypatch.setattr("lenet_paddle.runtime.count_ranks", lambda: 2)
+    state = checkpoint.TrainState()
+    watch = cb.StopOnSignal(state, "--resume x")
+    expected = pytest.raises(type(error) if said is None else RunStopped)
+    with expected as caught, fit._lost_ranks(watch, state, tmp_path):
+        raise error
+    message = str(caught.value)
+    if said is None:
+        assert caught.value is error
+    else:
+        assert f"another process of the job has ended or does not answer ({said});" in message
 
 
 def test_accumulated_gradients_are_the_mean_over_the_images(tmp_path):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -140,6 +142,21 @@ def test_a_picture_is_turned_as_its_exif_says(grey: np.ndarray, orientation: int
     exif[0x0112] = orientation
     read = _decode(Image.fromarray(grey), "PNG", exif=exif)
     np.testing.assert_array_equal(read, TURNS[orientation](grey))
+
+
+def test_a_tiff_of_tiles_larger_than_a_picture_may_be_is_refused() -> None:
+    """Pillow decodes a tile as a whole, for a picture of 28x28 as well."""
+
+    def write_tiff(side: int) -> io.BytesIO:
+        data = zlib.compress(bytes(side * side))
+        tags = {256: 28, 257: 28, 258: 8, 259: 8, 262: 1, 277: 1, 322: side, 323: side}
+        tags |= {324: 8 + 2 + 12 * 10 + 4, 325: len(data)}
+        entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+        return io.BytesIO(b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + data)
+
+    assert decode_picture(write_tiff(64), "a.tif").shape == (28, 28)
+    with pytest.raises(TooManyPixels, match=r"a\.tif: tiles of 8000 x 8000 pixels; expected at"):
+        decode_picture(write_tiff(8000), "a.tif")
 
 
 def test_what_would_take_hours_or_gigabytes_is_refused() -> None:

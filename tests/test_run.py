@@ -13,6 +13,9 @@ import yaml
 from PIL import Image
 from tools_help import QUICK, ROOT, SMALL, assert_refused, tool, tool_command, wait_for
 
+from lenet_paddle import TrainConfig, train_and_evaluate
+from lenet_paddle.config import RunStopped
+
 
 @pytest.fixture(scope="module")
 def run_dir(tmp_path_factory):
@@ -169,6 +172,16 @@ def test_a_signal_ends_the_run_cleanly(tmp_path, number, status):
     assert "Traceback" not in errors
     assert "stopped by" in last and f"--resume {tmp_path}/a goes on from epoch" in last
     assert not list((tmp_path / "a").rglob(".tmp-*"))
+
+
+def test_a_signal_during_the_export_is_not_lost(tmp_path, monkeypatch):
+    """Else the next stage of a fine-tuning, or the next seed, would begin."""
+    monkeypatch.setattr(
+        "lenet_paddle.run.export_inference", lambda *_: signal.raise_signal(signal.SIGTERM)
+    )
+    settings = {"data_dir": SMALL[1], "val_size": 300, "limit": 64, "epochs": 1}
+    with pytest.raises(RunStopped, match="stopped by SIGTERM after the training"):
+        train_and_evaluate(TrainConfig(**settings, output_dir=str(tmp_path), name="a"))
 
 
 def test_analyze_prints_every_layer():

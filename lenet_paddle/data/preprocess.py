@@ -16,7 +16,7 @@ import numpy as np
 from lenet_paddle.config import InputError, Preprocess
 
 if TYPE_CHECKING:
-    from PIL import Image
+    from PIL import Image, TiffImagePlugin
 
 SIZE = 28  # pixels a side, of MNIST and of every picture that is brought to its form
 MAX_PIXELS = 50_000_000  # a picture with more is refused before it is decoded
@@ -71,7 +71,7 @@ def decode_picture(
     """
     import warnings
 
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
     try:
         with warnings.catch_warnings():
@@ -86,6 +86,8 @@ def decode_picture(
                 )
             if picture.format in ("JPEG", "MPO"):
                 _check_scans(file, name)
+            if isinstance(picture, TiffImagePlugin.TiffImageFile):
+                _check_tiles(picture, name, max_pixels)
             return np.array(_to_grey(ImageOps.exif_transpose(picture)))
     except InputError:
         raise
@@ -113,6 +115,17 @@ def _check_scans(file: IO[bytes], name: str) -> None:
     file.seek(position)
     if scans > MAX_SCANS:
         raise InputError(f"{name}: {scans} scans; expected at most {MAX_SCANS}, save it again")
+
+
+def _check_tiles(picture: TiffImagePlugin.TiffImageFile, name: str, max_pixels: int) -> None:
+    """Raises `TooManyPixels` for a TIFF file whose tiles, which are decoded whole, are larger than
+    a picture may be; its own size does not bound theirs."""
+    width, length = (picture.tag_v2.get(tag, 0) for tag in (322, 323))  # TileWidth, TileLength
+    if width * length > max_pixels:
+        raise TooManyPixels(
+            f"{name}: tiles of {width} x {length} pixels; expected at most "
+            f"{max_pixels / 1e6:g} million, save it again"
+        )
 
 
 def _to_grey(picture: Image.Image) -> Image.Image:

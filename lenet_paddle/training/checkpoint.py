@@ -147,7 +147,7 @@ def find_checkpoint(run_dir: Path, name: str) -> Path:
 def find_weights(name: str | Path) -> Path:
     """The file that `name` means: a run (its best), a checkpoint folder, a Paddle prefix, or a
     file `.pdparams` or `.safetensors` itself; links are followed, so it stays that one. Raises
-    `InputError`."""
+    `InputError`, also for a file of a checkpoint that is not whole."""
     source = Path(name)
     candidates = [
         source / "checkpoints" / "best" / "model.pdparams",
@@ -158,7 +158,10 @@ def find_weights(name: str | Path) -> Path:
         candidates.append(source)
     for path in candidates:
         if path.is_file():
-            return path.resolve()
+            path = path.resolve()
+            if (path.parent / "state.json").exists():
+                read_state(path.parent)
+            return path
     raise InputError(
         f"{source}: no weights there; expected a run, a checkpoint folder, a prefix or a file "
         ".pdparams or .safetensors"
@@ -293,12 +296,8 @@ def set_weights(network: paddle.nn.Layer, weights: dict[str, np.ndarray], source
 
 # What each optimizer keeps for every parameter, by the suffix of its name; muon for what is none
 # of its matrices.
-_OPTIMIZER_STATE = {
-    "adam": "_moment1_0",
-    "adamw": "_moment1_0",
-    "momentum": "_velocity_0",
-    "muon": "_moment1_0",
-}
+_ADAM = ("_moment1_0", "_moment2_0", "_beta1_pow_acc_0", "_beta2_pow_acc_0")
+_OPTIMIZER_STATE = {"adam": _ADAM, "adamw": _ADAM, "momentum": ("_velocity_0",), "muon": _ADAM}
 
 
 def take_optimizer_state(
@@ -318,23 +317,24 @@ def take_optimizer_state(
     saved_names = load_pickle(pdparams).get("StructuredToParameterName@@")
     if not isinstance(saved_names, dict):
         saved_names = {}
-    own_names = {name: tensor.name for name, tensor in network.state_dict().items()}
-    renamed = {saved: own_names[name] for name, saved in saved_names.items() if name in own_names}
-    frozen = {tensor.name for tensor in network.parameters() if tensor.stop_gradient}
-    state = {}
-    for key, value in load_optimizer_state(pdopt).items():
-        owner = next((name for name in renamed if key.startswith(name + "_")), None)
-        if owner is not None and renamed[owner] in frozen:
-            continue
-        state[key if owner is None else renamed[owner] + key[len(owner) :]] = value
+    keys = {tensor.name: name for name, tensor in network.state_dict().items()}
+    saved = load_optimizer_state(pdopt)
     matrices = muon.choose_matrices(network.parameters()) if optimizer == "muon" else []
     names_of_matrices = {matrix.name for matrix in matrices}
+    state = {}
     for parameter in network.parameters():
         if parameter.stop_gradient:  # frozen, or running statistics of a batch norm
             continue
         is_matrix = parameter.name in names_of_matrices
-        suffix = muon.STATE if is_matrix else _OPTIMIZER_STATE[optimizer]
-        kept = state.get(parameter.name + suffix)
-        if kept is None or list(kept.shape) != list(parameter.shape):
-            raise InputError(f"{pdopt}: not the state of {optimizer} for this network")
+        for suffix in (muon.STATE,) if is_matrix else _OPTIMIZER_STATE[optimizer]:
+            saved_name = saved_names.get(keys[parameter.name], parameter.name)
+            kept = saved.get(f"{saved_name}{suffix}")
+            shape = [1] if suffix.endswith("_pow_acc_0") else list(parameter.shape)
+            if not (
+                isinstance(kept, paddle.Tensor)
+                and kept.dtype == paddle.float32
+                and list(kept.shape) == shape
+            ):
+                raise InputError(f"{pdopt}: not the state of {optimizer} for this network")
+            state[parameter.name + suffix] = kept
     return state

@@ -127,12 +127,14 @@ def _lost_ranks(watch: cb.StopOnSignal, state: TrainState, run_dir: Path) -> Ite
     try:
         yield
     except (RuntimeError, OSError) as error:
-        if runtime.count_ranks() == 1 or isinstance(error, RunStopped):
+        is_own = isinstance(error, RunStopped) or getattr(error, "errno", None)  # a full disk, say
+        if runtime.count_ranks() == 1 or is_own:
             raise
+        reason = str(error).strip() or type(error).__name__
         watch.check(f"at epoch {state.epoch + 1}")
         raise RunStopped(
             "another process of the job has ended or does not answer "
-            f"({str(error).strip().splitlines()[-1]}); python tools/train.py --resume {run_dir} "
+            f"({reason.splitlines()[-1].strip()}); python tools/train.py --resume {run_dir} "
             f"goes on from epoch {state.epoch + 1}",
             status=1,
         ) from None
