@@ -143,7 +143,7 @@ def result_of(run_dir: Path) -> dict[str, Any]:
     """Everything of a finished run that must be equal, bit for bit."""
     latest = run_dir / "checkpoints" / "latest"
     state = json.loads((latest / "state.json").read_text())
-    kept = ("epoch", "step", "history", "best_value", "best_epoch", "sha256", "rng")
+    kept = ("epoch", "step", "history", "best_epoch", "sha256", "rng")
     return {
         **{key: state[key] for key in kept},
         "files": {p.name: p.read_bytes() for p in latest.iterdir() if p.name != "state.json"},

@@ -339,7 +339,7 @@ def test_state_json(tmp_path: Path) -> None:
     row = {"epoch": 1, "step": 5, "learning_rate": 0.1, "train_loss": 1.5, "train_accuracy": 0.5}
     row |= {"val_loss": 1.25, "val_accuracy": 0.75}
     base = {
-        **{"epoch": 2, "step": 10, "history": [row, {**row, "epoch": 2}], "best_value": 0.5},
+        **{"epoch": 2, "step": 10, "history": [row, {**row, "epoch": 2}]},
         **{"best_epoch": 1, "vdl_bytes": 12, "seconds": 1.5, "classes": ["a", "b"]},
         **{"rng": {"seed": 0}, "config": {}},
         "sha256": {"model.pdparams": checkpoint._sha256(weights)},

@@ -222,9 +222,7 @@ class Recorder(Callback):
             f"{self.split}_accuracy": float(right.mean()),
         }
         state.history.append(row)
-        monitor = self.config.monitor
-        state.best_epoch = list_bests(monitor, state.history)[-1]
-        state.best_value = state.history[state.best_epoch - 1].get(monitor)
+        state.best_epoch = list_bests(self.config.monitor, state.history)[-1]
 
 
 class ProgressBar(Callback):

@@ -45,8 +45,6 @@ class TrainState:
     """Batches trained, over all epochs."""
     history: list[dict[str, Any]] = field(default_factory=list)
     """One row a whole epoch, as in history.csv."""
-    best_value: float | None = None
-    """The best value of `monitor` so far."""
     best_epoch: int = 0
     """The epoch (from 1) that the `best` link names."""
     vdl_bytes: int = 0
