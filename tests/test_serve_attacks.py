@@ -291,11 +291,66 @@ def test_old_and_odd_requests_are_answered_once(server):
             assert [status for status, _ in answers(connection)] == [200]
 
 
-def test_a_body_behind_an_upgrade_is_no_request(server):
-    for size in (b"content-length: 99", b"transfer-encoding: chunked"):
-        head = POST + b"connection: upgrade\r\nupgrade: a\r\n" + size + b"\r\n\r\n"
-        with server.raw(head) as connection:
-            assert [status for status, _ in answers(connection)] == [400]
+@pytest.mark.parametrize("is_chunked", [False, True])
+@pytest.mark.parametrize("size", [1, 7, 10**6])
+def test_an_offered_upgrade_is_passed_over_and_the_body_read(server, size, is_chunked):
+    """Java's client offers one with every request; the parser stops behind such a head."""
+    body = multipart(to_png(np.zeros((28, 28), np.uint8)))
+    offer = POST + b"content-type: multipart/form-data; boundary=x\r\nconnection: Upgrade\r\n"
+    offer += b"Upgrade: h2c\r\n"
+    if is_chunked:
+        offer += b"transfer-encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
+    else:
+        offer += b"content-length: %d\r\n\r\n%s" % (len(body), body)
+    last = http(b"/v2", b"", b"connection: upgrade, close", b"upgrade: h2c")
+    text = offer + GET + b"connection: upgrade\r\nupgrade: a\r\n\r\n" + offer + last
+    with server.raw(b"") as connection:
+        for start in range(0, len(text), size):
+            connection.sendall(text[start : start + size])
+        found = answers(connection)
+    assert [status for status, _ in found] == [200, 200, 200, 200]
+    assert ["predictions" in json.loads(answer) for _, answer in found] == [True, False] * 2
+
+
+def test_a_body_behind_a_tunnel_is_no_request(server):
+    head = b"CONNECT / HTTP/1.1\r\nhost: x\r\ncontent-length: 99\r\n\r\n"
+    with server.raw(head + http(b"/v2")) as connection:
+        assert [status for status, _ in answers(connection)] == [400]
+
+
+def test_a_refusal_does_not_stand_within_an_answer(server):
+    """A file's answer has begun before it is read."""
+    file = server.client.get("/static/drawing.js")
+    for _ in range(20):
+        with server.raw(http(b"/static/drawing.js")) as connection:
+            received = connection.recv(65_536)
+            connection.sendall(b"\0\r\n\r\n")
+            with contextlib.suppress(ConnectionError):
+                while part := connection.recv(65_536):
+                    received += part
+        body = received.partition(b"\r\n\r\n")[2]
+        assert file.content.startswith(body[: len(file.content)])
+        assert not body[len(file.content) :] or body[len(file.content) :].startswith(
+            b"HTTP/1.1 400"
+        )
+
+
+def test_what_the_connection_refuses_is_counted_and_has_the_security_headers(server):
+    def count():
+        found = re.findall(
+            r'lenet_requests_total{endpoint="other",status="4(?:00|31)"} (\S+)',
+            server.client.get("/metrics").text,
+        )
+        return sum(map(float, found))
+
+    before = count()
+    for request in (b"\0\r\n\r\n", GET + b"a: " + b"b" * 17_000):
+        with server.raw(request) as connection:
+            _, head, answer = read_answer(connection)
+        assert list(answer) == ["error"]
+        for header in ("content-security-policy: default-src 'self'", "x-frame-options: DENY"):
+            assert header in head
+    assert count() == before + 2
 
 
 # --- paths ---

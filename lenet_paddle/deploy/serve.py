@@ -46,7 +46,7 @@ class ServeConfig:
     port: int = 8000
     """The port to listen on; 0 takes a free one."""
     workers: int = 1
-    """Processes that answer; as many as there are cores, at most."""
+    """Processes that answer; more than there are cores gain nothing."""
     engine: EngineChoice = "auto"
     """What runs the model; auto is the one that was the faster at export."""
     max_body_mb: float = 10.0
@@ -68,7 +68,7 @@ class ServeConfig:
                 raise InputError(f"{name} is {getattr(self, name)}; expected 1 or more")
         for name in ("max_body_mb", "max_megapixels", "max_seconds"):
             if not 0 < getattr(self, name) < 1e6:
-                raise InputError(f"{name} is {getattr(self, name)}; expected more than 0")
+                raise InputError(f"{name} is {getattr(self, name)}; expected above 0, below 1e6")
 
 
 def serve(config: ServeConfig) -> None:
@@ -229,9 +229,15 @@ def _make_server(config: ServeConfig) -> uvicorn.Server:
         seconds=config.max_seconds,
         queue=config.max_queue,
     )
-    http = partial(BoundedHttp, seconds=config.max_seconds, max_connections=allow_connections())
+    service = Service(Path(config.model), config.engine, limits)
+    http = partial(
+        BoundedHttp,
+        seconds=config.max_seconds,
+        max_connections=allow_connections(),
+        count=service.metrics.count,
+    )
     settings = uvicorn.Config(
-        create_app(Service(Path(config.model), config.engine, limits)),
+        create_app(service),
         http=http,  # type: ignore[arg-type]
         log_config=None,
         log_level="error",  # what clients do wrong is in the metrics, not in the log
