@@ -9,11 +9,16 @@ from __future__ import annotations
 import asyncio
 import json
 import resource
+import sys
 from collections import deque
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from lenet_paddle.deploy.limits import HEADERS, POLICY
 
 MAX_HEAD = 16_384  # bytes of a request line and its headers
 MAX_HEADERS = 100
@@ -37,18 +42,27 @@ class BoundedHttp(HttpToolsProtocol):
     """A connection that is closed when a head is too long or takes too long, or an answer is not
     read. What uvicorn itself says of a request that is no HTTP is JSON, too.
 
-    Trailers, and the header Range, are passed over: nothing here has a use for them.
+    Trailers, the header Range, and offers of another protocol (Upgrade, which Java's client makes
+    with every request) are passed over: nothing here has a use for them.
     """
 
-    def __init__(self, *args: Any, seconds: float, max_connections: int, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        seconds: float,
+        max_connections: int,
+        count: Callable[[str, int, float], None],
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
-        self._seconds, self._max_connections = seconds, max_connections
+        self._seconds, self._max_connections, self._count = seconds, max_connections, count
         self._timer: asyncio.TimerHandle | None = None  # runs while a head is awaited
         self._reading: asyncio.TimerHandle | None = None  # runs while the client does not read
         self._in_head = self._got_on = False
         self._head_bytes = 0
         self._loose_bytes = 0  # since the last that was whole: a head, a part of a body, its end
         self._unanswered: deque[RequestResponseCycle] = deque()
+        self._fed = self._again = b""  # what the parser has, and what it is to read again
 
     def connection_made(self, transport: Any) -> None:
         """The first head must come soon, and every answer must be taken."""
@@ -66,8 +80,10 @@ class BoundedHttp(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Count what is neither a whole head nor part of a body."""
-        self._got_on = False
-        super().data_received(data)
+        self._got_on, self._again = False, data
+        while self._again:
+            self._fed, self._again = self._again, b""
+            super().data_received(self._fed)
         self._loose_bytes = 0 if self._got_on else self._loose_bytes + len(data)
         if self._loose_bytes > MAX_HEAD:
             self._refuse(431, f"a request's head is longer than {MAX_HEAD:,} bytes")
@@ -98,10 +114,11 @@ class BoundedHttp(HttpToolsProtocol):
         if len(self._unanswered) >= MAX_AHEAD:
             self._refuse(400, f"more than {MAX_AHEAD} requests ahead of their answers")
             raise ValueError  # the parser stops
-        names = {name for name, _ in self.headers}
-        if self.parser.should_upgrade() and names & {b"content-length", b"transfer-encoding"}:
-            self._refuse(400, "a body and an upgrade")  # the parser would take it for a request
-            raise ValueError
+        if self.parser.get_method() == b"CONNECT":
+            self._refuse(400, "CONNECT asks a proxy for a tunnel, this is none")
+            raise ValueError  # the parser would take a body for a request
+        if self.parser.should_upgrade():
+            return  # the parser stops behind this head, and is given it again without the offer
         self._stop_timer()
         self._in_head, self._got_on = False, True
         super().on_headers_complete()
@@ -115,7 +132,8 @@ class BoundedHttp(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """The end of a request."""
         self._got_on = True
-        super().on_message_complete()
+        if not self.parser.should_upgrade():
+            super().on_message_complete()
 
     def on_response_complete(self) -> None:
         """The rest of the request, and the next one's head, must come soon."""
@@ -141,6 +159,17 @@ class BoundedHttp(HttpToolsProtocol):
         super().resume_writing()
         if not self.transport.is_closing():
             self._end_reading()
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """What uvicorn calls where the parser, a body or not, has stopped behind a head: RFC 9110,
+        7.8, lets a server go on as if the other protocol had not been offered."""
+        stopped: Any = sys.exc_info()[1]  # says how far it has read
+        method, version = self.parser.get_method(), self.parser.get_http_version().encode()
+        lines = [b"%s %s HTTP/%s" % (method, self.url, version)]
+        lines += [b"%s: %s" % header for header in self.headers if header[0] != b"upgrade"]
+        self._again = b"\r\n".join([*lines, b"", b""]) + self._fed[stopped.args[0] :]
+        self.parser = httptools.HttpRequestParser(self)  # the old one may take it to be closed
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
 
     def send_400_response(self, msg: str) -> None:
         """What uvicorn calls for a request that is no HTTP."""
@@ -191,11 +220,20 @@ class BoundedHttp(HttpToolsProtocol):
     def _refuse(self, status: int, reason: str) -> None:
         if self.transport.is_closing():
             return
+        is_begun = any(cycle.response_started for cycle in self._unanswered)
         self._give_up()
-        body = json.dumps({"error": reason}).encode()
-        head = (
-            f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\ncontent-type: application/json\r\n"
-            f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
-        )
-        self.transport.write(head.encode() + body)
+        self._count("other", status, 0.0)
+        if not is_begun:  # else it would stand within that answer
+            body = json.dumps({"error": reason}).encode()
+            headers = [
+                (b"content-type", b"application/json"),
+                (b"content-length", b"%d" % len(body)),
+                (b"connection", b"close"),
+                (b"content-security-policy", POLICY.encode()),
+                *HEADERS,
+                *([(b"retry-after", b"1")] if status == 503 else []),
+            ]
+            line = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}".encode()
+            lines = [line, *(b"%s: %s" % header for header in headers)]
+            self.transport.write(b"\r\n".join([*lines, b"", body]))
         self._close()
