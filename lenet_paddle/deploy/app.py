@@ -120,7 +120,7 @@ def _add_pages(app: FastAPI, service: Service) -> None:
     async def page() -> Response:
         return FileResponse(PAGE / "index.html")
 
-    app.mount("/static", StaticFiles(directory=PAGE, check_dir=False))
+    app.mount("/static", StaticFiles(directory=PAGE))
 
 
 def _to_json(content: dict[str, Any]) -> Response:

@@ -1,18 +1,13 @@
 """What the server counts, in Prometheus' format, summed over all of its workers.
 
 prometheus_client adds the workers up through mapped files in the folder that the environment
-variable METRICS_FOLDER names, which must be set before this module is imported;
-without it one process counts for itself.
+variable `serve.METRICS_FOLDER` names, which is set before this module is imported.
 """
 
 from __future__ import annotations
 
-import os
-
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
-
-from lenet_paddle.deploy.serve import METRICS_FOLDER
 
 SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -22,7 +17,7 @@ class Metrics:
     """Requests, errors, seconds and pictures a batch, by endpoint and status."""
 
     def __init__(self) -> None:
-        registry = self._own = CollectorRegistry()
+        registry = CollectorRegistry()
         self._requests = Counter(
             "lenet_requests", "Requests answered.", ["endpoint", "status"], registry=registry
         )
@@ -66,8 +61,6 @@ class Metrics:
 
     def to_text(self) -> bytes:
         """All workers' figures in Prometheus' text format."""
-        registry = self._own
-        if os.environ.get(METRICS_FOLDER):
-            registry = CollectorRegistry()
-            MultiProcessCollector(registry)
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)
         return generate_latest(registry)

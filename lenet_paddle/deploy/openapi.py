@@ -119,6 +119,7 @@ MODEL_ABOUT = document(
 )
 LIVE = document(object_of(live={"type": "boolean"}))
 READY = document(object_of(ready={"type": "boolean"}))
+_length = {"type": "integer", "minimum": 0}
 INFER = document(
     object_of("id", model_name=TEXT, model_version=TEXT, id=TEXT, outputs=list_of(_output)),
     {"application/json": _request, "application/octet-stream": BYTES},
@@ -128,7 +129,14 @@ INFER = document(
             "in": "header",
             "required": False,
             "description": "Bytes of the JSON part, when tensors follow it in binary.",
-            "schema": {"type": "integer", "minimum": 0},
+            "schema": _length,
         }
     ],
 )
+INFER["responses"]["200"]["content"]["application/octet-stream"] = {"schema": BYTES}
+INFER["responses"]["200"]["headers"] = {
+    LENGTH_HEADER: {
+        "description": "Bytes of the JSON part, when the logits follow it in binary.",
+        "schema": _length,
+    }
+}

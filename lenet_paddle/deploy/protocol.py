@@ -54,7 +54,7 @@ def read_request(body: bytes, header_length: str | None, size: int, max_batch: i
 
     Raises `HTTPException`: 413 for a batch above `max_batch`, 400 for all else that does not fit.
     """
-    request, binary = _split(body, header_length)
+    request, binary = _split(body, header_length, size)
     if not isinstance(request.get("id", ""), str):
         raise _refuse("`id` is no text")
     as_binary = _wants_binary(request)
@@ -85,8 +85,12 @@ def _refuse(reason: str) -> HTTPException:
     return HTTPException(400, reason)
 
 
-def _split(body: bytes, header_length: str | None) -> tuple[dict[str, Any], bytes]:
-    """The request's JSON part, and the bytes of tensors behind it."""
+def _split(body: bytes, header_length: str | None, size: int) -> tuple[dict[str, Any], bytes]:
+    """The request's JSON part, and the bytes of tensors behind it.
+
+    Of length 0 (the extension's "raw binary request") the body is one picture's tensor, and the
+    answer is binary.
+    """
     if header_length is None:
         return parse_json(body), b""
     if not header_length.isascii() or not header_length.isdigit():
@@ -94,6 +98,11 @@ def _split(body: bytes, header_length: str | None) -> tuple[dict[str, Any], byte
     length = int(header_length[:12])
     if length > len(body):
         raise _refuse(f"Inference-Header-Content-Length is {length}, the body {len(body)} bytes")
+    if length == 0 and body:
+        whole = {"binary_data_size": len(body)}
+        tensor = {"name": INPUT, "datatype": "FP32", "shape": [1, 1, size, size]}
+        request = {"inputs": [{**tensor, "parameters": whole}]}
+        return {**request, "parameters": {"binary_data_output": True}}, body
     return parse_json(body[:length]), body[length:]
 
 
