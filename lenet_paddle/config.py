@@ -219,7 +219,8 @@ class TrainConfig:
     activations, the graph, hyperparameters, embeddings, and PR and ROC curves."""
 
     seed: int = 0
-    """Seeds the weights, the order of the images and every draw."""
+    """Seeds the weights, the order of the images and all that is drawn while training; not which
+    images are for validation and test."""
     seeds: str | None = None
     """Run these seeds one after the other, e.g. 0,1,2, in place of --seed, and write a table of
     these."""

@@ -22,7 +22,7 @@ from lenet_paddle.data import load_data, load_test_set
 from lenet_paddle.data.imageset import ImageSet
 from lenet_paddle.deploy.card import describe_model
 from lenet_paddle.deploy.export import WRITTEN, export_formats, export_inference
-from lenet_paddle.deploy.predictor import load_run, read_config
+from lenet_paddle.deploy.predictor import load_run, read_config, read_description
 from lenet_paddle.evaluation.evaluate import evaluate, predict_logits
 from lenet_paddle.evaluation.metrics import compute_probs, summarise
 from lenet_paddle.explain.figures import plot_confusion, plot_history, plot_mistakes, save_figure
@@ -303,9 +303,20 @@ def finish(
     )
     stop.check(AFTER_TRAINING)
     info = _export_info(config, run_dir, result)
-    export_inference(network, run_dir / "inference", test_set, input_size(config.model), info)
+    if not _is_exported(run_dir / "inference", info):
+        export_inference(network, run_dir / "inference", test_set, input_size(config.model), info)
     stop.check(AFTER_TRAINING)  # else a next stage or seed would begin
     return {**result, "run_dir": str(run_dir)}
+
+
+def _is_exported(folder: Path, info: dict[str, Any]) -> bool:
+    """Whether `folder` has that checkpoint already, perhaps in more formats: a finished run that
+    is resumed leaves them."""
+    try:
+        description = read_description(folder / "inference.yml")
+    except InputError:
+        return False
+    return all(description.get(key) == info[key] for key in ("run", "checkpoint", "test_accuracy"))
 
 
 def evaluate_run(

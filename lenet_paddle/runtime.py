@@ -142,8 +142,8 @@ def _check_meeting_port() -> None:
     when rank 0 comes to listen.
     """
     port = os.environ.get("PADDLE_MASTER", "").rpartition(":")[2]
-    if not port:
-        return  # not the launcher's: Paddle says what it misses
+    if not port or "MASTER_PORT" in os.environ:  # Paddle then goes by what the user has set
+        return
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as libuv does
         try:

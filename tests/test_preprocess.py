@@ -144,19 +144,36 @@ def test_a_picture_is_turned_as_its_exif_says(grey: np.ndarray, orientation: int
     np.testing.assert_array_equal(read, TURNS[orientation](grey))
 
 
-def test_a_tiff_of_tiles_larger_than_a_picture_may_be_is_refused() -> None:
+def _write_tiff(order: str, is_big: bool, width: tuple[int, int], length: int) -> io.BytesIO:
+    """A picture of 28x28 in one tile; `width` is the tile's, and the type of its tag."""
+    data = zlib.compress(bytes(width[1] * length if width[1] < 100 else 10))
+    tags = {256: (4, 28), 257: (4, 28), 258: (4, 8), 259: (4, 8), 262: (4, 1), 277: (4, 1)}
+    tags |= {322: width, 323: (4, length), 325: (4, len(data))}
+    entry, offset = ("HHQ", "Q") if is_big else ("HHI", "I")
+    size = 16 + 8 + 10 * 20 + 8 if is_big else 8 + 2 + 10 * 12 + 4
+    tags[324] = (4, size)
+    head = {"<": b"II", ">": b"MM"}[order]
+    head += (
+        struct.pack(order + "HHHQ", 43, 8, 0, 16) if is_big else struct.pack(order + "HI", 42, 8)
+    )
+    head += struct.pack(order + ("Q" if is_big else "H"), len(tags))
+    for tag, (kind, value) in sorted(tags.items()):
+        packed = struct.pack(order + {2: "I", 3: "H", 4: "I"}.get(kind, offset), value)
+        head += struct.pack(order + entry, tag, kind, 1) + packed.ljust(8 if is_big else 4, b"\0")
+    return io.BytesIO(head + bytes(8 if is_big else 4) + data)
+
+
+@pytest.mark.parametrize(("order", "is_big"), [("<", False), (">", False), ("<", True)])
+def test_a_tiff_of_tiles_larger_than_a_picture_may_be_is_refused(order: str, is_big: bool) -> None:
     """Pillow decodes a tile as a whole, for a picture of 28x28 as well."""
-
-    def write_tiff(side: int) -> io.BytesIO:
-        data = zlib.compress(bytes(side * side))
-        tags = {256: 28, 257: 28, 258: 8, 259: 8, 262: 1, 277: 1, 322: side, 323: side}
-        tags |= {324: 8 + 2 + 12 * 10 + 4, 325: len(data)}
-        entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
-        return io.BytesIO(b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + data)
-
-    assert decode_picture(write_tiff(64), "a.tif").shape == (28, 28)
-    with pytest.raises(TooManyPixels, match=r"a\.tif: tiles of 8000 x 8000 pixels; expected at"):
-        decode_picture(write_tiff(8000), "a.tif")
+    for kind in (3, 4):
+        read = decode_picture(_write_tiff(order, is_big, (kind, 64), 64), "a.tif")
+        assert read.shape == (28, 28)
+        with pytest.raises(TooManyPixels, match=r"a\.tif: tiles of 8000 x 8000 pixels"):
+            decode_picture(_write_tiff(order, is_big, (kind, 8000), 8000), "a.tif")
+    for kind in (2, 16, 17, 18):
+        with pytest.raises(InputError, match=r"a\.tif: a TIFF file with odd tags"):
+            decode_picture(_write_tiff(order, is_big, (kind, 64), 64), "a.tif")
 
 
 def test_what_would_take_hours_or_gigabytes_is_refused() -> None:

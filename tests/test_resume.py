@@ -6,6 +6,7 @@ Kills at random moments, with every optimizer and schedule, are in test_crashes.
 import dataclasses
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 
@@ -209,6 +210,16 @@ def test_resuming_a_finished_run_changes_nothing(first_act):
     before = result_of(first_act)
     assert tool("train", "--resume", first_act).returncode == 0
     assert result_of(first_act) == before
+
+
+def test_resuming_a_finished_run_leaves_its_other_formats(first_act, tmp_path):
+    run = shutil.copytree(first_act, tmp_path / first_act.name, symlinks=True)
+    exported = tool("export", "--run", run, "--formats", "paddle,safetensors")
+    assert exported.returncode == 0, exported.stderr
+    before = sorted((path.name, path.stat().st_mtime_ns) for path in (run / "inference").iterdir())
+    assert tool("train", "--resume", run).returncode == 0
+    after = sorted((path.name, path.stat().st_mtime_ns) for path in (run / "inference").iterdir())
+    assert after == before and "model.safetensors" in dict(after)
 
 
 def test_a_damaged_latest_checkpoint_is_named_and_the_one_before_it_used(tmp_path):

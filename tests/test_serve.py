@@ -351,7 +351,9 @@ def test_metrics_add_up_over_the_workers(server, digits):
 
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(ask, range(40)))
-    after = read_metrics(server)  # an answer is counted before it is sent
+    # An answer is counted before it is sent; the place that it held is free a little later.
+    wait_for(lambda: read_metrics(server)["lenet_requests_in_work"] == 1)
+    after = read_metrics(server)
 
     def grown(name):
         return after[name] - before.get(name, 0)

@@ -109,6 +109,14 @@ def test_probes_may_ask_with_head(tmp_path):
     assert server.stop() == (0, "")
 
 
+def test_a_damaged_model_is_one_line_by_paddle_too(tmp_path):
+    """Paddle's own handler of signals would print a C++ traceback when the worker is ended."""
+    for name in ("inference.json", "inference.pdiparams"):
+        (write_model(tmp_path) / name).write_bytes(b"{}")
+    done = tool("serve", "--model", tmp_path, "--port", 0, "--engine", "paddle", "--workers", 2)
+    assert_refused(done, "a damaged exported model; export it again")
+
+
 def test_a_host_that_is_no_name_is_one_line(tmp_path):
     for host in ("a..b", "x" * 70):
         done = tool("serve", "--model", write_model(tmp_path), "--host", host)

@@ -23,7 +23,7 @@ from lenet_paddle.explain.graph import describe_graph
 from lenet_paddle.explain.hooks import copy_network
 from lenet_paddle.training import callbacks as cb
 from lenet_paddle.training import visualdl
-from lenet_paddle.training.checkpoint import read_state
+from lenet_paddle.training.checkpoint import TrainState, read_state
 from lenet_paddle.training.fit import fit
 
 
@@ -205,6 +205,21 @@ def test_the_hyperparameters_name_scalars_that_the_run_logs(rich):
     [record] = read(folder, "hyper_parameters", "hparam")
     assert [info.name for info in record.hparam.metricInfos] == ["test/accuracy", "val/accuracy"]
     assert "val/accuracy" in tags(folder, "scalar")  # test/accuracy comes at the end of a run
+
+
+@pytest.mark.parametrize("value", [-0.001, 0.0, 1e-45, 3e38])
+def test_a_histogram_of_neighbouring_floats_is_made(tmp_path, value):
+    """A bias after one step of Adam: all its values are about the learning rate."""
+    from visualdl import LogReader, LogWriter
+
+    values = np.array([value, value, np.nextafter(np.float32(value), np.float32(1))], np.float32)
+    logger = visualdl.VisualDLLogger.__new__(visualdl.VisualDLLogger)
+    logger.state = TrainState(step=1)
+    with LogWriter(str(tmp_path)) as logger.writer:
+        logger.add_histogram("weights/bias", values)
+    [path] = tmp_path.iterdir()
+    [record] = LogReader(file_path=str(path)).get_data("histogram", "weights/bias")
+    assert sum(record.histogram.hist) == 3
 
 
 def test_a_histogram_of_values_that_are_not_finite_is_left_out(tmp_path):

@@ -16,7 +16,7 @@ import numpy as np
 from lenet_paddle.config import InputError, Preprocess
 
 if TYPE_CHECKING:
-    from PIL import Image, TiffImagePlugin
+    from PIL import Image
 
 SIZE = 28  # pixels a side, of MNIST and of every picture that is brought to its form
 MAX_PIXELS = 50_000_000  # a picture with more is refused before it is decoded
@@ -71,7 +71,7 @@ def decode_picture(
     """
     import warnings
 
-    from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
         with warnings.catch_warnings():
@@ -86,8 +86,8 @@ def decode_picture(
                 )
             if picture.format in ("JPEG", "MPO"):
                 _check_scans(file, name)
-            if isinstance(picture, TiffImagePlugin.TiffImageFile):
-                _check_tiles(picture, name, max_pixels)
+            if picture.format == "TIFF":
+                _check_tiles(file, name, max_pixels)
             return np.array(_to_grey(ImageOps.exif_transpose(picture)))
     except InputError:
         raise
@@ -117,13 +117,37 @@ def _check_scans(file: IO[bytes], name: str) -> None:
         raise InputError(f"{name}: {scans} scans; expected at most {MAX_SCANS}, save it again")
 
 
-def _check_tiles(picture: TiffImagePlugin.TiffImageFile, name: str, max_pixels: int) -> None:
-    """Raises `TooManyPixels` for a TIFF file whose tiles, which are decoded whole, are larger than
-    a picture may be; its own size does not bound theirs."""
-    width, length = (picture.tag_v2.get(tag, 0) for tag in (322, 323))  # TileWidth, TileLength
-    if width * length > max_pixels:
+def _check_tiles(file: IO[bytes], name: str, max_pixels: int) -> None:
+    """Raises `InputError` for a TIFF file whose tiles, which are decoded whole, are larger than a
+    picture may be: its own size does not bound theirs.
+
+    Reads the tags of the first picture by itself (TIFF 6.0, section 2, and BigTIFF), since Pillow
+    leaves out those of a type that it does not know, and libtiff, which decodes, does not.
+    """
+    position = file.tell()
+    file.seek(0)
+    order = "<" if file.read(2) == b"II" else ">"
+
+    def read(form: str) -> tuple[int, ...]:
+        return struct.unpack(order + form, file.read(struct.calcsize(order + form)))
+
+    is_big = read("H") == (43,)
+    if is_big and order == ">":  # Pillow and libtiff take its head to mean different places
+        raise InputError(f"{name}: a BigTIFF file that is big-endian is not read; save it again")
+    file.seek(read("IQ")[1] if is_big else read("I")[0])
+    sides = {322: 0, 323: 0}  # TileWidth, TileLength
+    for _ in range(min(read("Q" if is_big else "H")[0], 65_535)):  # libtiff takes no more
+        tag, kind, count = read("HHQ" if is_big else "HHI")
+        value = file.read(8 if is_big else 4)
+        if tag in sides:
+            if kind not in (3, 4) or count != 1:  # a SHORT or a LONG
+                raise InputError(f"{name}: a TIFF file with odd tags; save it again")
+            [side] = struct.unpack_from(order + ("H" if kind == 3 else "I"), value)
+            sides[tag] = max(sides[tag], side)
+    file.seek(position)
+    if sides[322] * sides[323] > max_pixels:
         raise TooManyPixels(
-            f"{name}: tiles of {width} x {length} pixels; expected at most "
+            f"{name}: tiles of {sides[322]} x {sides[323]} pixels; expected at most "
             f"{max_pixels / 1e6:g} million, save it again"
         )
 

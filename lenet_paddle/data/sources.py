@@ -6,6 +6,7 @@ Each reads the parts "train" and "test" as an `ImageSet`; dividing off `val` is 
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import IO
@@ -39,7 +40,7 @@ def load_mnist(part: str, data_dir: Path | None) -> ImageSet:
     `data_dir` names a folder with other IDX files under the same names, gzipped or not. The
     checksums of the embedded files stand in `data/mnist/README.md`.
     """
-    return _load_idx(EMBEDDED if data_dir is None else data_dir, part, DIGITS)
+    return _load_idx(data_dir or EMBEDDED, part, DIGITS, is_given=data_dir is not None)
 
 
 def load_fashion_mnist(part: str, data_dir: Path | None) -> ImageSet:
@@ -49,7 +50,7 @@ def load_fashion_mnist(part: str, data_dir: Path | None) -> ImageSet:
     Paddle. Raises `InputError` that names all the ways when none works.
     """
     if data_dir is not None:
-        return _load_idx(data_dir, part, FASHION)
+        return _load_idx(data_dir, part, FASHION, is_given=True)
     cache = Path("~/.cache/paddle/dataset/fashion-mnist").expanduser()
     debian = Path("/usr/share/datasets/fashion-mnist")
     for folder in (cache, debian):
@@ -76,7 +77,10 @@ def _download_fashion_mnist(part: str, cache: Path, debian: Path) -> None:
         ) from None
 
 
-def _load_idx(folder: Path, part: str, classes: tuple[str, ...]) -> ImageSet:
+def _load_idx(
+    folder: Path, part: str, classes: tuple[str, ...], is_given: bool = False
+) -> ImageSet:
+    """The images and labels of a part; `is_given`: in a folder that may be anybody's."""
     paths = []
     for kind, dims in (("images", 3), ("labels", 1)):
         path = _find_idx(folder, part, kind, dims)
@@ -85,7 +89,8 @@ def _load_idx(folder: Path, part: str, classes: tuple[str, ...]) -> ImageSet:
             name = f"{_PREFIX[part]}-{kind}-idx{dims}-ubyte"
             raise InputError(f"{folder}: {came}; expected the IDX file {name} or {name}.gz in it")
         paths.append(path)
-    check_links(paths, folder)
+    if is_given:
+        check_links(paths, folder)
     images, labels = idx.read_images(paths[0]), idx.read_labels(paths[1], len(classes))
     check_counts(paths[0], len(images), paths[1], len(labels))
     return ImageSet(images, labels, classes)
@@ -214,6 +219,9 @@ def _read_arrays(path: Path, names: tuple[str, ...]) -> list[np.ndarray]:
         check_links(files, path)
         return [map_npy(file) for file in files]
     with path.open("rb") as file:
+        if not zipfile.is_zipfile(file):
+            raise InputError(f"{path}: is no .npz file; expected what numpy.savez writes")
+        file.seek(0)
         try:
             with np.load(file, allow_pickle=False) as arrays:
                 _check_names(path, names, arrays.files)

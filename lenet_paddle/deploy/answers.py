@@ -82,7 +82,7 @@ def find_pictures(names: Iterable[str]) -> list[Path]:
             _log.warning("%s: a link out of its folder, passed over; name it itself", link)
             inside.remove(link)
         if not inside:
-            raise InputError(f"{path}: a folder without files; expected pictures")
+            raise InputError(f"{path}: a folder without files; expected pictures right in it")
         found += inside
     return found
 

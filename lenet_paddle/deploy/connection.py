@@ -51,11 +51,12 @@ class BoundedHttp(HttpToolsProtocol):
         *args: Any,
         seconds: float,
         max_connections: int,
-        count: Callable[[str, int, float], None],
+        count_refusal: Callable[[int], None],
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
-        self._seconds, self._max_connections, self._count = seconds, max_connections, count
+        self._seconds, self._max_connections = seconds, max_connections
+        self._count_refusal = count_refusal
         self._timer: asyncio.TimerHandle | None = None  # runs while a head is awaited
         self._reading: asyncio.TimerHandle | None = None  # runs while the client does not read
         self._in_head = self._got_on = False
@@ -84,6 +85,7 @@ class BoundedHttp(HttpToolsProtocol):
         while self._again:
             self._fed, self._again = self._again, b""
             super().data_received(self._fed)
+        self._fed = b""
         self._loose_bytes = 0 if self._got_on else self._loose_bytes + len(data)
         if self._loose_bytes > MAX_HEAD:
             self._refuse(431, f"a request's head is longer than {MAX_HEAD:,} bytes")
@@ -221,8 +223,10 @@ class BoundedHttp(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         is_begun = any(cycle.response_started for cycle in self._unanswered)
+        is_idle = status == 408 and not self._in_head  # nothing has been asked for
+        if not self._unanswered and not is_idle:  # what is unanswered is counted as given up
+            self._count_refusal(status)
         self._give_up()
-        self._count("other", status, 0.0)
         if not is_begun:  # else it would stand within that answer
             body = json.dumps({"error": reason}).encode()
             headers = [

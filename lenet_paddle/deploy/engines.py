@@ -71,8 +71,10 @@ def load_paddle(folder: Path, onednn: bool = False) -> Engine:
 
     oneDNN is on by default in 3.3.1 and slower for single pictures, so it is set explicitly.
     """
+    import paddle
     from paddle import inference
 
+    paddle.disable_signal_handler()  # it prints a C++ traceback where SIGTERM ends the process
     config = inference.Config(str(folder / "inference.json"), str(folder / "inference.pdiparams"))
     config.disable_gpu()
     if onednn:

@@ -59,6 +59,12 @@ class Metrics:
         if status >= 400:
             self._errors.labels(endpoint).inc()
 
+    def count_refusal(self, status: int) -> None:
+        """A connection was refused with 4xx or 5xx before there was a whole head; it took no
+        measurable time."""
+        self._requests.labels("other", str(status)).inc()
+        self._errors.labels("other").inc()
+
     def to_text(self) -> bytes:
         """All workers' figures in Prometheus' text format."""
         registry = CollectorRegistry()

@@ -128,7 +128,8 @@ INFER = document(
             "name": LENGTH_HEADER,
             "in": "header",
             "required": False,
-            "description": "Bytes of the JSON part, when tensors follow it in binary.",
+            "description": "Bytes of the JSON part, when tensors follow it in binary; 0 when the "
+            "body is one picture's tensor.",
             "schema": _length,
         }
     ],

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -93,9 +94,9 @@ def _split(body: bytes, header_length: str | None, size: int) -> tuple[dict[str,
     """
     if header_length is None:
         return parse_json(body), b""
-    if not header_length.isascii() or not header_length.isdigit():
-        raise _refuse("Inference-Header-Content-Length is no whole number")
-    length = int(header_length[:12])
+    if not re.fullmatch("[0-9]{1,12}", header_length):
+        raise _refuse("Inference-Header-Content-Length is no whole number of up to 12 digits")
+    length = int(header_length)
     if length > len(body):
         raise _refuse(f"Inference-Header-Content-Length is {length}, the body {len(body)} bytes")
     if length == 0 and body:

@@ -234,7 +234,7 @@ def _make_server(config: ServeConfig) -> uvicorn.Server:
         BoundedHttp,
         seconds=config.max_seconds,
         max_connections=allow_connections(),
-        count=service.metrics.count,
+        count_refusal=service.metrics.count_refusal,
     )
     settings = uvicorn.Config(
         create_app(service),

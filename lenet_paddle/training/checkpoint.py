@@ -157,7 +157,8 @@ def find_weights(name: str | Path) -> Path:
     for path in candidates:
         if path.is_file():
             path = path.resolve()
-            if (path.parent / "state.json").exists():
+            is_ours = path.name in ("model.pdparams", RAW)
+            if is_ours and (path.parent / "state.json").exists():
                 read_state(path.parent)
             return path
     raise InputError(

@@ -126,8 +126,12 @@ class VisualDLLogger(Callback):
         self.writer.add_image(tag, render(figure), self.state.step)
 
     def add_histogram(self, tag: str, values: np.ndarray) -> None:
-        """A histogram of this step; of values that are not finite none can be made."""
-        finite = values[np.isfinite(values)]
+        """A histogram of this step; of values that are not finite none can be made.
+
+        In float64, since NumPy refuses to divide a range of float32 that holds fewer numbers than
+        bins: a bias after one step of Adam.
+        """
+        finite = values[np.isfinite(values)].astype(np.float64)
         if finite.size:
             self.writer.add_histogram(tag, finite, self.state.step, NUM_BINS)
 
