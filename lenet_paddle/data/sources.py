@@ -220,7 +220,7 @@ def _read_arrays(path: Path, names: tuple[str, ...]) -> list[np.ndarray]:
         return [map_npy(file) for file in files]
     with path.open("rb") as file:
         if not zipfile.is_zipfile(file):
-            raise InputError(f"{path}: is no .npz file; expected what numpy.savez writes")
+            raise InputError(f"{path}: not a readable .npz file (it is no whole zip archive)")
         file.seek(0)
         try:
             with np.load(file, allow_pickle=False) as arrays:
