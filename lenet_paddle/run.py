@@ -85,7 +85,7 @@ def train_and_evaluate(config: TrainConfig, resume_hint: str | None = None) -> d
         runtime.seed_everything(config.seed)
         network = build_model(config.model, train_set.num_classes)
         freeze_layers(network, config.freeze)
-        check_penalties(config, network.parameters())
+        check_penalties(config, network.parameters())  # before a run is made or overwritten
         state, optimizer_state, average = TrainState(), None, None
         if config.resume is not None:
             run_dir = Path(config.resume)

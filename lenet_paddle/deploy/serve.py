@@ -199,7 +199,6 @@ def _keep_alive(workers: list[_Worker], config: ServeConfig, listener: socket.so
 def _work(config: ServeConfig, listener: socket.socket, to_say: Connection) -> None:
     """A worker's life. It says "" when it is ready, or why it cannot be."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # until it serves, the parent ends it
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
     try:
         server = _make_server(config)
     except ModuleNotFoundError as error:
@@ -211,7 +210,8 @@ def _work(config: ServeConfig, listener: socket.socket, to_say: Connection) -> N
         gc.collect()
         gc.freeze()  # what stays for good is looked through no more: 99 in 100 within half the time
         to_say.send("")
-        server.run(sockets=[listener])
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)  # not sooner: Paddle, while it is
+        server.run(sockets=[listener])  # imported, answers SIGTERM by a C++ traceback
 
 
 def _make_server(config: ServeConfig) -> uvicorn.Server:

@@ -325,8 +325,8 @@ def take_optimizer_state(
         if parameter.stop_gradient:  # frozen, or running statistics of a batch norm
             continue
         is_matrix = parameter.name in names_of_matrices
+        saved_name = saved_names.get(keys[parameter.name], parameter.name)
         for suffix in (muon.STATE,) if is_matrix else _OPTIMIZER_STATE[optimizer]:
-            saved_name = saved_names.get(keys[parameter.name], parameter.name)
             kept = saved.get(f"{saved_name}{suffix}")
             shape = [1] if suffix.endswith("_pow_acc_0") else list(parameter.shape)
             if not (
