@@ -210,8 +210,9 @@ def _work(config: ServeConfig, listener: socket.socket, to_say: Connection) -> N
         gc.collect()
         gc.freeze()  # what stays for good is looked through no more: 99 in 100 within half the time
         to_say.send("")
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)  # not sooner: Paddle, while it is
-        server.run(sockets=[listener])  # imported, answers SIGTERM by a C++ traceback
+        # Not sooner: Paddle, while it is imported, answers SIGTERM by a C++ traceback.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+        server.run(sockets=[listener])
 
 
 def _make_server(config: ServeConfig) -> uvicorn.Server:
