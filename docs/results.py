@@ -19,7 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from lenet_paddle.config import load_yaml
+from lenet_paddle.settings import load_yaml
 
 HEADS = {
     "README.md": ("recipe", "network", "data", "epochs", "test accuracy", "seeds", "time"),

@@ -13,14 +13,13 @@ import importlib
 from typing import Any
 
 from lenet_paddle import runtime
-
-__version__ = "0.1.0"
+from lenet_paddle._version import __version__ as __version__
 
 runtime.prepare_environment()
 
 _PUBLIC = {
     "TrainConfig": "config",
-    "InputError": "config",
+    "InputError": "errors",
     "ImageSet": "data",
     "load_dataset": "data",
     "BatchLoader": "data.loader",
@@ -30,9 +29,9 @@ _PUBLIC = {
     "evaluate": "evaluation.evaluate",
     "fit": "training.fit",
     "load_weights": "training.checkpoint",
-    "export_inference": "deploy.export",
-    "Predictor": "deploy.predictor",
-    "train_and_evaluate": "run",
+    "export_inference": "export.export",
+    "Predictor": "export.predictor",
+    "train_and_evaluate": "workflows.train",
 }
 
 __all__ = sorted(_PUBLIC)

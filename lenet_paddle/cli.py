@@ -18,7 +18,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-from lenet_paddle.config import InputError, RunStopped, check_types, load_yaml
+from lenet_paddle.errors import InputError, RunStopped
+from lenet_paddle.settings import check_types, load_yaml
 
 Settings = TypeVar("Settings")
 

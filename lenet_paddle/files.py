@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lenet_paddle.config import InputError
+from lenet_paddle.errors import InputError
 
 
 @contextlib.contextmanager

@@ -16,7 +16,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from lenet_paddle.config import Device, InputError, RunStopped
+from lenet_paddle.config import Device
+from lenet_paddle.errors import InputError, RunStopped
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of mallopt(3)
 BLAS_SWITCH = "LENET_PADDLE_BLAS_DISPATCH"  # set to "off" to leave MKL as it comes
@@ -205,7 +206,7 @@ def need(package: str) -> Any:
 
 def versions() -> dict[str, Any]:
     """What a run was made with, for `versions.json`."""
-    from lenet_paddle import __version__
+    from lenet_paddle._version import __version__
 
     packages = ["paddlepaddle", "paddlepaddle-gpu", "visualdl", "numpy", "matplotlib", "Pillow"]
     found = {}

@@ -3,7 +3,7 @@
   python tests/compare_mnist_c.py --run output/lenet_builtin-mnist-001     # writes docs/mnist-c.md
   python tests/compare_mnist_c.py --run output/RUN --data-dir mnist_c --out mine.md
 
-The true images are those in tests/data (made of MNIST's first 200 test and first 200 training
+The true images are those in tests/samples (made of MNIST's first 200 test and first 200 training
 images), or the test images in a folder of the published layout.
 """
 
@@ -23,16 +23,16 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from lenet_paddle.analysis.tables import format_cells
 from lenet_paddle.cli import parse_args, run_tool
 from lenet_paddle.data.corrupt import corrupt, corrupt_block
 from lenet_paddle.data.imageset import ImageSet
 from lenet_paddle.data.mnist_c import ALL_CORRUPTIONS, list_corruptions, load_mnist_c
 from lenet_paddle.data.sources import load_mnist
-from lenet_paddle.explain.tables import format_cells
 from lenet_paddle.files import write_text
 from lenet_paddle.progress import Progress
 
-SAMPLE = ROOT / "tests/data/mnist_c_sample.npz"
+SAMPLE = ROOT / "tests/samples/mnist_c_sample.npz"
 WITHOUT_CHANCE = ("identity", "scale", "brightness", "stripe", "canny_edges")
 BANDS = ((1, 4), (4, 7), (7, 10), (10, 14))  # waves a side
 # corruption -> all that chance can draw for an image; of angles two a degree
@@ -145,7 +145,7 @@ class Model:
     """A run's network, asked for its accuracy."""
 
     def __init__(self, run: str) -> None:
-        from lenet_paddle.deploy.predictor import load_run
+        from lenet_paddle.export.predictor import load_run
 
         self.name = Path(run).resolve().name
         self.config, self.network, _ = load_run(Path(run))
@@ -208,7 +208,7 @@ class Args:
     run: list[str] = field(default_factory=list)
     """Runs whose models' accuracy is compared."""
     data_dir: str | None = None
-    """A copy of MNIST-C (default: the sample in tests/data)."""
+    """A copy of MNIST-C (default: the sample in tests/samples)."""
     seeds: int = 30
     """Seeds that ours are made with."""
     out: str = str(ROOT / "docs/mnist-c.md")

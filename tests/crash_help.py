@@ -83,7 +83,7 @@ def serve() -> None:
     import tyro  # noqa: F401
     import visualdl  # noqa: F401
 
-    import lenet_paddle.finetune  # noqa: F401
+    import lenet_paddle.workflows.finetune  # noqa: F401
 
     print("ready", flush=True)
     pid = 0

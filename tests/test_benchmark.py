@@ -8,8 +8,8 @@ import pytest
 from tools_help import ROOT
 
 from lenet_paddle.benchmark import compare, own, workers
-from lenet_paddle.config import InputError
 from lenet_paddle.data.idx import read_images, read_labels
+from lenet_paddle.errors import InputError
 
 
 def test_medians_and_ratios_are_of_all_rounds_in_turn(monkeypatch):

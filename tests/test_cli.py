@@ -15,7 +15,8 @@ from typing import NoReturn, get_args
 import pytest
 
 from lenet_paddle.cli import parse_args, run_tool
-from lenet_paddle.config import InputError, ModelName, RunStopped, TrainConfig
+from lenet_paddle.config import ModelName, TrainConfig
+from lenet_paddle.errors import InputError, RunStopped
 
 TOOLS = sorted((Path(__file__).resolve().parents[1] / "tools").glob("*.py"))
 each_tool = pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.stem)

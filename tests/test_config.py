@@ -11,14 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from lenet_paddle.config import (
-    DatasetName,
-    InputError,
-    ModelName,
-    TrainConfig,
-    check_types,
-    load_yaml,
-)
+from lenet_paddle.config import DatasetName, ModelName, TrainConfig
+from lenet_paddle.errors import InputError
+from lenet_paddle.settings import check_types, load_yaml
 
 NAN, INF = math.nan, math.inf
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
@@ -216,15 +211,15 @@ def _yaml(tmp_path: Path, text: str | bytes) -> Path:
 
 @pytest.mark.parametrize("written", ["1e-3", "1E-3", "0.001", "1.0e-3"])
 def test_yaml_reads_a_number_however_it_is_written(tmp_path: Path, written: str) -> None:
-    settings = load_yaml(_yaml(tmp_path, f"learning_rate: {written}\nepochs: 2\n"))
+    settings = load_yaml(_yaml(tmp_path, f"learning_rate: {written}\nepochs: 2\n"), TrainConfig)
     assert settings == {"learning_rate": 0.001, "epochs": 2}
     assert TrainConfig(**settings).learning_rate == 0.001
-    assert load_yaml(_yaml(tmp_path, f"shift: {written}\n")) == {"shift": 0.001}
+    assert load_yaml(_yaml(tmp_path, f"shift: {written}\n"), TrainConfig) == {"shift": 0.001}
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_recipe_is_whole_and_its_header_shows_its_command(path: Path) -> None:
-    config = TrainConfig(**load_yaml(path))
+    config = TrainConfig(**load_yaml(path, TrainConfig))
     assert {config.config, config.name, config.seeds} == {None}
     header = [line for line in path.read_text().splitlines() if line.startswith("#")]
     command = f"#   python tools/train.py --config configs/{path.name} --seeds 0,1,2"
@@ -233,13 +228,13 @@ def test_every_recipe_is_whole_and_its_header_shows_its_command(path: Path) -> N
 
 @pytest.mark.parametrize("text", ["", "# nothing set\n", "---\n", "null\n"])
 def test_a_yaml_file_without_settings_leaves_the_defaults(tmp_path: Path, text: str) -> None:
-    assert load_yaml(_yaml(tmp_path, text)) == {}
+    assert load_yaml(_yaml(tmp_path, text), TrainConfig) == {}
 
 
 def test_an_unknown_yaml_key_lists_the_valid_ones(tmp_path: Path) -> None:
     path = _yaml(tmp_path, "learning-rate: 0.1\nepochs: 1\n7: 8\n")
     with pytest.raises(InputError) as caught:
-        load_yaml(path)
+        load_yaml(path, TrainConfig)
     message = str(caught.value)
     assert message.startswith(f"{path}: unknown key learning-rate, 7; valid are ")
     valid = [field.name for field in dataclasses.fields(TrainConfig)]
@@ -272,7 +267,7 @@ def test_what_is_no_yaml_is_refused_in_one_message_with_the_path(
 ) -> None:
     path = _yaml(tmp_path, text)
     with pytest.raises(InputError, match=f"^{re.escape(str(path))}: not YAML"):
-        load_yaml(path)
+        load_yaml(path, TrainConfig)
 
 
 def _laughs(line: str) -> str:
@@ -304,7 +299,7 @@ def test_yaml_that_would_hide_grow_or_run_something_is_refused_at_once(
 ) -> None:
     started = time.process_time()
     with pytest.raises(InputError, match=f"not YAML .*{said}"):
-        load_yaml(_yaml(tmp_path, text))
+        load_yaml(_yaml(tmp_path, text), TrainConfig)
     assert time.process_time() - started < 20  # a deep one takes a second
 
 
@@ -315,16 +310,16 @@ def test_yaml_that_would_hide_grow_or_run_something_is_refused_at_once(
 def test_yaml_that_is_no_mapping_is_refused(tmp_path: Path, text: str, kind: str) -> None:
     path = _yaml(tmp_path, text)
     with pytest.raises(InputError, match=f"{re.escape(str(path))}: holds a {kind}; expected `key"):
-        load_yaml(path)
+        load_yaml(path, TrainConfig)
 
 
 def test_a_yaml_file_that_cannot_be_read_is_refused_by_path(tmp_path: Path) -> None:
     for path in (tmp_path / "missing.yaml", tmp_path):
         with pytest.raises(InputError, match=f"^{re.escape(str(path))}: .*expected a YAML file"):
-            load_yaml(path)
+            load_yaml(path, TrainConfig)
 
 
 def test_a_yaml_number_that_is_none_is_refused_with_path_and_key(tmp_path: Path) -> None:
     path = _yaml(tmp_path, "learning_rate: fast")
     with pytest.raises(InputError, match=r"settings.yaml: learning_rate is 'fast'; expected a num"):
-        load_yaml(path)
+        load_yaml(path, TrainConfig)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from lenet_paddle import runtime
-from lenet_paddle.config import InputError
+from lenet_paddle.errors import InputError
 from lenet_paddle.runtime import BLAS_SWITCH, mkl_cpu_type, prepare_environment
 
 AVX2 = "fpu sse4_2 avx fma avx2"

@@ -9,9 +9,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "lenet_paddle"
 ROOMS = [  # in the order in which the data walks
-    *("config", "files", "progress", "runtime", "cli", "monitor"),
-    *("data", "models", "evaluation", "explain", "training", "deploy", "run"),
-    *("robustness", "seeds", "finetune", "visualize", "benchmark"),
+    *("_version", "errors", "settings", "files", "progress", "tables", "runtime"),
+    *("config", "cli", "data", "models", "evaluation", "analysis", "training", "run_folder"),
+    *("export", "serve", "figures", "workflows", "benchmark"),
 ]
 
 

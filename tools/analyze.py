@@ -17,7 +17,8 @@ from typing import Literal
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lenet_paddle.cli import parse_args, run_tool
-from lenet_paddle.config import InputError, ModelName, check_model
+from lenet_paddle.config import ModelName, check_model
+from lenet_paddle.errors import InputError
 
 MAX_SIZE = 1024
 
@@ -60,9 +61,9 @@ class Args:
 def main() -> None:
     args = parse_args(Args, __doc__)
 
+    from lenet_paddle.analysis.layers import analyse_model
+    from lenet_paddle.analysis.tables import format_layers, format_records
     from lenet_paddle.benchmark import side_by_side
-    from lenet_paddle.explain.analysis import analyse_model
-    from lenet_paddle.explain.tables import format_layers, format_records
     from lenet_paddle.models import input_size
 
     if args.runs:

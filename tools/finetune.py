@@ -21,7 +21,7 @@ from lenet_paddle.config import FinetuneConfig
 def main() -> None:
     config = parse_args(FinetuneConfig, __doc__)
 
-    from lenet_paddle.finetune import finetune
+    from lenet_paddle.workflows.finetune import finetune
 
     folder = finetune(config)
     print((folder / "matrix.md").read_text(encoding="utf-8"))

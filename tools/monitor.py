@@ -32,7 +32,7 @@ class Args:
 def main() -> None:
     args = parse_args(Args, __doc__)
 
-    from lenet_paddle.monitor import monitor
+    from lenet_paddle.workflows.monitor import monitor
 
     monitor(Path(args.logdir), args.port, args.lang, args.open)
 

@@ -45,7 +45,7 @@ class Args:
 def main() -> int:
     args = parse_args(Args, __doc__)
 
-    from lenet_paddle.deploy.answers import predict_pictures
+    from lenet_paddle.workflows.predict import predict_pictures
 
     text, failed = predict_pictures(
         *(args.pictures, args.run, args.model, args.checkpoint, args.engine),

@@ -14,7 +14,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lenet_paddle.cli import parse_args, run_tool
-from lenet_paddle.deploy.serve import ServeConfig, serve
+from lenet_paddle.serve.server import ServeConfig, serve
 
 
 def main() -> None:

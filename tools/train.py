@@ -21,14 +21,14 @@ def main() -> None:
     config = parse_args(TrainConfig, __doc__)
 
     if config.seeds is not None:
-        from lenet_paddle.seeds import run_seeds
+        from lenet_paddle.workflows.seeds import run_seeds
 
         folder = run_seeds(config)
         print((folder / "seeds.md").read_text(encoding="utf-8"))
         print(f"tables:   {folder}/seeds.csv and seeds.md")
         return
 
-    from lenet_paddle.run import train_and_evaluate
+    from lenet_paddle.workflows.train import train_and_evaluate
 
     result = train_and_evaluate(config)
     if "accuracy" not in result:  # not the process of a job that writes

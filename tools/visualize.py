@@ -20,7 +20,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lenet_paddle.cli import parse_args, run_tool
-from lenet_paddle.visualize import VisualizeConfig, visualize
+from lenet_paddle.figures.visualize import VisualizeConfig, visualize
 
 
 def main() -> None:

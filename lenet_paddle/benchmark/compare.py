@@ -17,11 +17,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from lenet_paddle.benchmark.workers import WORKERS
-from lenet_paddle.config import InputError
-from lenet_paddle.explain.figures import BLUE, save_figure, styled
+from lenet_paddle.errors import InputError
+from lenet_paddle.figures.style import BLUE, save_figure, styled
+from lenet_paddle.figures.visualize import SUFFIXES
 from lenet_paddle.progress import Progress
 from lenet_paddle.runtime import BLAS_SWITCH, MEMORY_SWITCH, versions
-from lenet_paddle.visualize import SUFFIXES
 
 GREY = "#999999"
 _log = logging.getLogger(__name__)

@@ -17,8 +17,8 @@ from PIL import Image
 
 from lenet_paddle import build_model, load_dataset
 from lenet_paddle.benchmark.own import read_anonymous_mb
-from lenet_paddle.config import InputError
-from lenet_paddle.deploy.export import export_formats
+from lenet_paddle.errors import InputError
+from lenet_paddle.export.export import export_formats
 
 SECONDS = 70  # at 3,000 requests a second 200,000 of them
 NUM_WORKERS = 2

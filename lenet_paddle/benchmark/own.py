@@ -22,18 +22,19 @@ from PIL import Image
 
 from lenet_paddle import TrainConfig, build_model, load_dataset, train_and_evaluate
 from lenet_paddle.benchmark.workers import FAST, NUM_STEPS, WARMUP, batches, time_steps
-from lenet_paddle.config import RunStopped, load_yaml
 from lenet_paddle.data import load_splits
 from lenet_paddle.data.loader import BatchLoader
-from lenet_paddle.deploy.engines import load_paddle
-from lenet_paddle.deploy.export import export_inference
+from lenet_paddle.errors import RunStopped
 from lenet_paddle.evaluation.evaluate import compute_logits, evaluate
+from lenet_paddle.export.engines import load_paddle
+from lenet_paddle.export.export import export_inference
 from lenet_paddle.models.layers import fast_layers
-from lenet_paddle.seeds import read_result
+from lenet_paddle.settings import load_yaml
 from lenet_paddle.training.callbacks import StopOnSignal
 from lenet_paddle.training.checkpoint import TrainState
 from lenet_paddle.training.fit import fit
 from lenet_paddle.training.optimizers import build_optimizer
+from lenet_paddle.workflows.seeds import read_result
 
 
 class Clock(StopOnSignal):
@@ -302,7 +303,7 @@ def load_folder(batch_size: int) -> dict[str, float]:
 def fast(seed: int) -> dict[str, float]:
     """configs/mnist_fast.yaml with this seed: seconds of its epochs, each with an evaluation of the
     test images, and the last one's test accuracy."""
-    recipe = load_yaml(FAST)
+    recipe = load_yaml(FAST, TrainConfig)
     with tempfile.TemporaryDirectory() as folder:
         result = train_and_evaluate(TrainConfig(**recipe, seed=seed, output_dir=folder))
         row = read_result(Path(result["run_dir"]))

@@ -124,11 +124,12 @@ def pytorch_fast(seed: int) -> dict[str, float]:
     import torch
     from torch import nn
 
-    from lenet_paddle.config import TrainConfig, load_yaml
+    from lenet_paddle.config import TrainConfig
     from lenet_paddle.data import load_dataset
     from lenet_paddle.data.preprocess import normalise
+    from lenet_paddle.settings import load_yaml
 
-    config = TrainConfig(**load_yaml(FAST), seed=seed)
+    config = TrainConfig(**load_yaml(FAST, TrainConfig), seed=seed)
     torch.manual_seed(seed)
     train_set, test_set = load_dataset("mnist", "train", val_size=0), load_dataset("mnist", "test")
     images, labels = torch.from_numpy(train_set.images), torch.from_numpy(train_set.labels)

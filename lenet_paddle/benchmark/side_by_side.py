@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 from paddle import nn
 
-from lenet_paddle.config import InputError, TrainConfig
+from lenet_paddle.analysis.layers import DEFINITIONS, analyse_model, totals
+from lenet_paddle.analysis.tables import Format, show_count, show_field
+from lenet_paddle.config import TrainConfig
 from lenet_paddle.data.preprocess import normalise
-from lenet_paddle.deploy.predictor import read_config
+from lenet_paddle.errors import InputError
 from lenet_paddle.evaluation.evaluate import compute_logits
-from lenet_paddle.explain.analysis import DEFINITIONS, analyse_model, totals
-from lenet_paddle.explain.tables import Format, show_count, show_field
+from lenet_paddle.export.predictor import read_config
 from lenet_paddle.models import build_model, input_size
 from lenet_paddle.models.layers import fast_layers
 from lenet_paddle.training.checkpoint import newest_checkpoint

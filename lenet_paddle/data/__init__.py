@@ -11,18 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from lenet_paddle.config import (
-    CLEAN,
-    OWN_DATA,
-    DatasetName,
-    InputError,
-    Preprocess,
-    TrainConfig,
-)
+from lenet_paddle.config import CLEAN, OWN_DATA, DatasetName, Preprocess, TrainConfig
 from lenet_paddle.data import sources
 from lenet_paddle.data.imageset import ImageSet, join_sets, stratified_draw
 from lenet_paddle.data.mnist_c import load_mnist_c
 from lenet_paddle.data.preprocess import SIZE
+from lenet_paddle.errors import InputError
 
 VAL_DRAW = sources.TEST_DRAW + 1  # else the same positions would be drawn twice
 REPLAY = 0x7265706C  # sets its draws apart from others

@@ -18,8 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from lenet_paddle.config import IDENTITY, InputError
+from lenet_paddle.config import IDENTITY
 from lenet_paddle.data.preprocess import SIZE
+from lenet_paddle.errors import InputError
 
 BLOCK = 200  # images that are worked on at once; a generator of its own draws for each block
 _MAPS = 8  # of fog are made at once: they fit into a processor's cache

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lenet_paddle.config import InputError
+from lenet_paddle.errors import InputError
 
 _IMAGES, _LABELS = 0x00000803, 0x00000801
 _KINDS = {_IMAGES: "an IDX file of images", _LABELS: "an IDX file of labels"}

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from lenet_paddle.config import InputError
+from lenet_paddle.errors import InputError
 
 
 class MappedImages:

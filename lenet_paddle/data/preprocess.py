@@ -13,7 +13,8 @@ from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
-from lenet_paddle.config import InputError, Preprocess
+from lenet_paddle.config import Preprocess
+from lenet_paddle.errors import InputError
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -14,10 +14,11 @@ from typing import IO
 import numpy as np
 from numpy.lib import format as npy
 
-from lenet_paddle.config import InputError, Preprocess
+from lenet_paddle.config import Preprocess
 from lenet_paddle.data import idx
 from lenet_paddle.data.imageset import ImageSet, check_classes, check_counts, stratified_draw
 from lenet_paddle.data.preprocess import load_picture, prepare_picture
+from lenet_paddle.errors import InputError
 from lenet_paddle.files import leads_out
 from lenet_paddle.progress import Progress
 

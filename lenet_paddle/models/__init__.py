@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 from paddle import nn
 
-from lenet_paddle.config import VISION_PREFIX, InputError, check_model
+from lenet_paddle.config import VISION_PREFIX, check_model
 from lenet_paddle.data.preprocess import SIZE
+from lenet_paddle.errors import InputError
 from lenet_paddle.models.cnn import cnn_regularized, lenet_d2l, lenet_modern, lenet_relu
 from lenet_paddle.models.lenet import LeNet, lenet5, lenet_builtin, lenet_sequential, mlp
 from lenet_paddle.models.zoo import VisionModel

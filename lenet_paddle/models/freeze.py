@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 
 from paddle import Tensor, nn
 
-from lenet_paddle.config import InputError
+from lenet_paddle.errors import InputError
 
 _STATISTICS = ("_mean", "_variance")  # of a batch normalisation: measured, not learned
 

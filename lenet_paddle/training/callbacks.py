@@ -23,8 +23,9 @@ import numpy as np
 import paddle
 from paddle.callbacks import Callback
 
-from lenet_paddle.config import RunStopped, TrainConfig
+from lenet_paddle.config import TrainConfig
 from lenet_paddle.data.loader import BatchLoader
+from lenet_paddle.errors import RunStopped
 from lenet_paddle.evaluation.metrics import compute_losses
 from lenet_paddle.files import format_csv, write_text
 from lenet_paddle.progress import Progress, format_seconds

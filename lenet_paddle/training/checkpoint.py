@@ -24,9 +24,11 @@ from typing import Any
 import numpy as np
 import paddle
 
-from lenet_paddle.config import InputError, TrainConfig, check_types
+from lenet_paddle.config import TrainConfig
 from lenet_paddle.data.imageset import check_classes
+from lenet_paddle.errors import InputError
 from lenet_paddle.files import replacing_folder, swap_link, sync_path, write_json
+from lenet_paddle.settings import check_types
 from lenet_paddle.training import muon
 from lenet_paddle.training.safe_weights import is_safetensors, load_pickle, load_safetensors
 

@@ -12,11 +12,12 @@ import paddle
 from paddle import nn
 
 from lenet_paddle import runtime
-from lenet_paddle.config import InputError, RunStopped, TrainConfig
+from lenet_paddle.config import TrainConfig
 from lenet_paddle.data.augment import choose_augmentation
 from lenet_paddle.data.imageset import ImageSet
 from lenet_paddle.data.loader import BatchLoader
 from lenet_paddle.data.preprocess import SIZE
+from lenet_paddle.errors import InputError, RunStopped
 from lenet_paddle.evaluation.evaluate import image_spec
 from lenet_paddle.models.freeze import freeze_layers
 from lenet_paddle.models.layers import fast_layers

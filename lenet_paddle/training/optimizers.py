@@ -13,7 +13,8 @@ from typing import Any
 
 import paddle
 
-from lenet_paddle.config import InputError, TrainConfig
+from lenet_paddle.config import TrainConfig
+from lenet_paddle.errors import InputError
 from lenet_paddle.models.cnn import l2_penalty
 from lenet_paddle.runtime import count_ranks
 from lenet_paddle.training.muon import Muon

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from lenet_paddle.config import InputError
+from lenet_paddle.errors import InputError
 from lenet_paddle.runtime import need
 
 

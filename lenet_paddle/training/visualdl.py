@@ -21,24 +21,25 @@ from matplotlib.figure import Figure
 from paddle import nn
 from paddle.callbacks import Callback
 
-from lenet_paddle.config import InputError, TrainConfig
-from lenet_paddle.data.imageset import ImageSet
-from lenet_paddle.data.preprocess import normalise
-from lenet_paddle.evaluation.evaluate import image_spec
-from lenet_paddle.evaluation.metrics import compute_probs
-from lenet_paddle.explain.analysis import analyse
-from lenet_paddle.explain.embedding import last_features
-from lenet_paddle.explain.figures import plot_images, plot_mistakes, render
-from lenet_paddle.explain.graph import describe_graph
-from lenet_paddle.explain.hooks import (
+from lenet_paddle.analysis.graph import describe_graph
+from lenet_paddle.analysis.hooks import (
     caption,
     compute_gradients,
     copy_network,
     layer_outputs,
     leaf_layers,
 )
-from lenet_paddle.explain.thresholds import plot_precision_recall, plot_roc
-from lenet_paddle.explain.views import plot_features, plot_filters
+from lenet_paddle.analysis.layers import analyse
+from lenet_paddle.config import TrainConfig
+from lenet_paddle.data.imageset import ImageSet
+from lenet_paddle.data.preprocess import normalise
+from lenet_paddle.errors import InputError
+from lenet_paddle.evaluation.evaluate import image_spec
+from lenet_paddle.evaluation.metrics import compute_probs
+from lenet_paddle.figures.network.views import plot_features, plot_filters
+from lenet_paddle.figures.results.embedding import last_features
+from lenet_paddle.figures.results.thresholds import plot_precision_recall, plot_roc
+from lenet_paddle.figures.style import plot_images, plot_mistakes, render
 from lenet_paddle.files import make_folder, write_text
 from lenet_paddle.training.callbacks import Recorder, is_finished
 from lenet_paddle.training.checkpoint import TrainState

@@ -1,0 +1,114 @@
+"""What goes into every layer of a network and comes out: forward hooks, whatever it is built of."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import paddle
+from paddle import nn
+from paddle.nn import functional as F
+
+from lenet_paddle.errors import InputError
+
+
+def leaf_layers(network: nn.Layer) -> dict[str, nn.Layer]:
+    """The layers that hold no others and do something, by name (`features.0`), in the order of
+    construction. A network that is one layer is called `network`."""
+    return {
+        name or "network": layer
+        for name, layer in network.named_sublayers(include_self=True)
+        if not layer.sublayers() and not isinstance(layer, nn.Identity)
+    }
+
+
+@contextlib.contextmanager
+def watch_layers(
+    layers: Mapping[str, nn.Layer], inputs: bool = False
+) -> Iterator[dict[str, paddle.Tensor]]:
+    """While the block runs, every forward pass fills the dict: layer name -> its output, or with
+    `inputs` its input.
+
+    The order is that of computation; of a layer used twice the last tensor stays. The tensors
+    are part of the graph, so gradients flow back to them.
+    """
+    seen: dict[str, paddle.Tensor] = {}
+
+    def keep(name: str) -> object:
+        def hook(_layer: nn.Layer, given: tuple[paddle.Tensor, ...], output: Any) -> None:
+            seen.pop(name, None)
+            seen[name] = given[0] if inputs else output
+
+        return hook
+
+    handles = [layer.register_forward_post_hook(keep(name)) for name, layer in layers.items()]
+    try:
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@paddle.no_grad()
+def layer_outputs(network: nn.Layer, batch: np.ndarray) -> dict[str, np.ndarray]:
+    """Every layer's output for a normalised batch, float32 (B, 1, S, S), in evaluation mode.
+
+    Feature maps are float32 (B, C, H, W), what dense layers give (B, N).
+    """
+    network.eval()
+    with watch_layers(leaf_layers(network)) as outputs:
+        network(paddle.to_tensor(batch))
+    return {name: output.numpy() for name, output in outputs.items()}
+
+
+@paddle.no_grad()
+def layer_inputs(
+    network: nn.Layer, batch: np.ndarray, layers: Mapping[str, nn.Layer]
+) -> dict[str, np.ndarray]:
+    """What goes into some of its layers, otherwise as `layer_outputs`."""
+    network.eval()
+    with watch_layers(layers, inputs=True) as given:
+        network(paddle.to_tensor(batch))
+    return {name: tensor.numpy() for name, tensor in given.items()}
+
+
+def check_maps(layer: str, outputs: Mapping[str, Any]) -> None:
+    """Raise `InputError` unless `layer` is one of `outputs` and gives maps, (B, C, H, W)."""
+    if layer not in outputs or outputs[layer].ndim != 4:
+        maps = [name for name, output in outputs.items() if output.ndim == 4]
+        raise InputError(
+            f"layer {layer!r} has no feature maps; expected one of {', '.join(maps) or 'none'}"
+        )
+
+
+def caption(name: str, layer: nn.Layer) -> str:
+    """How figures call a layer: `features.0 Conv2D`."""
+    return f"{name} {type(layer).__name__}"
+
+
+def copy_network(network: nn.Layer) -> nn.Layer:
+    """A float32 copy of `network` to look at: whatever is done with it, the original is as it was.
+
+    Paddle's counters of names do not move, on which an optimizer's state depends.
+    """
+    with paddle.utils.unique_name.guard():
+        return copy.deepcopy(network).float()
+
+
+def compute_gradients(
+    network: nn.Layer, batch: np.ndarray, labels: np.ndarray
+) -> dict[str, np.ndarray]:
+    """The gradient of the mean cross-entropy by each parameter, by the parameter's name.
+
+    batch: float32 (B, 1, S, S); labels: int64 (B,). The parameters' own `.grad` is not used, and
+    nothing is updated.
+    """
+    network.eval()
+    parameters = {name: p for name, p in network.named_parameters() if not p.stop_gradient}
+    loss = F.cross_entropy(network(paddle.to_tensor(batch)), paddle.to_tensor(labels))
+    gradients = paddle.grad(loss, list(parameters.values()), allow_unused=True)
+    pairs = zip(parameters, gradients, strict=True)
+    return {name: gradient.numpy() for name, gradient in pairs if gradient is not None}

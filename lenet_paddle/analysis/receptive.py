@@ -1,0 +1,116 @@
+"""What a unit sees of the picture: its receptive field, in theory and by gradients."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import paddle
+from paddle import nn
+
+from lenet_paddle.analysis.hooks import layer_outputs, leaf_layers, watch_layers
+from lenet_paddle.analysis.layers import analyse
+
+KINDS = (
+    *(nn.Conv2D, nn.MaxPool2D, nn.AvgPool2D),
+    *(nn.AdaptiveAvgPool2D, nn.AdaptiveMaxPool2D, nn.Linear),
+)
+NOISE = 64  # pictures of noise by which fields are located
+
+
+@dataclass(frozen=True)
+class ReceptiveField:
+    """The pixels that a layer's middle unit can see, along each axis of the picture."""
+
+    layer: str
+    kind: str
+    """The layer's class, such as Conv2D."""
+    size: tuple[float, ...]
+    """Pixels a side, padding included; NaN where the network's graph does not tell."""
+    step: tuple[float, ...]
+    """Pixels from one unit's field to the next one's; empty for a vector."""
+    begin: tuple[float, ...]
+    """The first pixel of the middle unit's field; below 0 it begins in the padding."""
+
+    def sees_all(self, side: int) -> bool:
+        """Whether the unit sees the whole of a picture of `side` pixels."""
+        return all(
+            begin <= 0 and side <= begin + size
+            for begin, size in zip(self.begin, self.size, strict=True)
+        )
+
+
+def layers_with_fields(network: nn.Layer, side: int) -> list[str]:
+    """The convolutions, poolings and dense layers by name, in the order of computation."""
+    layers = leaf_layers(network)
+    outputs = layer_outputs(network, np.zeros((1, 1, side, side), np.float32))
+    return [name for name in outputs if isinstance(layers[name], KINDS)]
+
+
+def receptive_fields(
+    network: nn.Layer, side: int, layers: Sequence[str] | None = None
+) -> list[ReceptiveField]:
+    """The theoretical receptive field after each of `layers`, default `layers_with_fields`.
+
+    Size and step are followed through the network, branches included (`analysis.move`, after
+    Araujo, Norris and Sim 2019). Where the field lies is measured: a unit's gradient reaches
+    from the first to the last pixel that it sees, here over pictures of noise.
+    """
+    rows = {row.name: row for row in analyse(network, (1, side, side))}  # the last call counts
+    layers = layers_with_fields(network, side) if layers is None else layers
+    noise = np.random.default_rng(0).normal(size=(NOISE, 1, side, side)).astype(np.float32)
+    fields = []
+    for name, slopes in effective_fields(network, noise, layers).items():
+        row = rows[name]
+        begin = tuple(_locate(size, slopes.max(axis=1 - i) > 0) for i, size in enumerate(row.field))
+        fields.append(ReceptiveField(name, row.kind, row.field, row.stride, begin))
+    return fields
+
+
+def _locate(size: float, seen: np.ndarray) -> float:
+    """Where a field of `size` pixels begins of which these, bool (S,), are in the picture."""
+    if not seen.any():
+        return math.nan
+    inside = np.flatnonzero(seen)
+    first, last, side = int(inside[0]), int(inside[-1]), len(seen)
+    if first > 0 and last < side - 1:  # wholly inside; a fraction where maps were enlarged
+        return (first + last + 1 - size) / 2
+    if first > 0:
+        return first
+    return last + 1 - size if last < side - 1 else (side - size) / 2
+
+
+def effective_fields(
+    network: nn.Layer, batch: np.ndarray, layers: Sequence[str], seed: int = 0
+) -> dict[str, np.ndarray]:
+    """How strongly the middle unit of each layer really depends on each pixel, float64 (S, S).
+
+    The root mean square, over pictures and channels, of the gradient of the unit in the middle
+    (Luo, Li, Urtasun and Zemel, "Understanding the Effective Receptive Field in Deep
+    Convolutional Neural Networks", NeurIPS 2016). One backward pass serves all channels: each
+    picture sums them with random signs, so that in the mean square the mixed terms cancel.
+    """
+    rng = np.random.default_rng(seed)
+    network.eval()
+    images = paddle.to_tensor(batch, stop_gradient=False)
+    with watch_layers(leaf_layers(network)) as outputs:
+        network(images)
+    maps = {}
+    for name in layers:
+        middle = outputs[name]
+        if middle.ndim == 4:
+            middle = middle[:, :, middle.shape[2] // 2, middle.shape[3] // 2]
+        signs = rng.choice(np.array([-1, 1], np.float32), tuple(middle.shape))
+        [slope] = paddle.grad((middle * paddle.to_tensor(signs)).sum(), images, retain_graph=True)
+        maps[name] = np.sqrt((slope.numpy().astype(np.float64) ** 2).mean(axis=(0, 1)))
+    return maps
+
+
+def effective_size(field: np.ndarray) -> float:
+    """Side of a square with as many pixels as have over 4.55% of the strongest, (S, S) -> float.
+
+    The rule of Luo et al. 2016: what lies outside two standard deviations of a Gaussian.
+    """
+    return float(np.sqrt((field > (1 - 0.9545) * field.max()).sum()))

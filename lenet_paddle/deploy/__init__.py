@@ -1,1 +1,0 @@
-"""Room 6: checkpoint -> files and answers."""

@@ -1,1 +1,0 @@
-"""Room 4: arrays -> Figures and tables; loads no run."""

@@ -1,0 +1,1 @@
+"""Checkpoint -> files that answer without the project: engines, formats, predictor, card."""

@@ -1,0 +1,204 @@
+"""From pictures to answers: an exported model, or a run's checkpoint.
+
+Nothing of Paddle is imported before it is needed: an exported ONNX file is answered without it.
+"""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lenet_paddle.config import EngineChoice, EngineName, Preprocess, TrainConfig
+from lenet_paddle.data.imageset import check_classes
+from lenet_paddle.data.preprocess import SIZE, load_picture, normalise, prepare_picture, shrink
+from lenet_paddle.errors import InputError
+from lenet_paddle.evaluation.metrics import compute_probs
+from lenet_paddle.export.engines import BY_DEFAULT, OnnxModel, choose_engine, load_engine
+from lenet_paddle.runtime import need
+from lenet_paddle.settings import load_yaml, read_yaml
+
+if TYPE_CHECKING:
+    import paddle
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What is said of one picture."""
+
+    name: str
+    """The file, or whatever the picture was called."""
+    picture: np.ndarray
+    """What came, for looking at: grey uint8 (H, W), at most 400 pixels a side."""
+    seen: np.ndarray
+    """What the network saw: uint8 (28, 28)."""
+    top_k: list[tuple[str, float]]
+    """(class, probability), the most probable first."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """`file`, `class`, `probability` and `top_k`, JSON-ready."""
+        best, probability = self.top_k[0]
+        ranked = [{"class": name, "probability": p} for name, p in self.top_k]
+        return {"file": self.name, "class": best, "probability": probability, "top_k": ranked}
+
+
+class Predictor:
+    """Answers for pictures, by an exported folder: `Predictor("output/RUN/inference")`.
+
+    `engine` is what runs it, `paddle`, `onnx` or `onnx-int8`; `auto` takes the one of the first
+    two that was the faster when it was exported, as `inference.yml` says, or the other where only
+    that one can run here. With ONNX nothing of Paddle is imported. `from_run` takes a run's
+    checkpoint instead. Raises `InputError` when files or packages are missing, or when they are
+    not what `tools/export.py` writes.
+    """
+
+    engine: EngineName
+    classes: tuple[str, ...]
+    preprocess: Preprocess
+    size: int
+    """Pixels a side of what the network takes; 28x28 pictures get a border where it is more."""
+    dataset: str
+    description: dict[str, Any]
+    """The content of inference.yml; empty for a run."""
+
+    def __init__(self, path: str | Path, engine: EngineChoice = "auto") -> None:
+        self.folder = Path(path)
+        if not (self.folder / "inference.yml").is_file():
+            raise InputError(f"{self.folder}: no exported model (it has no inference.yml)")
+        self.description = read_description(self.folder / "inference.yml")
+        self.classes = self.description["classes"]
+        self.preprocess = self.description["preprocess"]
+        self.size = self.description["input"]["shape"][-1]
+        self.dataset = str(self.description["dataset"])
+        if engine == "auto":
+            engine = choose_engine(self.folder, self.description["engine"])
+        self.engine = engine
+        self.compute_logits = load_engine(self.folder, engine, len(self.classes), self.size)
+
+    @classmethod
+    def from_run(cls, run_dir: Path, checkpoint: str = "best") -> Predictor:
+        """Use a run's checkpoint (`best`, `latest`, `epoch_0005`). Raises `InputError`."""
+        from lenet_paddle.evaluation.evaluate import compute_logits
+        from lenet_paddle.models import input_size
+
+        config, network, classes = load_run(run_dir, checkpoint)
+        made = cls.__new__(cls)
+        made.folder, made.description, made.engine = run_dir, {}, "paddle"
+        made.classes, made.preprocess = classes, config.picture_mode
+        made.size, made.dataset = input_size(config.model), config.dataset
+        made.compute_logits = lambda batch: compute_logits(network, batch)
+        return made
+
+    @cached_property
+    def _features(self) -> OnnxModel:
+        path = self.folder / "features.onnx"
+        if not path.is_file():
+            raise InputError(f"{self.folder}: no features.onnx in it; export it with format onnx")
+        need("onnxruntime")
+        try:
+            model = OnnxModel(path)
+            logits = model.run_all(np.zeros((1, 1, self.size, self.size), np.float32))["logits"]
+        except Exception:  # what its C++ says, over many lines
+            raise InputError(f"{path}: a damaged model; export it again") from None
+        if logits.shape != (1, len(self.classes)):
+            raise InputError(f"{path}: not of the model beside it; export it again")
+        return model
+
+    def predict_with_maps(self, images: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Probabilities as `predict` gives them, and the convolutions' activated maps, float32
+        (N, C, H, W) by name: `feature_1`, `feature_2` ... from features.onnx, whatever the engine.
+
+        Raises `InputError` for a folder without that file.
+        """
+        outputs = self._features.run_all(normalise(images, self.size))
+        return compute_probs(outputs.pop("logits")), outputs
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        """Probabilities float64 (N, C) of prepared images, uint8 (N, 28, 28), one or more; others
+        are for `answer`, or for `data.preprocess.prepare_picture`. Raises `InputError`."""
+        if images.dtype != np.uint8 or images.shape[1:] != (SIZE, SIZE) or not len(images):
+            raise InputError(
+                f"images: {images.dtype} {images.shape}; expected uint8 (N, {SIZE}, {SIZE}), N >= 1"
+            )
+        return compute_probs(self.compute_logits(normalise(images, self.size)))
+
+    def answer(self, name: str, picture: np.ndarray, top_k: int = 3) -> Answer:
+        """The answer for one grey picture, uint8 (H, W) of any size."""
+        seen = prepare_picture(picture, self.preprocess)
+        probs = self.predict(seen[None])[0]
+        ranked = np.argsort(-probs, kind="stable")[:top_k]
+        return Answer(
+            name, shrink(picture, 400), seen, [(self.classes[i], float(probs[i])) for i in ranked]
+        )
+
+    def answer_files(self, paths: Iterable[Path], top_k: int = 3) -> Iterator[Answer | InputError]:
+        """An answer for each file, or the error of one that cannot be read."""
+        for path in paths:
+            try:
+                yield self.answer(str(path), load_picture(path), top_k)
+            except InputError as error:
+                yield error
+            except OSError as error:
+                yield InputError(f"{path}: {error.strerror}")
+
+
+def load_run(
+    run_dir: Path, checkpoint: str = "best"
+) -> tuple[TrainConfig, paddle.nn.Layer, tuple[str, ...]]:
+    """A run's settings, its network with a checkpoint's weights in evaluation mode, its classes.
+
+    Raises `InputError` for a folder that is no run, a missing or damaged checkpoint.
+    """
+    from lenet_paddle.models import build_model
+    from lenet_paddle.training import checkpoint as saved
+
+    config = read_config(run_dir)
+    path = saved.find_checkpoint(run_dir, checkpoint)
+    classes = tuple(saved.read_state(path).classes)
+    network = build_model(config.model, len(classes))
+    saved.set_weights(network, saved.load_weights(path / "model.pdparams"), str(path))
+    network.eval()
+    return config, network, classes
+
+
+def read_config(run_dir: Path) -> TrainConfig:
+    """The settings of a run. Raises `InputError` for a folder that is no run."""
+    if not (run_dir / "config.yaml").is_file():
+        raise InputError(f"{run_dir}: no run (it has no config.yaml); expected output/<run>")
+    settings = load_yaml(run_dir / "config.yaml", TrainConfig)
+    try:
+        return TrainConfig(**settings)
+    except InputError as error:
+        raise InputError(f"{run_dir / 'config.yaml'}: {error}") from None
+
+
+def read_description(path: Path) -> dict[str, Any]:
+    """The content of an `inference.yml`: `classes` as a tuple of texts, `preprocess`, `dataset`,
+    `input`, whose shape ends with the side in pixels, `engine` (`paddle` where none is named),
+    and `features`, the names and shapes of features.onnx's maps. Raises `InputError`."""
+    try:
+        description = {"engine": "paddle", "features": [], **read_yaml(path)}
+        description["classes"] = tuple(
+            str(name) for name in description["classes"] if isinstance(name, (str, int))
+        )
+        checked = {key: description[key] for key in ("dataset", "preprocess", "engine")}
+        checked["size"] = size = description["input"]["shape"][-1]
+        description["features"] = [
+            {"name": str(row["name"]), "shape": [int(n) for n in row["shape"]]}
+            for row in description["features"]
+        ]
+        check_classes(description["classes"], path)
+    except InputError:
+        raise
+    except (KeyError, TypeError, IndexError, ValueError, OverflowError) as error:
+        raise InputError(f"{path}: not what an export writes ({reprlib.repr(error)})") from None
+    is_known = checked["preprocess"] in ("digit", "resize") and checked["engine"] in BY_DEFAULT
+    if not is_known or not isinstance(size, int) or not 1 <= size <= 512:
+        came = ", ".join(f"{key} {reprlib.repr(value)}" for key, value in checked.items())
+        raise InputError(f"{path}: {came}; export it again")
+    return description

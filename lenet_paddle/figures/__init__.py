@@ -1,0 +1,1 @@
+"""Arrays, networks and runs -> pictures."""

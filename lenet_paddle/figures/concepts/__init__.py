@@ -1,0 +1,1 @@
+"""Ideas: convolution, pooling, padding, activations, kernels."""

@@ -1,0 +1,1 @@
+"""Looks into a network: filters, features, saliency, architecture."""

@@ -1,0 +1,81 @@
+"""What a unit sees of the picture, drawn."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from lenet_paddle.analysis.receptive import ReceptiveField, effective_size
+from lenet_paddle.analysis.tables import show_size
+from lenet_paddle.figures.style import ORANGE, styled
+from lenet_paddle.figures.words import say
+
+
+@styled
+def plot_receptive_fields(
+    picture: np.ndarray,
+    fields: Sequence[ReceptiveField],
+    effective: Mapping[str, np.ndarray],
+    title: str = "",
+) -> Figure:
+    """Above the theoretical field of each layer's middle unit on a picture, below the effective.
+
+    picture: normalised float32 (S, S); effective: float (S, S) for each layer.
+    """
+    num_cols = len(fields)
+    figure = Figure(figsize=(10, 19.4 / num_cols + 1.75), layout="constrained")
+    grid = figure.subplots(2, num_cols, squeeze=False)
+    for (above, below), field in zip(grid.T, fields, strict=True):
+        seen = effective[field.layer]
+        above.imshow(picture, cmap="gray", vmin=-1, vmax=1)
+        below.imshow(seen, cmap="viridis", vmin=0, vmax=float(seen.max()) or 1.0)
+        for axes in (above, below):
+            _mark_field(axes, field, picture.shape[0])
+        above.set_title(f"{_wrap(field.layer)}\n{field.kind}", fontsize=9)
+        above.set_xlabel(_describe(field, picture.shape[0]), fontsize=9)
+        below.set_xlabel(say("effective side {side:.1f}", side=effective_size(seen)), fontsize=9)
+    grid[0, 0].set_ylabel(say("theoretical field"), fontsize=10)
+    grid[1, 0].set_ylabel(say("effective field"), fontsize=10)
+    rule = say(
+        "theoretical: r' = r + d(k - 1)j, step j' = js (Araujo et al. 2019); effective: gradient, "
+        "side of the area above 4.55% of its peak (Luo et al. 2016)"
+    )
+    figure.suptitle(f"{title}\n{rule}", fontsize=9.5)
+    return figure
+
+
+def _wrap(name: str, width: int = 16) -> str:
+    """A long layer name over several lines, broken before dots."""
+    lines = [""]
+    for part in name.replace(".", "\0.").split("\0"):
+        if len(lines[-1] + part) > width:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(lines).strip()
+
+
+def _describe(field: ReceptiveField, side: int) -> str:
+    if not field.step:
+        return say("field: the whole\n{size} picture", size=show_size((side, side)))
+    size, step = show_size(field.size), show_size(field.step[:1])
+    return say("field {size}\nstep {step}", size=size, step=step)
+
+
+def _mark_field(axes: Axes, field: ReceptiveField, side: int) -> None:
+    """Outline the middle unit's field; what reaches into the padding too, unless it is more than
+    the picture."""
+    (top, left), (height, width) = field.begin, field.size
+    if field.sees_all(side):
+        top, left, height, width = 0, 0, side, side
+    axes.set(xlim=(-0.5, side - 0.5), ylim=(side - 0.5, -0.5), xticks=[], yticks=[])
+    if not math.isfinite(top + left + height + width):
+        return
+    corner = (left - 0.5, top - 0.5)
+    axes.add_patch(Rectangle(corner, width, height, fill=False, color=ORANGE, linewidth=2))
+    edge = max(0.0, -top, -left, top + height - side, left + width - side) + 0.8
+    axes.set(xlim=(-edge, side - 1 + edge), ylim=(side - 1 + edge, -edge))

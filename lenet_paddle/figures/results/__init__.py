@@ -1,0 +1,1 @@
+"""Curves, confusion, mistakes, embedding, robustness."""

@@ -1,0 +1,149 @@
+"""A report on MNIST-C (`evaluation.robustness.summarise_corruptions`) as a table and pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+
+from lenet_paddle.analysis.tables import Format, format_records, show_count
+from lenet_paddle.config import CORRUPTIONS, IDENTITY
+from lenet_paddle.evaluation.robustness import NUM_WORST, Result, list_rows, name_mean
+from lenet_paddle.figures.style import BLUE, ORANGE, short, styled
+from lenet_paddle.figures.words import say
+
+
+def format_report(report: Result) -> str:
+    """The report as text for the screen: a line a corruption, their mean, the clean images."""
+    rows = list_rows(report)
+    for row in rows:
+        name, accuracy = row.pop("hardest_class"), row.pop("hardest_accuracy")
+        row["hardest_class"] = None if name is None else f"{name}  {accuracy:.4f}"
+    titles: dict[str, tuple[str, Format]] = {
+        "num_images": ("images", show_count),
+        "accuracy": ("accuracy", _show),
+        "loss": ("loss", _show),
+        "baseline_accuracy": ("baseline", _show),
+        "error_ratio": ("error ratio", _show),
+        "hardest_class": ("hardest class", str),
+    }
+    return format_records(rows, titles, "table", _explain(report))
+
+
+def _show(value: float) -> str:
+    return f"{value:.4f}"
+
+
+def _explain(report: Result) -> dict[str, str]:
+    """What the table's words mean, and what it could not tell."""
+    notes = {name_mean(report): "each corruption counts alike, the clean images are not in it"}
+    if "mce" in report:
+        mce = "no ratio" if report["mce"] is None else _show(report["mce"])
+        notes["error ratio"] = "1 - accuracy, divided by the baseline's"
+        notes["mCE"] = (
+            f"{mce}, the mean of the ratios (Hendrycks and Dietterich 2019; Mu and Gilmer 2019)"
+        )
+        if report["mce_without"]:
+            notes["no ratio"] = (
+                f"{', '.join(report['mce_without'])}: the baseline makes no mistake there, so "
+                f"these are not in mCE"
+            )
+    notes["hardest class"] = "the one of lowest accuracy"
+    if report["missing"]:
+        notes["missing"] = ", ".join(report["missing"])
+    if report["clean_accuracy"] is None:
+        notes["clean images"] = f"there is no folder {IDENTITY}"
+    return notes
+
+
+@styled
+def plot_corruptions(report: Result, name: str, baseline: str | None = None) -> Figure:
+    """Accuracy under each corruption as bars, the worst first; below them the clean images.
+
+    `name` and `baseline` are those of the networks; with a baseline its bars stand beside, and
+    each network's mean is a line. The report must have the figures of a baseline then.
+    """
+    results = report["corruptions"]
+    names = sorted((c for c in CORRUPTIONS if c in results), key=lambda c: results[c]["accuracy"])
+    names += [IDENTITY] if IDENTITY in results else []
+    places = np.arange(len(names)) + 0.4 * (np.array(names) == IDENTITY)
+    series = [("accuracy", name, report["mean_accuracy"], BLUE)]
+    if baseline is not None:
+        mean = report["baseline_mean_accuracy"]
+        series.append(("baseline_accuracy", say("baseline {name}", name=baseline), mean, ORANGE))
+    size = 0.8 / len(series)
+    figure = Figure(
+        figsize=(10, 1.6 + (0.2 + 0.18 * len(series)) * len(names)), layout="constrained"
+    )
+    axes = figure.subplots()
+    for number, (key, label, mean, colour) in enumerate(series):
+        values = [results[corruption][key] for corruption in names]
+        _draw_bars(axes, places + size * (number - (len(series) - 1) / 2), size, values, colour)
+        axes.axvline(
+            *(mean, 0, 1),
+            color=colour,
+            linestyle="--",
+            label=f"{label} ({_say_mean(report)}: {mean:.4f})",
+            path_effects=[withStroke(linewidth=3.5, foreground="white")],
+        )
+    axes.set_yticks(places, [_title(corruption) for corruption in names])
+    axes.set(xlim=(0, 1.08), xticks=np.linspace(0, 1, 6), xlabel=say("accuracy"))
+    axes.set_ylim(places[-1] + 0.7, -0.7)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside lower center")
+    figure.suptitle(say("accuracy under the corruptions of MNIST-C, the hardest first"))
+    return figure
+
+
+def _draw_bars(
+    axes: Axes, places: np.ndarray, size: float, values: Sequence[float], colour: str
+) -> None:
+    axes.barh(places, values, height=size, color=colour, edgecolor="white")
+    for place, value in zip(places, values, strict=True):
+        box: dict[str, Any] = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
+        axes.text(value + 0.006, place, f"{value:.4f}", va="center", fontsize=8, bbox=box)
+
+
+def _say_mean(report: Result) -> str:
+    if not report["missing"]:
+        return say("mean over {count}", count=report["num_corruptions"])
+    return say(
+        "mean over {count} of {total}", count=report["num_corruptions"], total=len(CORRUPTIONS)
+    )
+
+
+def _title(corruption: str) -> str:
+    return say("clean") if corruption == IDENTITY else corruption.replace("_", " ")
+
+
+@styled
+def plot_worst_mistakes(report: Result, images: Mapping[str, np.ndarray], title: str) -> Figure:
+    """The mistakes of highest loss under each corruption, two corruptions a line.
+
+    images: name -> uint8 (K, H, W), those that the report names as worst, in its order.
+    """
+    results = report["corruptions"]
+    num_rows = -(-len(results) // 2)
+    figure = Figure(figsize=(10, 1.75 * num_rows + 0.6), layout="constrained")
+    grid = figure.subplots(num_rows, 2 * NUM_WORST, squeeze=False)
+    for axes in grid.ravel():
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_color("white")
+    blocks = grid.reshape(2 * num_rows, NUM_WORST)
+    for block, (corruption, result) in zip(blocks, results.items(), strict=False):
+        block[0].set_ylabel(f"{_title(corruption)}\n{result['accuracy']:.4f}", fontsize=9)
+        for axes, image, mistake in zip(block, images[corruption], result["worst"], strict=False):
+            axes.imshow(image, cmap="gray", vmin=0, vmax=255)
+            axes.spines[:].set_color("0.7")  # an edge, for images that are white there
+            label, predicted = short(mistake["label"]), short(mistake["predicted"])
+            one_line = f"{label} → {predicted}"
+            answer = one_line if len(one_line) < 14 else f"{label}\n→ {predicted}"
+            axes.set_title(f"{answer}\np = {mistake['probability']:.2f}", fontsize=8)
+    figure.suptitle(
+        title + "\n" + say("the worst mistakes: true class → answer and its probability")
+    )
+    return figure

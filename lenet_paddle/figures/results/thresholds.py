@@ -1,0 +1,133 @@
+"""A classifier as a detector of each class: what every choice of a threshold would give."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from lenet_paddle.evaluation.metrics import (
+    compute_average_precision,
+    compute_precision_recall,
+    compute_roc,
+    compute_roc_area,
+)
+from lenet_paddle.figures.style import BLUE, ORANGE, short, styled
+from lenet_paddle.figures.words import say
+
+# Okabe and Ito's colours that are seen well on white; solid, then dashed lines.
+COLOURS = (BLUE, ORANGE, "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+MAX_NAMED = 2 * len(COLOURS)  # classes that colour and dash tell apart
+
+# name, x (T,), y (T,), area
+Curve = tuple[str, np.ndarray, np.ndarray, float]
+
+
+@styled
+def plot_roc(
+    probs: np.ndarray, labels: np.ndarray, classes: Sequence[str], title: str = ""
+) -> Figure:
+    """ROC curves: each class against the rest, and all decisions pooled (micro average).
+
+    probs: float (N, C); labels: int (N,). On the left the whole; on the right the false positive
+    rate on a logarithmic scale, where good classifiers differ. A class without samples, or
+    without others beside it, has no curve.
+    """
+    curves = _per_class(probs, labels, classes, _roc)
+    figure, whole, detail = _two_axes(say("false positive rate"), say("true positive rate"), title)
+    chance = np.geomspace(1e-9, 1, 200)
+    for axes in (whole, detail):
+        axes.plot(chance, chance, color="0.6", linewidth=1, linestyle=":")
+        _draw(axes, curves, "default")
+    at_one_percent = [y[np.flatnonzero(x <= 0.01)[-1]] for _, x, y, _ in curves]
+    start = _corner(at_one_percent)
+    detail.set(xscale="log", xlim=(1 / labels.size / max(1, len(classes) - 1), 1))
+    detail.xaxis.set_major_formatter(lambda rate, _: f"{rate:g}")  # no mathtext, see `styled`
+    detail.set_ylim(start, 1 + 0.02 * (1 - start))
+    _name_curves(figure, say("area under the curve"))
+    return figure
+
+
+@styled
+def plot_precision_recall(
+    probs: np.ndarray, labels: np.ndarray, classes: Sequence[str], title: str = ""
+) -> Figure:
+    """Precision against recall: each class, and all decisions pooled (micro average).
+
+    probs: float (N, C); labels: int (N,). On the left the whole, on the right the corner in
+    which the curves bend. A class without samples has no curve.
+    """
+    curves = _per_class(probs, labels, classes, _precision_recall)
+    figure, whole, detail = _two_axes(say("recall"), say("precision"), title)
+    for axes in (whole, detail):
+        _draw(axes, curves, "steps-pre")
+    start = _corner([np.minimum(x, y).max() for _, x, y, _ in curves])  # where both are equal
+    end = 1 + 0.02 * (1 - start)
+    detail.set(xlim=(start, end), ylim=(start, end))
+    _name_curves(figure, say("average precision"))
+    return figure
+
+
+def _roc(scores: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    false_rates, true_rates, _ = compute_roc(scores, positive)
+    return false_rates, true_rates, compute_roc_area(false_rates, true_rates)
+
+
+def _precision_recall(
+    scores: np.ndarray, positive: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, float]:
+    precision, recall, _ = compute_precision_recall(scores, positive)
+    return recall, precision, compute_average_precision(precision, recall)
+
+
+def _per_class(
+    probs: np.ndarray,
+    labels: np.ndarray,
+    classes: Sequence[str],
+    compute: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray, float]],
+) -> list[Curve]:
+    """The micro average's curve, then those of the classes that have one."""
+    is_class = labels[:, None] == np.arange(len(classes))  # (N, C)
+    detectors = [
+        (say("micro average"), probs.ravel(), is_class.ravel()),
+        *((short(name), probs[:, i], is_class[:, i]) for i, name in enumerate(classes)),
+    ]
+    curves = [(name, *compute(scores, positive)) for name, scores, positive in detectors]
+    return [curve for curve in curves if np.isfinite(curve[3])]
+
+
+def _two_axes(x: str, y: str, title: str) -> tuple[Figure, Any, Any]:
+    figure = Figure(figsize=(11, 4.4), layout="constrained")
+    whole, detail = figure.subplots(1, 2)
+    for axes in (whole, detail):
+        axes.set(xlabel=x, ylabel=y)
+        axes.grid(alpha=0.3)
+    whole.set(xlim=(0, 1), ylim=(0, 1.02))
+    figure.suptitle(title)
+    return figure, whole, detail
+
+
+def _draw(axes: Any, curves: Sequence[Curve], steps: str) -> None:
+    """The average thick and black, the classes thin and in colours; of many only the worst."""
+    by_area = sorted(range(1, len(curves)), key=lambda i: curves[i][3])
+    named = by_area[: len(COLOURS)] if len(by_area) > MAX_NAMED else sorted(by_area)
+    looks = dict(zip(named, [(c, dash) for dash in ("-", "--") for c in COLOURS], strict=False))
+    for i in [0, *(set(by_area) - set(named)), *named][: len(curves)]:
+        name, x, y, area = curves[i]
+        colour, dash = looks.get(i, ("0.8", "-"))
+        label = f"{name}  {area:.4f}" if i in looks or i == 0 else None
+        average: dict[str, Any] = {"color": "black", "linewidth": 2.4, "zorder": 3}
+        thin: dict[str, Any] = {"color": colour, "linestyle": dash, "linewidth": 1.3}
+        axes.plot(x, y, label=label, drawstyle=steps, **(thin if i else average))
+
+
+def _corner(values: Sequence[float]) -> float:
+    """Where a close look begins, so that the worst of `values` lies a third from the top."""
+    return max(0.0, 1 - 3 * max(0.01, 1 - min(values, default=0.0)))
+
+
+def _name_curves(figure: Figure, area_name: str) -> None:
+    handles, names = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, names, title=area_name, loc="outside right center", fontsize=9)

@@ -1,0 +1,277 @@
+"""A trained network goes on with new data, in stages, and after each it is asked for the old.
+
+output/<name>/finetune.yaml   finetune.log   final -> stages/15-canny_edges
+output/<name>/start/          the weights that it starts from, and the settings of their run
+output/<name>/stages/01-shot_noise/ ...  each a whole run, from the best weights of the last
+output/<name>/matrix.csv      matrix.md      figures/forgetting.png
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from pathlib import Path
+from typing import Any
+
+import paddle
+
+from lenet_paddle import runtime
+from lenet_paddle.config import CLEAN, IDENTITY, FinetuneConfig, TrainConfig, to_name
+from lenet_paddle.data import load_data, load_dataset, load_test_set
+from lenet_paddle.data.imageset import ImageSet
+from lenet_paddle.data.mnist_c import list_corruptions
+from lenet_paddle.errors import InputError
+from lenet_paddle.evaluation.evaluate import evaluate_corruptions
+from lenet_paddle.export.predictor import read_config
+from lenet_paddle.figures.results.forgetting import (
+    BEFORE,
+    Matrix,
+    format_matrix,
+    plot_forgetting,
+    read_matrix,
+    write_matrix,
+)
+from lenet_paddle.figures.style import save_figure
+from lenet_paddle.files import (
+    locked,
+    remove_leftovers,
+    rename_new,
+    swap_link,
+    write_text,
+)
+from lenet_paddle.models import build_model, input_size
+from lenet_paddle.models.freeze import freeze_layers, weighted_layers
+from lenet_paddle.settings import load_yaml
+from lenet_paddle.training.checkpoint import load_weights, read_state, set_weights
+from lenet_paddle.workflows.seeds import read_result
+from lenet_paddle.workflows.train import (
+    dump_config,
+    log_file,
+    new_folder,
+    resolve_source,
+    train_and_evaluate,
+)
+
+SETTINGS = "finetune.yaml"
+WEIGHTS = "model.pdparams"
+_log = logging.getLogger(__name__)
+
+
+def finetune(config: FinetuneConfig) -> Path:
+    """Fine-tune as `config` says; returns `output_dir/<name>`, whose `final` is the last run.
+
+    After each stage the network is evaluated on the test images of every corruption and on
+    MNIST's (on other data sets: on theirs, and on those of the run that it comes from), and the
+    table and the figure are written anew. Interrupted at any moment, `resume` goes on exactly:
+    finished stages stay, an unfinished one goes on from its last whole epoch. Raises
+    `InputError` before anything is written, `RunStopped` when a training ends early.
+    """
+    if runtime.count_ranks() > 1:
+        raise InputError("finetune runs in one process; leave paddle.distributed.launch out")
+    note = ""
+    if config.resume is not None:
+        folder = Path(config.resume)
+        config = _resumed_config(folder, config)
+        runtime.select_device(config.device, config.amp)
+    else:
+        runtime.select_device(config.device, config.amp)
+        config, source = _settle(config)
+        folder, note = _create(config, source)
+    with locked(folder), log_file(folder / "finetune.log"):
+        remove_leftovers(folder)
+        if note:
+            _log.info(note)
+        _go_on(config, folder)
+    return folder
+
+
+def _go_on(config: FinetuneConfig, folder: Path) -> None:
+    """Train and evaluate what is missing; all that is there already stays."""
+    tests = _load_tests(config, folder)
+    matrix = read_matrix(folder / "matrix.csv", list(tests))
+    if BEFORE not in matrix:
+        _log.info("evaluating the weights that it starts from")
+        _evaluate(config, folder, matrix, BEFORE, folder / "start", tests)
+    for stage in _stage_configs(config, folder):
+        run_dir = Path(stage.output_dir) / str(stage.name)
+        if _train(stage, run_dir, folder) or run_dir.name not in matrix:
+            best = run_dir / "checkpoints" / "best"
+            _evaluate(config, folder, matrix, run_dir.name, best, tests)
+    swap_link(folder / "final", f"stages/{run_dir.name}")
+
+
+def _train(stage: TrainConfig, run_dir: Path, folder: Path) -> bool:
+    """Train what is left of a stage; whether anything was."""
+    if read_result(run_dir) is not None:
+        _log.info("%s is finished", run_dir)
+        return False
+    if run_dir.exists():
+        stage = TrainConfig(resume=str(run_dir), device=stage.device, data_dir=stage.data_dir)
+    train_and_evaluate(stage, resume_hint=f"python tools/finetune.py --resume {folder}")
+    return True
+
+
+def _evaluate(
+    config: FinetuneConfig,
+    folder: Path,
+    matrix: Matrix,
+    row: str,
+    checkpoint: Path,
+    tests: dict[str, ImageSet],
+) -> None:
+    """Add a row to the matrix, and write table and figure anew."""
+    classes = next(iter(tests.values())).classes
+    network = build_model(str(config.model), len(classes))
+    set_weights(network, load_weights(checkpoint / WEIGHTS), str(checkpoint))
+    results = evaluate_corruptions(network, tests, input_size(str(config.model)), row)
+    matrix[row] = {name: result["accuracy"] for name, result in results.items()}
+    _log.info("%s: %s", row, ", ".join(f"{k} {v:.4f}" for k, v in matrix[row].items()))
+    write_matrix(folder / "matrix.csv", matrix)
+    write_text(folder / "matrix.md", format_matrix(matrix))
+    save_figure(plot_forgetting(matrix, folder.name), folder / "figures" / "forgetting.png")
+
+
+def _load_tests(config: FinetuneConfig, folder: Path) -> dict[str, ImageSet]:
+    """What is asked after each stage: test images by name; those of mnist_c stay on the disk."""
+    if config.dataset == "mnist_c":
+        data_dir = str(config.data_dir)
+        names = [name for name in list_corruptions(Path(data_dir)) if name != IDENTITY]
+        tests = {name: load_dataset("mnist_c", "test", data_dir, corruption=name) for name in names}
+        return {CLEAN: load_dataset("mnist", "test"), **tests}
+    [stage] = _stage_configs(config, folder)
+    [test_set] = load_data(stage, "test")
+    tests = {config.dataset: test_set}
+    if (folder / "start" / "config.yaml").exists():  # what the weights come from
+        source = read_config(folder / "start")
+        old, new = (
+            (c.dataset, c.data_dir and Path(c.data_dir).resolve()) for c in (source, config)
+        )
+        if old != new:
+            name = source.dataset + (" before" if source.dataset == config.dataset else "")
+            try:
+                tests = {name: load_test_set(source, test_set.classes), **tests}
+            except (InputError, OSError) as error:  # other classes, or no longer there
+                _log.info("the old test images are not asked: %s", error)
+    return tests
+
+
+def _stage_configs(config: FinetuneConfig, folder: Path) -> list[TrainConfig]:
+    """The settings of each stage's run."""
+    own = {f.name: getattr(config, f.name) for f in dataclasses.fields(TrainConfig)}
+    own |= {"output_dir": str(folder / "stages"), "resume": None, "config": None}
+    source = str(folder / "start")
+    if config.corruptions is None:
+        name = f"01-{'all' if config.dataset == 'mnist_c' else config.dataset}"
+        return [TrainConfig(**{**own, "name": name, "init_from": source})]
+    stages: list[TrainConfig] = []
+    names = config.corruptions.split(",")
+    for number, corruption in enumerate(names):
+        before = ",".join([CLEAN, *names[:number]]) if config.mode == "replay" else None
+        stage = {"corruption": corruption, "replay": before, "init_from": source}
+        stages.append(TrainConfig(**{**own, **stage, "name": f"{number + 1:02d}-{corruption}"}))
+        source = f"{stages[-1].output_dir}/{stages[-1].name}"
+    return stages
+
+
+def _settle(config: FinetuneConfig) -> tuple[FinetuneConfig, TrainConfig | None]:
+    """`config` with all that it leaves open, and the settings of the run that it starts from;
+    None for a file of weights without a run. Raises `InputError`."""
+    if (Path(str(config.init_from)) / SETTINGS).is_file():
+        raise InputError(
+            f"{config.init_from} is a fine-tuning; start from {config.init_from}/final"
+        )
+    weights = Path(str(resolve_source(config).init_from))
+    run_dir, source = weights.parent.parent.parent, None
+    if weights.parent.parent.name == "checkpoints" and (run_dir / "config.yaml").is_file():
+        source = read_config(run_dir)
+    model = config.model or (source.model if source else None)
+    if model is None:
+        raise InputError(f"{weights} belongs to no run; name its network with --model")
+    corruptions = config.corruptions
+    if config.mode != "joint" and corruptions is None:
+        found = list_corruptions(Path(str(config.data_dir)))
+        corruptions = ",".join(name for name in found if name != IDENTITY)
+    preprocess = source.picture_mode if source and config.preprocess == "auto" else None
+    stem = weights.stem if source is None else run_dir.name
+    return dataclasses.replace(
+        config,
+        init_from=str(weights),
+        model=model,
+        corruptions=corruptions,
+        preprocess=preprocess or config.picture_mode,
+        name=config.name or to_name(f"{stem}-{config.mode}"),
+    ), source
+
+
+def _create(config: FinetuneConfig, source: TrainConfig | None) -> tuple[Path, str]:
+    """Make `output_dir/<name>` with the settings and the weights to start from; the folder, and
+    what the log is to say of it."""
+    folder = Path(config.output_dir) / str(config.name)
+    for stage in _stage_configs(config, folder):  # all are looked at before one is trained
+        [train_set] = load_data(dataclasses.replace(stage, replay=None), "train")
+    network, note = _start_network(config, train_set.classes)
+    with new_folder(folder.parent) as temporary:
+        write_text(temporary / SETTINGS, dump_config(config))
+        (temporary / "start").mkdir()
+        paddle.save(network.state_dict(), str(temporary / "start" / WEIGHTS))
+        if source is not None:
+            write_text(temporary / "start" / "config.yaml", dump_config(source))
+        if not rename_new(temporary, folder):
+            raise InputError(f"{folder} exists; choose another --name, or --resume {folder}")
+    return folder, f"{folder} from {config.init_from}: {note}"
+
+
+def _start_network(config: FinetuneConfig, classes: tuple[str, ...]) -> tuple[paddle.nn.Layer, str]:
+    """The network with the weights of `init_from`; with another number of classes than it has
+    there its last layer is a new one. And a line that says so."""
+    path = Path(str(config.init_from))
+    weights = load_weights(path)
+    with paddle.utils.unique_name.guard():
+        runtime.seed_everything(config.seed)
+        network = build_model(str(config.model), len(classes))
+    own = network.state_dict()
+    last = list(weighted_layers(network))[-1]
+    of_last = [name for name in own if name.startswith(f"{last}.")]
+    other = [n for n in of_last if n in weights and weights[n].shape != tuple(own[n].shape)]
+    frozen = freeze_layers(network, config.freeze)
+    if not other:
+        set_weights(network, weights, str(path))
+        return network, _compare_classes(path, classes)
+    if frozen & set(of_last):
+        raise InputError(f"freeze {config.freeze} would keep the new last layer {last} untrained")
+    set_weights(network, {**weights, **{name: own[name].numpy() for name in of_last}}, str(path))
+    return network, (
+        f"the last layer, {last}, is new, drawn for {len(classes)} classes; all others keep their "
+        "weights"
+    )
+
+
+def _compare_classes(path: Path, classes: tuple[str, ...]) -> str:
+    """What becomes of the last layer where the number of classes is the same."""
+    if (path.parent / "state.json").exists():
+        before = read_state(path.parent).classes
+        if tuple(before) != classes:
+            return (
+                f"all layers keep their weights, the last one too, though its classes were "
+                f"{', '.join(before)} and are {', '.join(classes)}"
+            )
+    return "all layers keep their weights"
+
+
+def _resumed_config(folder: Path, config: FinetuneConfig) -> FinetuneConfig:
+    """The settings of the fine-tuning in `folder`; device and data_dir may be given anew."""
+    if not (folder / SETTINGS).is_file():
+        raise InputError(
+            f"{folder}: no fine-tuning (it has no {SETTINGS}); expected what tools/finetune.py made"
+        )
+    settings: dict[str, Any] = load_yaml(folder / SETTINGS, FinetuneConfig)
+    anew = {"data_dir": config.data_dir, "device": config.device}
+    if config.device == "auto":
+        del anew["device"]
+    settings |= {key: value for key, value in anew.items() if value is not None}
+    try:
+        return FinetuneConfig(
+            **{**settings, "output_dir": str(folder.parent), "name": folder.name, "resume": None}
+        )
+    except InputError as error:
+        raise InputError(f"{folder / SETTINGS}: {error}") from None

@@ -1,0 +1,143 @@
+"""VisualDL's server, started safely: for this machine only, without telemetry, in one language."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import webbrowser
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Literal
+
+from lenet_paddle.errors import InputError, RunStopped
+
+HOST = "127.0.0.1"  # VisualDL asks for no password: nobody else may reach it
+START_SECONDS = 60.0
+
+
+def monitor(
+    logdir: Path,
+    port: int = 8040,
+    language: Literal["en", "zh"] = "en",
+    open_browser: bool = False,
+) -> None:
+    """Serve the logs under `logdir` until Ctrl-C, SIGTERM or SIGHUP; print the address when the
+    server answers. Raises `InputError` for a folder without logs and a port that is taken,
+    `RunStopped` when the server ends by itself.
+    """
+    check_logdir(logdir)
+    check_port(port)
+    with _stopped_by_signals(), serving(logdir, port, language) as server:
+        address = f"http://{HOST}:{port}/"
+        print(f"VisualDL: {address} (logs of {logdir}; end with Ctrl-C)", flush=True)
+        if open_browser:
+            webbrowser.open(address)
+        server.wait()
+        raise RunStopped(f"VisualDL ended by itself (status {server.returncode})", status=1)
+
+
+def check_logdir(logdir: Path) -> None:
+    """Raise `InputError` unless there is a VisualDL log somewhere under `logdir`."""
+    if not logdir.is_dir():
+        raise InputError(
+            f"{logdir}: no such folder; --logdir names the folder of the runs or one run"
+        )
+    if next(logdir.rglob("*vdlrecords*"), None) is None:
+        raise InputError(f"{logdir}: no VisualDL log in it; train first: python tools/train.py")
+
+
+def check_port(port: int) -> None:
+    """Raise `InputError` unless `port` can be listened on."""
+    if not 1 <= port <= 65535:
+        raise InputError(f"port is {port}; expected a whole number from 1 to 65535")
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server will
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise InputError(f"port {port}: {error.strerror}; choose another --port") from None
+
+
+# Not `-m`: modules are not looked for in the folder that VisualDL is started in, which is data.
+_START = (
+    "import sys; sys.path[:] = [path for path in sys.path if path]; "
+    "from visualdl.server.app import main; main()"
+)
+
+
+def server_command(logdir: Path, port: int, language: str) -> list[str]:
+    """How VisualDL is started, in the folder that holds `logdir`.
+
+    Without --language its pages fail for clients that name none. Without --disable-telemetry it
+    reports each start to a public host, and would write what that host answers over its own code.
+    With an absolute --logdir it takes an embedding's vectors for its labels (2.5.3: its cache's
+    keys are the same).
+    """
+    return [
+        *(sys.executable, "-c", _START, "--logdir", logdir.resolve().name or "."),
+        *("--host", HOST, "--port", str(port)),
+        *("--language", language, "--disable-telemetry"),
+    ]
+
+
+@contextlib.contextmanager
+def serving(
+    logdir: Path, port: int, language: Literal["en", "zh"] = "en"
+) -> Iterator[subprocess.Popen[bytes]]:
+    """While the block runs, VisualDL serves `logdir`; it answers when the block begins, and at
+    the end it is gone with all processes it started. Raises `RunStopped` when it does not start.
+    """
+    with tempfile.TemporaryFile() as output:
+        server = subprocess.Popen(
+            server_command(logdir, port, language),
+            cwd=logdir.resolve().parent,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,  # a group of its own, so that all of it can be ended
+        )
+        try:
+            _wait_until_it_answers(server, port, output)
+            yield server
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(server.pid, signal.SIGKILL)  # it keeps nothing that could be lost
+            server.wait()
+
+
+def _wait_until_it_answers(server: subprocess.Popen[bytes], port: int, output: IO[bytes]) -> None:
+    end = time.monotonic() + START_SECONDS
+    while time.monotonic() < end:
+        if server.poll() is not None:
+            output.seek(0)
+            lines = output.read().decode(errors="replace").strip().splitlines()
+            reason = lines[-1] if lines else f"status {server.returncode}"
+            raise RunStopped(f"VisualDL did not start: {reason}", status=1)
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            connection = http.client.HTTPConnection(HOST, port, timeout=5)  # past any proxy
+            connection.request("GET", "/alive")
+            if connection.getresponse().status == 204:
+                return
+        time.sleep(0.1)
+    raise RunStopped(f"VisualDL did not answer within {START_SECONDS:.0f} seconds", status=1)
+
+
+@contextlib.contextmanager
+def _stopped_by_signals() -> Iterator[None]:
+    """Ctrl-C, SIGTERM and SIGHUP (the terminal is closed) end the block, quietly."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    heeded = [n for n in numbers if signal.getsignal(n) is not signal.SIG_IGN]  # nohup, `&`
+    previous = {n: signal.signal(n, signal.default_int_handler) for n in heeded}
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

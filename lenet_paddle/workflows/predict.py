@@ -1,0 +1,166 @@
+"""Answers for files and folders of pictures, as text and as a picture."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from lenet_paddle import runtime
+from lenet_paddle.config import EngineChoice
+from lenet_paddle.data import load_dataset, load_test_set
+from lenet_paddle.errors import InputError
+from lenet_paddle.export.predictor import Answer, Predictor, read_config
+from lenet_paddle.figures.style import plot_answers, save_figure
+from lenet_paddle.files import format_csv, leads_out
+from lenet_paddle.progress import Progress
+
+_log = logging.getLogger(__name__)
+
+TEST_SAMPLES = (5, 20, 48, 210)  # what is answered without pictures
+MAX_DRAWN = 64
+
+
+def predict_pictures(
+    pictures: Sequence[str],
+    run: str | None,
+    model: str | None,
+    checkpoint: str = "best",
+    engine: EngineChoice = "auto",
+    *,
+    style: str = "table",
+    top_k: int = 3,
+    figure: bool = False,
+) -> tuple[str, int]:
+    """Answer for files and folders of pictures by a run or by an exported model.
+
+    Without pictures the test images 5, 20, 48 and 210 are answered and drawn. Returns the
+    answers as text (`style`: table, json or csv) and how many files could not be read or drawn;
+    each of those is logged. The figure goes to figures/predictions.png of the run, for an
+    exported model to predictions.png in the current folder. Raises `InputError` when there is
+    nothing to answer by.
+    """
+    if (run is None) == (model is None):
+        raise InputError("give either --run output/RUN or --model output/RUN/inference")
+    if run is not None and engine != "auto":
+        raise InputError(f"engine {engine} is for an exported model; give --model, or leave it out")
+    if model is not None and checkpoint != "best":
+        raise InputError(f"checkpoint {checkpoint} is a run's; give --run, or leave it out")
+    if top_k < 1:
+        raise InputError(f"top_k is {top_k}; expected a whole number of 1 or more")
+    if run is not None:
+        runtime.select_device("auto")
+        predictor = Predictor.from_run(Path(run), checkpoint)
+        path = Path(run) / "figures" / "predictions.png"
+    else:
+        predictor = Predictor(str(model), engine)
+        path = Path("predictions.png")
+    if pictures:
+        files = find_pictures(pictures)
+        answers, failed = _collect(predictor.answer_files(files, top_k), len(files))
+    else:
+        answers, failed = _answer_samples(predictor, run, top_k), 0
+    if answers and (figure or not pictures):
+        try:
+            draw_answers(answers, path)
+        except OSError as error:  # the answers are worth more than the figure
+            _log.warning("%s: %s; the figure was not drawn", path, error.strerror)
+            failed += 1
+    return format_answers(answers, style), failed
+
+
+def find_pictures(names: Iterable[str]) -> list[Path]:
+    """The files named, and of each folder its files in sorted order; hidden ones are passed
+    over, and with a word links out of it. Raises `InputError` for a folder without files."""
+    found: list[Path] = []
+    for path in map(Path, names):
+        if not path.is_dir():
+            found.append(path)
+            continue
+        inside = sorted(p for p in path.iterdir() if p.is_file() and p.name[0] != ".")
+        for link in [p for p in inside if p.is_symlink() and leads_out(p, path)]:
+            _log.warning("%s: a link out of its folder, passed over; name it itself", link)
+            inside.remove(link)
+        if not inside:
+            raise InputError(f"{path}: a folder without files; expected pictures right in it")
+        found += inside
+    return found
+
+
+def _collect(results: Iterator[Answer | InputError], total: int) -> tuple[list[Answer], int]:
+    """The answers, and how many files had none; errors are logged as they come."""
+    answers: list[Answer] = []
+    failed = 0
+    progress = Progress(total, "pictures")
+    for number, result in enumerate(results, 1):
+        progress.show(number, f"{number:,}/{total:,}")
+        if isinstance(result, InputError):
+            progress.clear()
+            _log.warning("%s", result)
+            failed += 1
+        else:
+            answers.append(result)
+    progress.clear()
+    return answers, failed
+
+
+def _answer_samples(predictor: Predictor, run: str | None, top_k: int) -> list[Answer]:
+    """Answers for four images of the test set that the model was made for."""
+    if predictor.dataset not in ("mnist", "fashion_mnist") and run is None:
+        raise InputError(f"give pictures: the test images of {predictor.dataset} are not known")
+    if run is None:
+        test_set = load_dataset(predictor.dataset, "test")
+    else:
+        test_set = load_test_set(read_config(Path(run)), predictor.classes)
+    return [
+        predictor.answer(
+            f"test image {i} ({test_set.classes[test_set.labels[i]]})", test_set.images[i], top_k
+        )
+        for i in TEST_SAMPLES
+        if i < len(test_set)
+    ]
+
+
+def _to_row(answer: Answer) -> dict[str, str]:
+    best, probability = answer.top_k[0]
+    return {
+        "file": answer.name,
+        "class": best,
+        "probability": f"{probability:.6f}",
+        "top_k": " ".join(f"{name}:{p:.6f}" for name, p in answer.top_k),
+    }
+
+
+def format_answers(answers: Sequence[Answer], style: str) -> str:
+    """Answers as a `table` for the screen, as a `json` list, or as `csv` with a header."""
+    if style == "json":
+        return json.dumps([a.to_dict() for a in answers], indent=2, ensure_ascii=False) + "\n"
+    if style == "csv":
+        return format_csv(("file", "class", "probability", "top_k"), map(_to_row, answers))
+    width = max((len(answer.name) for answer in answers), default=0)
+    lines = []
+    for answer in answers:
+        best, *others = (f"{name} {p:.4f}" for name, p in answer.top_k)
+        then = f"  then {', '.join(others)}" if others else ""
+        lines.append(f"{answer.name:<{width}}  {best}{then}\n")
+    return "".join(lines)
+
+
+def draw_answers(answers: Sequence[Answer], path: Path) -> None:
+    """Draw the first 64 answers: original, what the network saw, class and probability."""
+    drawn = answers[:MAX_DRAWN]
+    captions = [
+        f"{Path(a.name).name[-24:]}\n{a.top_k[0][0]}  p = {a.top_k[0][1]:.2f}" for a in drawn
+    ]
+    title = "original, what the network saw, and its answer"
+    if len(answers) > MAX_DRAWN:
+        title += f" (the first {MAX_DRAWN} of {len(answers):,})"
+    figure = plot_answers(
+        [a.picture for a in drawn],
+        [a.seen for a in drawn],
+        captions,
+        title,
+    )
+    save_figure(figure, path)
+    _log.info("drawn: %s", path)

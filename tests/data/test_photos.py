@@ -1,0 +1,38 @@
+"""The field's most asked question: is one's own handwriting read as well as MNIST's?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from photos import KINDS, read_photos
+from tools_help import tool
+
+from lenet_paddle.export.predictor import Predictor
+
+PER_KIND = 10
+
+
+@pytest.fixture(scope="module")
+def default_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("output")
+    done = tool("train", "--output-dir", output, "--name", "default")
+    assert done.returncode == 0, done.stderr
+    return output / "default"
+
+
+@pytest.mark.slow
+def test_the_default_model_reads_photos_of_handwriting(default_run: Path) -> None:
+    answers = read_photos(Predictor.from_run(default_run), PER_KIND, seed=0)
+    right = {kind: [a.top_k[0][0] == label for label, a in answers[kind]] for kind in KINDS}
+    shares = {kind: sum(hits) / len(hits) for kind, hits in right.items()}
+    assert sum(shares.values()) / len(shares) >= 0.92, shares
+    assert min(shares.values()) >= 0.8, shares
+
+
+@pytest.mark.slow
+def test_the_default_model_reaches_its_accuracy_on_the_test_set(default_run: Path) -> None:
+    import json
+
+    metrics = json.loads((default_run / "metrics.json").read_text())
+    assert metrics["num_images"] == 10_000 and metrics["accuracy"] >= 0.98

@@ -1,0 +1,429 @@
+"""The embedded MNIST is the canonical one; Fashion-MNIST, folders and .npz files read strictly."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lenet_paddle.data import sources
+from lenet_paddle.data.imageset import ImageSet
+from lenet_paddle.errors import InputError
+
+Writer = Callable[[Path, np.ndarray], Path]
+
+README = (sources.EMBEDDED / "README.md").read_text(encoding="utf-8")
+CANONICAL = re.findall(r"^\| (\S+-ubyte) \| ([\d,]+) \| ([0-9a-f]{32}) \|$", README, re.M)
+
+
+def _refusal(path: Path, load: Callable[[], object]) -> str:
+    """The message of the `InputError` that `load` raises; it must name `path`, in one line."""
+    with pytest.raises(InputError) as caught:
+        load()
+    message = str(caught.value)
+    assert str(path) in message
+    assert "\n" not in message
+    return message
+
+
+# --- MNIST ---
+
+
+@pytest.mark.parametrize(("name", "size", "md5"), CANONICAL, ids=[row[0] for row in CANONICAL])
+def test_the_embedded_files_are_the_canonical_ones(name: str, size: str, md5: str) -> None:
+    data = gzip.decompress((sources.EMBEDDED / f"{name}.gz").read_bytes())
+    assert len(data) == int(size.replace(",", ""))
+    assert hashlib.md5(data, usedforsecurity=False).hexdigest() == md5
+
+
+def test_the_table_of_checksums_covers_all_embedded_files() -> None:
+    assert {f"{row[0]}.gz" for row in CANONICAL} == {p.name for p in sources.EMBEDDED.glob("*.gz")}
+    assert len(CANONICAL) == 4
+
+
+# Images of each digit 0..9, as everyone counts them in MNIST.
+COUNTS = {
+    "train": [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949],
+    "test": [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009],
+}
+
+
+@pytest.mark.parametrize("part", COUNTS)
+def test_mnist_has_its_known_shape_and_number_of_each_digit(part: str) -> None:
+    digits = sources.load_mnist(part, None)
+    assert digits.images.shape == (sum(COUNTS[part]), 28, 28)
+    assert np.bincount(digits.labels).tolist() == COUNTS[part]
+    assert digits.classes == tuple("0123456789")
+    assert (digits.images[:, 0, 0] == 0).all()  # white on black
+
+
+# --- IDX files of one's own ---
+
+PARTS = {"train": "train", "test": "t10k"}
+
+
+def _write_set(
+    write_idx: Writer, folder: Path, part: str, images: np.ndarray, labels: np.ndarray, end: str
+) -> None:
+    write_idx(folder / f"{PARTS[part]}-images{end.replace('#', '3')}", images)
+    write_idx(folder / f"{PARTS[part]}-labels{end.replace('#', '1')}", labels)
+
+
+@pytest.mark.parametrize("end", ["-idx#-ubyte", "-idx#-ubyte.gz", ".idx#-ubyte", ".idx#-ubyte.gz"])
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("load", [sources.load_mnist, sources.load_fashion_mnist])
+def test_idx_files_are_found_under_every_name_in_circulation(
+    tmp_path: Path, write_idx: Writer, rng: np.random.Generator, load: Callable, part: str, end: str
+) -> None:
+    images = rng.integers(0, 256, (3, 28, 28), dtype=np.uint8)
+    _write_set(write_idx, tmp_path, part, images, np.array([9, 0, 4]), end)
+    read = load(part, tmp_path)
+    np.testing.assert_array_equal(read.images, images)
+    assert read.labels.tolist() == [9, 0, 4]
+
+
+@pytest.mark.parametrize("load", [sources.load_mnist, sources.load_fashion_mnist])
+def test_a_missing_idx_file_is_named(tmp_path: Path, write_idx: Writer, load: Callable) -> None:
+    assert "is no folder" in _refusal(
+        tmp_path / "nowhere", lambda: load("test", tmp_path / "nowhere")
+    )
+    assert "t10k-images-idx3-ubyte" in _refusal(tmp_path, lambda: load("test", tmp_path))
+    write_idx(tmp_path / "t10k-images-idx3-ubyte", np.zeros((1, 28, 28)))
+    assert "t10k-labels-idx1-ubyte" in _refusal(tmp_path, lambda: load("test", tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("num_images", "num_labels", "said"),
+    [(3, 2, r"holds 3 images but 2 labels"), (0, 0, "holds no image")],
+)
+def test_idx_files_that_do_not_belong_together_are_refused(
+    tmp_path: Path, write_idx: Writer, num_images: int, num_labels: int, said: str
+) -> None:
+    images, labels = np.zeros((num_images, 28, 28)), np.zeros(num_labels)
+    _write_set(write_idx, tmp_path, "train", images, labels, "-idx#-ubyte")
+    message = _refusal(tmp_path, lambda: sources.load_mnist("train", tmp_path))
+    assert re.search(said, message)
+
+
+# --- Fashion-MNIST ---
+
+
+def test_fashion_mnist_names_its_ten_classes(tmp_path: Path, write_idx: Writer) -> None:
+    _write_set(write_idx, tmp_path, "test", np.zeros((1, 28, 28)), np.array([9]), "-idx#-ubyte.gz")
+    fashion = sources.load_fashion_mnist("test", tmp_path)
+    assert fashion.num_classes == 10
+    assert fashion.classes[fashion.labels[0]] == "Ankle boot"
+
+
+def test_fashion_mnist_is_taken_from_paddles_cache_without_a_download(
+    tmp_path: Path, write_idx: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(sources, "_download_fashion_mnist", None)  # a call would fail
+    cache = tmp_path / ".cache/paddle/dataset/fashion-mnist"
+    _write_set(write_idx, cache, "train", np.full((2, 28, 28), 3), np.ones(2), "-idx#-ubyte.gz")
+    assert (sources.load_fashion_mnist("train", None).images == 3).all()
+
+
+def test_fashion_mnist_that_cannot_be_had_names_all_the_ways(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    import paddle
+
+    def no_network(**_: object) -> None:
+        print("Cache file not found, downloading ...")
+        raise ConnectionError("no route\nto host")
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(sources, "_find_idx", lambda *_: None)  # Debian's package may be there
+    monkeypatch.setattr(paddle.vision.datasets, "FashionMNIST", no_network)
+    message = _refusal(tmp_path, lambda: sources.load_fashion_mnist("train", None))
+    ways = [str(tmp_path / ".cache/paddle/dataset/fashion-mnist"), "/usr/share/datasets"]
+    ways += ["download failed (ConnectionError)", "--data-dir", "dataset-fashion-mnist", "four IDX"]
+    assert [way for way in ways if way not in message] == []
+
+
+# --- folder ---
+
+
+def _load_folder(folder: Path, part: str = "train", test_size: int | None = None) -> ImageSet:
+    return sources.load_folder(folder, "resize", test_size)[part == "test"]
+
+
+@pytest.fixture
+def two_trees(tmp_path: Path, write_picture: Writer) -> Path:
+    """train/ and test/ with classes b and a; each picture is filled with a number of its own."""
+    names = ["train/b/1", "train/a/2", "train/a/1", "test/a/1", "test/b/1"]
+    for value, name in enumerate(names):
+        write_picture(tmp_path / f"{name}.png", np.full((28, 28), value))
+    return tmp_path
+
+
+def test_two_trees_give_their_own_pictures_with_sorted_classes(two_trees: Path) -> None:
+    (two_trees / "train" / "a" / ".DS_Store").write_bytes(b"hidden files do not count")
+    (two_trees / "train" / ".git").mkdir()
+    train, test = _load_folder(two_trees, "train"), _load_folder(two_trees, "test")
+    assert train.classes == test.classes == ("a", "b")
+    assert train.images[:, 0, 0].tolist() == [2, 1, 0]  # a/1, a/2, b/1
+    assert train.labels.tolist() == [0, 0, 1]
+    assert test.images[:, 0, 0].tolist() == [3, 4]
+    assert test.labels.tolist() == [0, 1]
+
+
+@pytest.fixture
+def one_tree(write_tree: Callable[[int, int], Path]) -> Path:
+    return write_tree(20, 10)
+
+
+@pytest.mark.parametrize(("test_size", "expected"), [(None, [2, 1]), (6, [4, 2]), (29, [19, 10])])
+def test_one_tree_is_divided_completely_without_overlap(
+    one_tree: Path, test_size: int | None, expected: list[int]
+) -> None:
+    train, test = (_load_folder(one_tree, part, test_size) for part in ("train", "test"))
+    values = [*train.images[:, 0, 0], *test.images[:, 0, 0]]
+    assert sorted(values) == list(range(30))
+    assert np.bincount(test.labels, minlength=2).tolist() == expected
+    for part in (train, test):
+        np.testing.assert_array_equal(part.labels, part.images[:, 0, 0] >= 20)
+
+
+def test_a_test_size_that_leaves_nothing_is_refused(one_tree: Path) -> None:
+    with pytest.raises(InputError, match="test_size 30 leaves no training image of 30"):
+        _load_folder(one_tree, "train", 30)
+
+
+def _colour(picture: np.ndarray) -> Image.Image:
+    return Image.fromarray(np.stack([picture, picture // 2, picture // 3], -1))
+
+
+def _with_alpha(picture: np.ndarray) -> Image.Image:
+    return Image.fromarray(np.stack([picture, 255 - picture], -1), "LA")
+
+
+def _sixteen_bits(picture: np.ndarray) -> Image.Image:
+    return Image.fromarray(picture.astype(np.uint16) * 257)
+
+
+KINDS: dict[str, Callable[[np.ndarray], Image.Image]] = {
+    "colour.png": _colour,
+    "colour.jpg": _colour,
+    "colour.bmp": _colour,
+    "cmyk.tif": lambda picture: _colour(picture).convert("CMYK"),
+    "alpha.png": _with_alpha,
+    "sixteen.png": _sixteen_bits,
+    "palette.gif": lambda picture: _colour(picture).convert("P"),
+    "bits.png": lambda picture: Image.fromarray(picture).convert("1"),
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("shape", [(28, 28), (40, 60), (90, 20), (3, 5)])
+def test_every_kind_and_size_of_picture_becomes_grey_28x28(
+    tmp_path: Path, write_picture: Writer, rng: np.random.Generator, name: str, shape: tuple
+) -> None:
+    picture = rng.integers(0, 256, shape, dtype=np.uint8)
+    write_picture(tmp_path / "train" / "a" / "1.png", picture)
+    for folder in ("test/a", "test/b"):
+        write_picture(tmp_path / folder / "1.png", picture)
+    (tmp_path / "train" / "b").mkdir()
+    KINDS[name](picture).save(tmp_path / "train" / "b" / name)
+    read = _load_folder(tmp_path)
+    assert read.images.shape == (2, 28, 28)
+    assert read.images.dtype == np.uint8
+    assert read.images[1].std() > 0
+
+
+def test_wide_and_tall_pictures_keep_their_aspect(two_trees: Path, write_picture: Writer) -> None:
+    wide = np.full((30, 60), 10)
+    wide[5:25, 5:55] = 200
+    write_picture(two_trees / "train" / "a" / "1.png", wide)
+    write_picture(two_trees / "train" / "b" / "1.png", wide.T)
+    images = _load_folder(two_trees).images
+    for picture in (images[0], images[2].T):
+        rows, columns = np.nonzero(picture > 105)
+        # scaled by 28/60 the bright 50 x 20 is 23.3 x 9.3 pixels
+        assert 22 <= np.ptp(columns) + 1 <= 24
+        assert 8 <= np.ptp(rows) + 1 <= 10
+
+
+def _text_as_picture(folder: Path) -> Path:
+    (folder / "train/a/3.png").write_text("no picture")
+    return folder / "train/a/3.png"
+
+
+def _cut_picture(folder: Path) -> Path:
+    path = folder / "train/b/1.png"
+    noise = np.random.default_rng(0).integers(0, 256, (50, 50), dtype=np.uint8)
+    Image.fromarray(noise).save(path)
+    path.write_bytes(path.read_bytes()[:700])
+    return path
+
+
+def _empty_picture(folder: Path) -> Path:
+    (folder / "train/b/1.png").write_bytes(b"")
+    return folder / "train/b/1.png"
+
+
+def _empty_class(folder: Path) -> Path:
+    (folder / "train/b/1.png").unlink()
+    return folder / "train/b"
+
+
+def _single_class(folder: Path) -> Path:
+    (folder / "train/b").rename(folder / "elsewhere")
+    return folder / "train"
+
+
+def _no_class(folder: Path) -> Path:
+    (folder / "train").rename(folder / "x")
+    (folder / "train").mkdir()
+    return folder / "train"
+
+
+def _only_train(folder: Path) -> Path:
+    (folder / "test").rename(folder / "x")
+    return folder
+
+
+def _other_classes(folder: Path) -> Path:
+    (folder / "test/b").rename(folder / "test/c")
+    return folder / "test"
+
+
+def _nested_folder(folder: Path) -> Path:
+    (folder / "train/a/more").mkdir()
+    return folder / "train/a/more"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (_text_as_picture, "no picture"),
+        (_cut_picture, "damaged picture"),
+        (_empty_picture, "no picture"),
+        (_empty_class, "no picture in it; expected at least one"),
+        (_single_class, "has 1 class folders; expected two or more"),
+        (_no_class, "has 0 class folders; expected two or more"),
+        (_only_train, "only one of train/ and test/; expected both or neither"),
+        (_other_classes, "classes a, c; expected those of"),
+        (_nested_folder, "a folder inside a class"),
+    ],
+)
+def test_a_spoilt_folder_is_refused_with_the_path_of_the_fault(
+    two_trees: Path, spoil: Callable[[Path], Path], said: str
+) -> None:
+    at_fault = spoil(two_trees)
+    assert said in _refusal(at_fault, lambda: _load_folder(two_trees))
+
+
+def test_what_is_no_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path / "missing", tmp_path / "file"):
+        assert "is no folder" in _refusal(path, lambda path=path: _load_folder(path))
+
+
+# --- npz ---
+
+
+@pytest.fixture
+def keras(rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Arrays as in the file that Keras downloads."""
+    return {
+        "x_train": rng.integers(0, 256, (6, 28, 28), dtype=np.uint8),
+        "y_train": np.array([0, 1, 2, 0, 1, 2], np.uint8),
+        "x_test": rng.integers(0, 256, (2, 28, 28), dtype=np.uint8),
+        "y_test": np.array([1, 1], np.uint8),
+    }
+
+
+def _save_folder(folder: Path, **arrays: np.ndarray) -> None:
+    """Each array as a .npy file."""
+    folder.mkdir()
+    for name, array in arrays.items():
+        np.save(folder / f"{name}.npy", array)
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed, _save_folder])
+@pytest.mark.parametrize("channel", [False, True])
+def test_a_npz_file_in_keras_layout_is_read_as_it_is(
+    tmp_path: Path, keras: dict[str, np.ndarray], save: Callable, channel: bool
+) -> None:
+    stored = {k: v[..., None] if channel and k[0] == "x" else v for k, v in keras.items()}
+    save(tmp_path / "a.npz", **stored)
+    for part in ("train", "test"):
+        read = sources.load_npz(part, tmp_path / "a.npz")
+        np.testing.assert_array_equal(read.images, keras[f"x_{part}"])
+        np.testing.assert_array_equal(read.labels, keras[f"y_{part}"])
+        assert read.labels.dtype == np.int64
+        assert read.classes == ("0", "1", "2")
+        assert isinstance(read.images, np.memmap) == (save is _save_folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"x_train": None}, "has y_train, x_test, y_test; expected x_train"),
+        ({"y_train": None}, "expected x_train, y_train, x_test, y_test"),
+        ({"x_train": np.array([{}] * 6)}, "not a readable .npz file"),
+        ({"y_train": np.array(["0"] * 6, object)}, "not a readable .npz file"),
+        ({"x_train": np.zeros((6, 28, 28))}, "float64 (6, 28, 28); expected uint8"),
+        ({"x_train": np.zeros((6, 28, 28, 3), np.uint8)}, "(6, 28, 28, 3); expected uint8"),
+        ({"y_train": np.zeros(6)}, "y_train is float64 (6,); expected whole numbers"),
+        ({"y_train": np.eye(6, dtype=int)}, "y_train is int64 (6, 6); expected whole numbers"),
+        ({"y_train": np.array([0, 1, -1, 0, 1, 2])}, "expected whole numbers from 0"),
+        ({"y_train": np.zeros(5, int)}, "6 images but labels of shape (5,)"),
+        ({"y_train": np.array([0, 1, 2, 0, 1, 2_000_000])}, "y_train"),
+        ({"x_train": np.zeros((0, 28, 28), np.uint8), "y_train": np.zeros(0, int)}, "y_train is"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "-".join(value),
+)
+@pytest.mark.parametrize("save", [np.savez, _save_folder])
+def test_arrays_in_another_layout_are_refused(
+    tmp_path: Path, keras: dict[str, np.ndarray], change: dict, said: str, save: Callable
+) -> None:
+    path = tmp_path / "a.npz"
+    save(path, **{k: v for k, v in (keras | change).items() if v is not None})
+    if save is _save_folder:
+        said = said.replace(".npz file", ".npy file")
+        said = "x_test, x_train, y_test; expected" if said.startswith("expected x_") else said
+        said = said.replace("has y_train, x_test, y_test", "has x_test, y_test, y_train")
+    assert said in _refusal(path, lambda: sources.load_npz("train", path))
+
+
+def test_a_test_label_that_training_never_shows_is_refused(
+    tmp_path: Path, keras: dict[str, np.ndarray]
+) -> None:
+    path = tmp_path / "a.npz"
+    np.savez(path, **(keras | {"y_test": np.array([0, 3])}))
+    message = _refusal(path, lambda: sources.load_npz("test", path))
+    assert "labels run from 0 to 3; expected 0 to 2" in message
+
+
+def _not_npz(tmp_path: Path, keras: dict[str, np.ndarray]) -> dict[str, bytes]:
+    np.save(tmp_path / "a.npy", keras["x_train"])
+    np.savez_compressed(tmp_path / "a.npz", **(keras | {"x_train": keras["x_train"] // 32}))
+    whole = (tmp_path / "a.npz").read_bytes()
+    middle = 1000  # inside the deflated x_train
+    return {
+        "text": b"x_train = 3\n",
+        "empty": b"",
+        "npy": (tmp_path / "a.npy").read_bytes(),
+        "cut": whole[:-100],
+        "flipped": whole[:middle] + b"\xff" * 64 + whole[middle + 64 :],
+    }
+
+
+@pytest.mark.parametrize("kind", ["text", "empty", "npy", "cut", "flipped"])
+def test_what_is_no_npz_file_is_refused(
+    tmp_path: Path, keras: dict[str, np.ndarray], kind: str
+) -> None:
+    path = tmp_path / "b.npz"
+    path.write_bytes(_not_npz(tmp_path, keras)[kind])
+    message = _refusal(path, lambda: sources.load_npz("train", path))
+    assert "not a readable .npz file" in message and "pickle" not in message

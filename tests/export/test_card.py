@@ -1,0 +1,106 @@
+"""The model card: every number in it is the run's, and no path of this machine is."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from lenet_paddle.config import TrainConfig
+from lenet_paddle.evaluation.metrics import summarise
+from lenet_paddle.export.card import describe_model
+
+CONFIG = TrainConfig(learning_rate=0.0123, augment="light", epochs=7)
+ROW = {
+    "max_difference": 2.5e-6,
+    "agreement": 0.999,
+    "size_bytes": 248_696,
+    "latency_ms": 0.0391,
+    "images_per_s": 53_685.4,
+}
+
+
+def card(run_dir, config=CONFIG, classes=("cat", "d|og", "<b>")):
+    logits = np.random.default_rng(0).normal(size=(90, 3)) + 2 * np.eye(3)[np.arange(90) % 3]
+    result = {"checkpoint": "epoch_0004", **summarise(logits, np.arange(90) % 3, classes)}
+    description = {
+        "run": "a",
+        "versions": {"lenet_paddle": "9.8", "python": "3.11", "paddlepaddle": "3.3.1"},
+        "preprocess": "digit",
+        "input": {"shape": [-1, 1, 28, 28], "normalise": "(x - 127.5) / 127.5"},
+        "classes": list(classes),
+        "formats": {"onnx": ROW, "onnx-int8": {**ROW, "accuracy": 0.9876}},
+    }
+    return describe_model(config, result, description, run_dir), result
+
+
+@pytest.mark.parametrize(("val_size", "words"), [(0, "no validation"), (500, "500 validation")])
+def test_what_was_held_out_is_told(tmp_path, val_size, words):
+    text, _ = card(tmp_path, dataclasses.replace(CONFIG, val_size=val_size))
+    assert f"({words} images held out" in text
+    assert ("a tenth where there were fewer" in text) == bool(val_size)
+
+
+def test_recipe_accuracy_files_and_licences_are_told(tmp_path):
+    text, result = card(tmp_path)
+    for words in (
+        "| learning_rate | 0.0123 |",
+        "| augment | light |",
+        "| epochs | 7 |",
+        f"| 90 | {result['accuracy']:.4f} | {result['loss']:.4f} |",
+        "| onnx | 2.5e-06 | 0.9990 | 248,696 | 0.039 | 53,685 |",
+        "int8 has an accuracy of 0.9876",
+        "CC BY-SA 3.0",
+        "Apache-2.0",
+        "checkpoint epoch_0004 of the run `a`",
+        "中文",
+    ):
+        assert words in text, words
+    assert "momentum" not in text and "Robustness" not in text
+    heads = [line for line in text.splitlines() if line.startswith("## ")]
+    assert heads == [
+        f"## {name}"
+        for name in ("Data", "Recipe", "Accuracy", "Files", "Limits", "Licence", "中文摘要")
+    ]
+
+
+def test_class_names_cannot_become_markup(tmp_path):
+    text, _ = card(tmp_path)
+    assert "cat, d\\|og, \\<b\\>" in text
+
+
+def test_many_classes_are_not_all_named(tmp_path):
+    names = tuple(f"class {i}" for i in range(1000))
+    text, _ = card(tmp_path, classes=names)
+    assert "class 49, ..." in text and "class 50" not in text and "1000 classes" in text
+
+
+def test_no_path_is_told(tmp_path):
+    config = dataclasses.replace(
+        CONFIG, dataset="folder", data_dir="/home/me/pictures", init_from="/home/me/old/w.pdparams"
+    )
+    text, _ = card(tmp_path, config)
+    assert "/home" not in text and "weights of an earlier training" in text
+    assert "of one's own" in text and "MNIST by" not in text
+
+
+def test_robustness_is_told_when_it_was_measured(tmp_path):
+    report = {
+        "checkpoint": "epoch_0003",
+        "num_corruptions": 2,
+        "mean_accuracy": 0.61,
+        "clean_accuracy": 0.98,
+        "corruptions": {"fog": {"accuracy": 0.5}, "shear": {"accuracy": 0.72}},
+    }
+    (tmp_path / "metrics-mnist_c.json").write_text(json.dumps(report))
+    text, _ = card(tmp_path)
+    assert "2 corruptions, checkpoint epoch_0003: mean accuracy 0.6100 (clean 0.9800)" in text
+    assert "lowest 0.5000 with fog" in text
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"mean_accuracy": 1, "corruptions": []}'])
+def test_a_report_that_is_none_is_passed_over(tmp_path, content):
+    (tmp_path / "metrics-mnist_c.json").write_text(content)
+    assert "Robustness" not in card(tmp_path)[0]

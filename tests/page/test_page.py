@@ -1,0 +1,296 @@
+"""The page in a real browser: answered by the server, and as static files with none.
+
+Needs Chromium; the static page also npm. With
+SCREENSHOTS=folder in the environment the page is saved as pictures.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from page_help import DIGITS, Point, answering, chromium, draw, moved, opened, settle, sheet
+from PIL import Image
+from tools_help import ROOT, tool
+
+from lenet_paddle.data import load_dataset
+from lenet_paddle.export.predictor import Predictor
+
+pytest.importorskip("fastapi_offline")
+pytest.importorskip("paddle2onnx")
+pytestmark = pytest.mark.slow
+WINDOWS = {"wide": (1240, 1000), "narrow": (380, 800)}
+PLACES = {
+    "middle": ((0, 0), 1),
+    "small, top left": ((-0.2, -0.2), 0.5),
+    "right": ((0.2, 0.05), 0.8),
+}
+
+
+@pytest.fixture(scope="module")
+def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network trained for two epochs, exported with its page."""
+    output = tmp_path_factory.mktemp("output")
+    training = ["--model", "lenet_relu", "--epochs", "2", "--augment", "light"]
+    done = tool("train", *training, "--output-dir", output, "--name", "run")
+    assert done.returncode == 0, done.stderr
+    formats = "paddle,onnx,page" if shutil.which("npm") else "paddle,onnx"
+    done = tool("export", "--run", output / "run", "--formats", formats)
+    assert done.returncode == 0, done.stderr
+    return output / "run" / "inference"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture(scope="module", params=["server", "static files"])
+def address(export: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+    if request.param == "server":
+        command: list[Any] = [ROOT / "tools" / "serve.py", "--model", export, "--port", 0]
+    elif (export / "page").is_dir():
+        command = ["-m", "http.server", 0, "--bind", "127.0.0.1", "--directory", export / "page"]
+    else:
+        pytest.skip("no npm here")
+    with answering(*command) as url:
+        yield url
+
+
+@pytest.fixture
+def page(browser: Any, address: str) -> Iterator[Any]:
+    with opened(browser, address) as page:
+        yield page
+
+
+def best(page: Any) -> str:
+    return page.inner_text("#best")
+
+
+def shares(page: Any) -> list[float]:
+    """The bars' values."""
+    meters = page.locator("#bars [role=meter]").all()
+    return [float(meter.get_attribute("aria-valuenow")) for meter in meters]
+
+
+def wait_for_words(page: Any, selector: str, pattern: str) -> None:
+    """Wait until the text of an element, seen or heard, matches `pattern` from its start."""
+    from playwright.sync_api import expect  # its own wait_for_function needs eval, which is refused
+
+    expect(page.locator(selector)).to_have_text(re.compile(pattern), timeout=60_000)
+
+
+def ink(page: Any, selector: str) -> int:
+    """How many pixels of a canvas are painted."""
+    count = """canvas => canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height)
+        .data.filter((value, k) => k % 4 === 3 && value > 0).length"""
+    return page.eval_on_selector(selector, count)
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("window", WINDOWS)
+def test_nine_of_ten_drawn_digits_are_read(
+    browser: Any, address: str, window: str, place: str
+) -> None:
+    width, height = WINDOWS[window]
+    by, zoom = PLACES[place]
+    read = {}
+    with opened(browser, address, viewport={"width": width, "height": height}) as page:
+        for digit, strokes in DIGITS.items():
+            draw(page, moved(strokes, by, zoom))
+            read[digit] = best(page)
+            page.click("#clear")
+            settle(page)
+    assert sum(digit == answer for digit, answer in read.items()) >= 9, read
+
+
+def test_bars_the_picture_seen_and_every_map_follow_the_drawing(page: Any) -> None:
+    assert best(page) == "?" and shares(page) == [0] * 10
+    draw(page, DIGITS["3"])
+    assert sum(shares(page)) == pytest.approx(1, abs=1e-3)
+    assert int(np.argmax(shares(page))) == int(best(page))
+    maps = page.locator("#steps .maps")
+    assert [maps.nth(k).locator("canvas").count() for k in range(maps.count())] == [6, 16]
+    assert ink(page, "#seen") == 28 * 28
+    assert all(ink(page, f"[data-layer='{layer}'] canvas") for layer in (1, 2))
+    wait_for_words(page, "#live", rf"{best(page)}, .* Next: ")
+    page.click("#clear")
+    settle(page)
+    assert best(page) == "?" and ink(page, "#seen") == 0
+
+
+def test_undo_takes_back_strokes_and_a_clearing_and_the_pen_has_a_width(page: Any) -> None:
+    top, bottom = [[(0.2, 0.3), (0.8, 0.3)]], [[(0.2, 0.7), (0.8, 0.7)]]
+    assert page.is_disabled("#undo") and page.is_disabled("#clear")
+    draw(page, top)
+    thin = ink(page, "#sheet")
+    page.fill("#width", "12")
+    draw(page, bottom)
+    both = ink(page, "#sheet")
+    assert both - thin > 1.7 * thin
+    page.click("#clear")
+    assert ink(page, "#sheet") == 0
+    page.click("#undo")
+    assert ink(page, "#sheet") == both
+    page.keyboard.press("Control+z")
+    assert ink(page, "#sheet") == thin
+
+
+def test_a_digit_is_drawn_with_keys_alone(page: Any) -> None:
+    keys = page.keyboard
+    while page.evaluate("document.activeElement.id") != "sheet":
+        keys.press("Tab")
+    for key, times in (("ArrowLeft", 5), ("ArrowUp", 8), ("Space", 1), ("ArrowRight", 10)):
+        for _ in range(times):
+            keys.press(key)
+    keys.down("ArrowLeft")
+    keys.down("ArrowDown")  # with the one before it: aslant
+    keys.up("ArrowLeft")
+    for _ in range(4):
+        for _ in range(2):
+            keys.press("ArrowDown")
+        keys.down("ArrowDown")
+        keys.press("ArrowLeft")
+        keys.up("ArrowDown")
+    keys.press("Space")
+    settle(page)
+    assert best(page) == "7"
+    wait_for_words(page, "#live", "7, ")
+    keys.press("Delete")
+    assert page.is_disabled("#clear")
+    keys.press("Backspace")
+    settle(page)
+    assert best(page) == "7"
+
+
+def test_a_finger_draws_and_a_second_one_is_passed_over(browser: Any, address: str) -> None:
+    phone = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+    with opened(browser, address, **phone) as page:
+        box = page.locator("#sheet").bounding_box()
+        send = page.context.new_cdp_session(page).send
+
+        def touch(kind: str, *places: Point) -> None:
+            points = [
+                {"id": k, "x": box["x"] + x * box["width"], "y": box["y"] + y * box["height"]}
+                for k, (x, y) in enumerate(places)
+            ]
+            send("Input.dispatchTouchEvent", {"type": f"touch{kind}", "touchPoints": points})
+
+        [first, *rest], second = DIGITS["7"][0], (0.9, 0.9)
+        touch("Start", first)
+        touch("Start", first, second)
+        for place in rest:
+            touch("Move", place, second)
+        touch("End")
+        settle(page)
+        assert best(page) == "7" and page.evaluate("scrollY") == 0
+        page.click("#undo")
+        assert page.is_disabled("#undo")  # it was one stroke
+
+
+def to_png(picture: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "PNG")
+    return file.getvalue()
+
+
+# A file is made in the page and dropped on it, or pasted into it.
+GIVE = """([way, bytes]) => {
+    const files = new DataTransfer();
+    files.items.add(new File([new Uint8Array(bytes)], "digit.png", { type: "image/png" }));
+    const event = way === "drop" ? new DragEvent("drop", { dataTransfer: files, cancelable: true })
+        : new ClipboardEvent("paste", { clipboardData: files });
+    window.dispatchEvent(event);
+}"""
+
+
+@pytest.mark.parametrize("way", ["choose", "drop", "paste"])
+@pytest.mark.parametrize("kind", ["28x28", "drawn"])
+def test_a_picture_is_read_as_the_predictor_reads_it(
+    page: Any, export: Path, way: str, kind: str
+) -> None:
+    mnist = load_dataset("mnist", "test").images[0]
+    picture = mnist if kind == "28x28" else sheet(DIGITS["4"], 500, 30)
+    predictor = Predictor(export)
+    expected = predictor.answer("", picture, top_k=10).top_k
+    if way == "choose":
+        file = {"name": "digit.png", "mimeType": "image/png", "buffer": to_png(picture)}
+        page.set_input_files("#file", file)
+    else:
+        page.evaluate(GIVE, [way, list(to_png(picture))])
+    wait_for_words(page, "#best", r"\d")
+    settle(page)
+    assert best(page) == expected[0][0]
+    actual = dict(zip(predictor.classes, shares(page), strict=True))
+    assert actual == pytest.approx(dict(expected), abs=1e-3)
+
+
+def test_a_file_that_is_no_picture_is_one_line_and_drawing_goes_on(page: Any) -> None:
+    file = {"name": "digit.png", "mimeType": "image/png", "buffer": b"no picture"}
+    page.set_input_files("#file", file)
+    page.wait_for_selector("#problem:visible")
+    assert "no picture" in page.inner_text("#problem")
+    draw(page, DIGITS["1"])
+    assert page.is_hidden("#problem")
+
+
+def test_chinese_is_followed_and_chosen(browser: Any, address: str) -> None:
+    with opened(browser, address, locale="zh-CN") as page:
+        assert page.inner_text("h1") == "写一个数字"
+        draw(page, DIGITS["5"])
+        assert page.inner_text("#speed").endswith("毫秒作答")
+        page.click("#language")
+        assert page.inner_text("h1") == "Draw a digit"
+        page.reload()
+        assert page.inner_text("h1") == "Draw a digit"  # it is remembered
+        page.wait_for_selector("html[data-ready=true]")
+
+
+def test_light_and_dark_are_followed_and_chosen(browser: Any, address: str) -> None:
+    def is_dark(page: Any) -> bool:
+        colour = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        return int(colour.removeprefix("rgb(").split(",")[0]) < 128
+
+    for scheme in ("light", "dark"):
+        with opened(browser, address, color_scheme=scheme) as page:
+            assert is_dark(page) == (scheme == "dark")
+            page.click("#theme")
+            assert is_dark(page) != (scheme == "dark")
+            page.reload()
+            assert is_dark(page) != (scheme == "dark")
+            page.wait_for_selector("html[data-ready=true]")
+
+
+def test_controls_have_names_and_the_page_fits_a_phone(browser: Any, address: str) -> None:
+    with opened(browser, address, viewport={"width": 320, "height": 640}) as page:
+        for element in page.locator("button, input:visible, canvas[role], [role=meter]").all():
+            named = element.inner_text() if element.evaluate("e => e.tagName") == "BUTTON" else ""
+            assert named or element.get_attribute("aria-label")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 320
+
+
+@pytest.mark.skipif("SCREENSHOTS" not in os.environ, reason="SCREENSHOTS=folder is not set")
+def test_screenshots(browser: Any, address: str) -> None:
+    views: dict[str, tuple[str, dict[str, Any]]] = {
+        "light": ("3", {"device_scale_factor": 1.5}),
+        "dark": ("7", {"color_scheme": "dark"}),
+        "chinese": ("5", {"locale": "zh-CN"}),
+        "phone": ("2", {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2}),
+    }
+    for name, (digit, options) in views.items():
+        size = {"viewport": {"width": 1240, "height": 1000}}
+        with opened(browser, address, **{**size, **options}) as page:
+            draw(page, DIGITS[digit])
+            page.mouse.move(0, 0)
+            page.wait_for_timeout(500)  # until the bars have come to rest
+            path = Path(os.environ["SCREENSHOTS"]) / f"{name}.png"
+            page.screenshot(path=path, full_page=True)
+            assert path.stat().st_size > 20_000

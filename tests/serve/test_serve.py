@@ -1,0 +1,452 @@
+"""The server as clients meet it: pictures, the protocol of KServe and Triton, its limits."""
+
+import base64
+import io
+import json
+import re
+import signal
+import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from serve_help import (
+    CLASSES,
+    WEIGHTS,
+    Server,
+    assert_error,
+    infer_request,
+    read_answer,
+    to_png,
+    write_model,
+)
+from tools_help import assert_refused, tool, wait_for
+
+LIMITS = [
+    *("--max-body-mb", 0.2, "--max-megapixels", 0.5, "--max-batch", 8),
+    *("--max-seconds", 2, "--max-queue", 4),
+]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    started = Server(write_model(tmp_path_factory.mktemp("model")), "--workers", 2, *LIMITS)
+    yield started
+    status, errors = started.stop()
+    assert status == 0 and errors == ""
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return np.random.default_rng(1).integers(0, 256, (5, 28, 28)).astype(np.uint8)
+
+
+def reference_logits(digits):
+    return ((digits.astype(np.float64) - 127.5) / 127.5).reshape(-1, 784) @ WEIGHTS
+
+
+def reference_probs(digits):
+    powers = np.exp(reference_logits(digits))
+    return powers / powers.sum(1, keepdims=True)
+
+
+def assert_predictions(predictions, digits):
+    assert len(predictions) == len(digits)
+    for row, digit, probs in zip(predictions, digits, reference_probs(digits), strict=True):
+        assert row["class"] == CLASSES[probs.argmax()]
+        assert list(row["probabilities"]) == list(CLASSES)
+        np.testing.assert_allclose(list(row["probabilities"].values()), probs, atol=1e-5)
+        assert row["probability"] == max(row["probabilities"].values())
+        seen = Image.open(io.BytesIO(base64.b64decode(row["seen"])))
+        np.testing.assert_array_equal(np.asarray(seen), digit)
+
+
+def test_pictures_by_multipart_are_answered_as_numpy_works_them_out(server, digits):
+    files = [("files", (f"{i}.png", to_png(digit))) for i, digit in enumerate(digits)]
+    response = server.client.post("/predict", files=files[:1])
+    assert_predictions(response.json()["predictions"], digits[:1])
+    response = server.client.post("/predict", files=files, data={"note": "no file"})
+    assert_predictions(response.json()["predictions"], digits)
+
+
+def test_pictures_by_json_get_the_same_answers(server, digits):
+    texts = [base64.b64encode(to_png(digit)).decode() for digit in digits]
+    response = server.client.post("/predict", json={"images": texts})
+    assert_predictions(response.json()["predictions"], digits)
+
+
+def test_requests_that_arrive_together_each_get_their_own_answer(server, digits):
+    def ask(number):
+        files = [("files", ("a.png", to_png(digits[i]))) for i in (number % 5, (number + 1) % 5)]
+        return server.client.post("/predict", files=files)
+
+    with ThreadPoolExecutor(4) as threads:
+        responses = list(threads.map(ask, range(40)))
+    for number, response in enumerate(responses):
+        chosen = digits[[number % 5, (number + 1) % 5]]
+        assert_predictions(response.json()["predictions"], chosen)
+
+
+def test_a_large_picture_is_brought_to_28_pixels(server):
+    picture = np.kron(np.eye(7, dtype=np.uint8) * 255, np.ones((40, 40), np.uint8))
+    [row] = server.client.post("/predict", files={"files": to_png(picture)}).json()["predictions"]
+    seen = np.asarray(Image.open(io.BytesIO(base64.b64decode(row["seen"]))))
+    assert seen.shape == (28, 28) and seen[2, 2] > 200 and seen[2, 20] < 50
+
+
+def test_feature_maps_come_scaled_to_uint8(server, digits):
+    answer = server.client.post("/features", files={"files": to_png(digits[0])}).json()
+    assert_predictions([answer], digits[:1])
+    [feature] = answer["features"]
+    maps = np.frombuffer(base64.b64decode(feature["data"]), np.uint8).reshape(feature["shape"])
+    expected = np.maximum(digits[0] - 127.5, 0) / (digits[0].max() - 127.5) * 255
+    np.testing.assert_allclose(maps[0], expected, atol=0.51)
+
+
+def test_the_model_is_described_for_the_page(server):
+    described = server.client.get("/model.json").json()
+    assert described["classes"] == list(CLASSES) and described["preprocess"] == "resize"
+    assert described["features"] == [{"name": "feature_1", "shape": [1, 28, 28]}]
+
+
+def test_tritonclient_works_unchanged(server, digits):
+    client_of = pytest.importorskip("tritonclient.http")
+    client = client_of.InferenceServerClient(f"127.0.0.1:{server.port}")
+    assert client.is_server_live() and client.is_server_ready() and client.is_model_ready("lenet")
+    assert "binary_tensor_data" in client.get_server_metadata()["extensions"]
+    batch = ((digits[:, None].astype(np.float32) - 127.5) / 127.5).astype(np.float32)
+    tensor = client_of.InferInput("image", list(batch.shape), "FP32")
+    metadata = client.get_model_metadata("lenet")
+    assert metadata["inputs"] == [{"name": "image", "datatype": "FP32", "shape": [-1, 1, 28, 28]}]
+    for sends_binary in (True, False):
+        tensor.set_data_from_numpy(batch, binary_data=sends_binary)
+        outputs = [client_of.InferRequestedOutput("logits", binary_data=not sends_binary)]
+        for wanted in (None, outputs):
+            result = client.infer("lenet", [tensor], outputs=wanted, request_id="five")
+            np.testing.assert_allclose(
+                result.as_numpy("logits"), reference_logits(digits), atol=1e-4
+            )
+            assert result.get_response()["id"] == "five"
+    result = client.infer("lenet", [tensor], model_version="1")
+    assert result.as_numpy("logits").shape == (5, 3)
+    tensor = client_of.InferInput("image", [1, 784], "FP32")
+    tensor.set_data_from_numpy(np.zeros((1, 784), np.float32))
+    with pytest.raises(Exception, match="expected the shape"):
+        client.infer("lenet", [tensor])
+
+
+def test_tensors_may_be_nested_lists(server):
+    flat = server.client.post("/v2/models/lenet/infer", json=infer_request()).json()
+    nested = infer_request(data=np.full((1, 1, 28, 28), 0.5).tolist())
+    assert server.client.post("/v2/models/lenet/infer", json=nested).json() == flat
+    expected = np.full(784, 0.5) @ WEIGHTS
+    np.testing.assert_allclose(flat["outputs"][0]["data"], expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"data": [float("nan")] * 784},
+        {"data": [float("inf")] * 784},
+        {"data": [1e39] * 784},
+        {"data": [3e38] * 784},
+        {"data": [10**400] + [0] * 783},
+        {"data": ["0.5"] * 784},
+        {"data": [True] * 784},
+        {"data": [0.5] * 783},
+        {"data": [[0.5], [0.5, 0.5]]},
+        {"data": None},
+        {"data": {"a": 1}},
+        {"shape": [1, 784]},
+        {"shape": [0, 1, 28, 28], "data": []},
+        {"shape": [-1, 1, 28, 28]},
+        {"shape": [1.0, 1, 28, 28]},
+        {"shape": [True, 1, 28, 28]},
+        {"shape": "1,1,28,28"},
+        {"datatype": "FP16"},
+        {"datatype": ["FP32"]},
+        {"name": "picture"},
+        {"parameters": []},
+        {"parameters": {"binary_data_size": 3136}},
+        {"parameters": {"shared_memory_region": "x"}},
+    ],
+)
+def test_tensors_that_do_not_fit_are_400(server, changes):
+    body = json.dumps(infer_request(**changes))
+    assert_error(server.client.post("/v2/models/lenet/infer", content=body), 400)
+
+
+@pytest.mark.parametrize(
+    ("body", "length"),
+    [
+        (b"", None),
+        (b"{", None),
+        (b"[]", None),
+        (b"\xff\xfe", None),
+        (b"[" * 100_000, None),
+        (b'{"inputs": 3}', None),
+        (b'{"inputs": [3]}', None),
+        (json.dumps(infer_request() | {"id": 3}).encode(), None),
+        (json.dumps(infer_request() | {"outputs": [{"name": "x"}]}).encode(), None),
+        (json.dumps(infer_request() | {"parameters": {"binary_data_output": 1}}).encode(), None),
+        (b"{}", "99"),
+        (b"{}", "-1"),
+        (b"{}", "two"),
+        (b"{}", "9" * 5000),
+        (json.dumps(infer_request()).encode() + b"more", str(len(json.dumps(infer_request())))),
+    ],
+)
+def test_a_damaged_inference_request_is_400(server, body, length):
+    headers = {} if length is None else {"Inference-Header-Content-Length": length}
+    response = server.client.post("/v2/models/lenet/infer", content=body, headers=headers)
+    assert_error(response, 400)
+
+
+def test_a_body_that_is_one_tensor_is_answered_in_binary(server, digits):
+    """The "raw binary request" of Triton's extension."""
+    image = ((digits[0].astype(np.float32) - 127.5) / 127.5).reshape(1, 1, 28, 28)
+    url, headers = "/v2/models/lenet/infer", {"Inference-Header-Content-Length": "0"}
+    response = server.client.post(url, content=image.tobytes(), headers=headers)
+    assert response.headers["content-type"] == "application/octet-stream"
+    length = int(response.headers["inference-header-content-length"])
+    [output] = json.loads(response.content[:length])["outputs"]
+    assert output["shape"] == [1, 3] and output["parameters"] == {"binary_data_size": 12}
+    logits = np.frombuffer(response.content[length:], "<f4")
+    np.testing.assert_allclose(logits, image.ravel() @ WEIGHTS, rtol=1e-4, atol=1e-5)
+    assert_error(server.client.post(url, content=image.tobytes()[:-4], headers=headers), 400)
+
+
+def test_a_batch_above_the_limit_is_413(server, digits):
+    shape = {"shape": [9, 1, 28, 28], "data": [0] * 784 * 9}
+    response = server.client.post("/v2/models/lenet/infer", json=infer_request(**shape))
+    assert_error(response, 413, "B from 1 to 8")
+    files = [("files", ("a.png", to_png(digits[0])))] * 9
+    assert_error(server.client.post("/predict", files=files), 413, "more than 8 pictures")
+    texts = [base64.b64encode(to_png(digits[0])).decode()] * 9
+    assert_error(server.client.post("/predict", json={"images": texts}), 413)
+    assert_error(server.client.post("/features", files=files[:2]), 413, "more than one picture")
+
+
+def test_what_holds_no_picture_is_400_or_415(server, digits):
+    png = to_png(digits[0])
+    post = server.client.post
+    assert_error(post("/predict", files={"files": b"not a picture"}), 400, "picture 1")
+    assert_error(post("/predict", files={"files": png[:100]}), 400, "damaged")
+    assert_error(post("/predict", files={"files": b"%!PS-Adobe-3.0 EPSF-3.0\n"}), 400)
+    assert_error(post("/predict", json={"images": []}), 400, "no picture")
+    assert_error(post("/predict", json={"images": ["%%%"]}), 400, "base64")
+    assert_error(post("/predict", json={"images": "abc"}), 400)
+    assert_error(post("/predict", content=png), 415)
+    assert_error(post("/predict", content=png, headers={"content-encoding": "gzip"}), 415)
+    kinds = ("multipart/form-data", "multipart/form-data; boundary=x", "multipart/form-data; a")
+    for kind in kinds:
+        assert_error(post("/predict", content=b"--y\r\n", headers={"content-type": kind}), 400)
+
+
+def test_a_picture_with_too_many_pixels_is_413_before_it_is_decoded(server):
+    file = io.BytesIO()
+    Image.new("1", (9000, 9000)).save(file, "PNG")
+    response = server.client.post("/predict", files={"files": file.getvalue()})
+    assert_error(response, 413, "9000 x 9000 pixels", "at most 0.5 million")
+
+
+@pytest.mark.parametrize("is_chunked", [False, True])
+def test_a_body_above_the_limit_is_413(server, is_chunked):
+    body = bytes(300_000)
+    content = (body[i : i + 50_000] for i in range(0, 300_000, 50_000)) if is_chunked else body
+    assert_error(server.client.post("/predict", content=content), 413, "200,000 bytes")
+
+
+def test_an_endless_chunked_body_is_cut_off(server):
+    head = b"POST /predict HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
+    with server.raw(head) as connection:
+        sent = 0
+        try:
+            while sent < 50_000_000:
+                connection.sendall(b"10000\r\n" + bytes(65_536) + b"\r\n")
+                sent += 65_536
+        except OSError:  # the server has closed it
+            pass
+    assert sent < 10_000_000
+
+
+def test_who_is_slow_is_told_so_and_cut_off(server):
+    body = b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\nabc"
+    with server.raw(body) as slow_body, server.raw(b"POST /predict HT") as slow_head:
+        assert read_answer(slow_body)[0] == 408
+        assert read_answer(slow_head)[0] == 408
+
+
+def test_what_is_no_http_and_a_head_too_long_are_json_errors(server):
+    with server.raw(b"Good morning\r\n\r\n") as connection:
+        assert read_answer(connection)[0] == 400
+    with server.raw(b"GET / HTTP/1.1\r\n") as connection:
+        connection.sendall(b"a: " + b"b" * 70_000)
+        status, _, answer = read_answer(connection)
+        assert status == 431 and "16,384" in answer["error"]
+
+
+def test_a_full_queue_is_503_with_retry_after(server, digits):
+    head = b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\nconnection: close\r\n\r\n"
+    waiting = [server.raw(head) for _ in range(12)]  # the two workers hold 4 each
+    answers = [read_answer(connection) for connection in waiting]
+    refused = [(top, answer) for status, top, answer in answers if status == 503]
+    assert len(refused) >= 4 and {status for status, _, _ in answers} == {408, 503}
+    for top, answer in refused:
+        assert "retry-after: 1" in top and list(answer) == ["error"]
+    response = server.client.post("/predict", files={"files": to_png(digits[0])})
+    assert response.status_code == 200  # and all places are free again
+
+
+def test_unknown_paths_and_methods_are_json_errors(server):
+    assert_error(server.client.get("/v2/models/other"), 404)
+    assert_error(server.client.get("/static/../app.py"), 404)
+    assert_error(server.client.get("/static/%2e%2e/app.py"), 404)
+    response = server.client.get("/predict")
+    assert_error(response, 405)
+    assert response.headers["allow"] == "POST"
+
+
+def test_every_answer_has_the_security_headers(server):
+    for response in (
+        server.client.get("/v2"),
+        server.client.get("/no"),
+        server.client.get("/docs"),
+    ):
+        assert response.headers["x-content-type-options"] == "nosniff"
+        assert response.headers["x-frame-options"] == "DENY"
+        assert "default-src 'self'" in response.headers["content-security-policy"]
+        assert "server" not in response.headers
+    assert "unsafe" not in server.client.get("/v2").headers["content-security-policy"]
+
+
+def test_the_docs_need_nothing_from_elsewhere(server):
+    page = server.client.get("/docs").text
+    sources = re.findall(r'(?:src|href)="([^"]+)"', page)
+    assert sources and all(source.startswith("/docs/static/") for source in sources)
+    assert all(server.client.get(source).status_code == 200 for source in sources)
+    paths = server.client.get("/openapi.json").json()["paths"]
+    assert {"/predict", "/features", "/v2", "/v2/models/lenet/infer"} <= set(paths)
+    kinds = set(paths["/predict"]["post"]["requestBody"]["content"])
+    assert kinds == {"multipart/form-data", "application/json"}
+
+
+def read_metrics(server):
+    text = server.client.get("/metrics").text
+    return {
+        name: float(value) for name, value in re.findall(r"^(lenet\S+) (\S+)$", text, re.MULTILINE)
+    }
+
+
+def test_metrics_add_up_over_the_workers(server, digits):
+    before = read_metrics(server)
+
+    def ask(number):  # each on a connection of its own
+        file = to_png(digits[0]) if number % 4 else b"damaged"
+        headers = {"connection": "close"}
+        return server.client.post("/predict", files={"files": file}, headers=headers)
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(ask, range(40)))
+    # An answer is counted before it is sent; the place that it held is free a little later.
+    wait_for(lambda: read_metrics(server)["lenet_requests_in_work"] == 1)
+    after = read_metrics(server)
+
+    def grown(name):
+        return after[name] - before.get(name, 0)
+
+    assert grown('lenet_requests_total{endpoint="/predict",status="200"}') == 30
+    assert grown('lenet_requests_total{endpoint="/predict",status="400"}') == 10
+    assert grown('lenet_errors_total{endpoint="/predict"}') == 10
+    assert grown('lenet_request_seconds_count{endpoint="/predict"}') == 40
+    assert grown('lenet_request_seconds_bucket{endpoint="/predict",le="+Inf"}') == 40
+    assert grown("lenet_batch_size_sum") == 30
+    assert after["lenet_requests_in_work"] == 1  # the request for them itself
+
+
+def test_unknown_paths_are_counted_as_one(server):
+    for number in range(20):
+        server.client.get(f"/nowhere/{number}")
+    endpoints = {re.search(r'endpoint="([^"]*)"', name) for name in read_metrics(server)}
+    assert {found[1] for found in endpoints if found} <= {
+        *("/predict", "/features", "/model.json", "/metrics", "/docs", "/docs/static", "/static"),
+        *("/v2", "/v2/health/live", "/v2/health/ready", "/v2/models/lenet", "/openapi.json"),
+        *("/v2/models/lenet/ready", "/v2/models/lenet/infer", "other", "/"),
+        "/v2/models/lenet/versions/1/infer",
+    }
+
+
+def test_paddle_is_not_loaded(server):
+    workers = server.workers()
+    assert len(workers) == 2
+    for pid in workers:
+        assert "libpaddle" not in Path(f"/proc/{pid}/maps").read_text(encoding="utf-8")
+
+
+def test_a_worker_that_dies_is_replaced_and_sigterm_lets_requests_end(tmp_path, digits):
+    server = Server(write_model(tmp_path), "--max-seconds", 20)
+    [worker] = server.workers()
+    subprocess.run(["kill", "-9", str(worker)], check=True)
+    wait_for(lambda: server.workers() not in ([], [worker]))
+    body = b'--x\r\ncontent-disposition: form-data; name="a"; filename="a"\r\n\r\n'
+    body += to_png(digits[0]) + b"\r\n--x--\r\n"
+    head = b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: multipart/form-data; boundary=x\r\n"
+    head += b"connection: close\r\ncontent-length: %d\r\n\r\n" % len(body)
+    assert server.client.get("/v2/health/live").json() == {"live": True}
+    with server.raw(head + body[:50]) as connection:
+        time.sleep(0.5)  # the worker has begun to read
+        server.process.send_signal(signal.SIGTERM)
+        time.sleep(0.5)
+        connection.sendall(body[50:])
+        status, _, answer = read_answer(connection)
+    assert status == 200
+    assert_predictions(answer["predictions"], digits[:1])
+    status, errors = server.stop()
+    assert status == 0 and errors.splitlines() == ["a worker died (status -9); starting another"]
+
+
+def test_what_cannot_be_served_is_one_line(tmp_path, server):
+    assert_refused(tool("serve", "--model", tmp_path), "inference.yml")
+    model = write_model(tmp_path)
+    assert_refused(tool("serve", "--model", model, "--port", server.port), "in use")
+    assert_refused(tool("serve", "--model", model, "--workers", 0), "workers is 0")
+    (model / "model.onnx").write_bytes(b"damaged")
+    done = tool("serve", "--model", model, "--host", "0.0.0.0", "--port", 0)
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 2
+    assert "no password" in done.stderr and "damaged exported model" in done.stderr
+
+
+@pytest.mark.slow
+def test_the_paddle_engine_is_served_by_several_workers(tmp_path, digits):
+    from lenet_paddle import Predictor, build_model, load_dataset
+    from lenet_paddle.export.export import export_inference
+
+    images = load_dataset("mnist", "test").take(slice(0, 64))
+    info = {"preprocess": "digit", "dataset": "mnist"}
+    export_inference(build_model("lenet_builtin"), tmp_path / "model", images, 28, info)
+    server = Server(tmp_path / "model", "--engine", "paddle", "--workers", 2)
+    expected = Predictor(tmp_path / "model", "paddle").predict(digits)
+    for digit, probs in zip(digits, expected, strict=True):
+        response = server.client.post("/predict", files={"files": to_png(digit)})
+        [row] = response.json()["predictions"]
+        np.testing.assert_allclose(list(row["probabilities"].values()), probs, atol=1e-6)
+    response = server.client.post("/features", files={"files": to_png(digits[0])})
+    assert_error(response, 404, "without its feature maps")
+    status, errors = server.stop()
+    assert status == 0 and errors == ""
+
+
+@pytest.mark.slow
+def test_schemathesis_finds_nothing(server, tmp_path):
+    pytest.importorskip("schemathesis")
+    from sys import executable
+
+    command = [str(Path(executable).with_name("schemathesis")), "run", "--max-examples", "30"]
+    # No schema can say which texts are the base64 of a picture.
+    command += ["--exclude-checks", "positive_data_acceptance", "--seed", "1"]
+    command += [f"{server.url}/openapi.json"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout

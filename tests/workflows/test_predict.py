@@ -1,0 +1,272 @@
+"""tools/evaluate.py, predict.py and export.py as a user calls them."""
+
+import csv
+import io
+import json
+import re
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+from tools_help import QUICK, ROOT, assert_refused, tool
+
+from lenet_paddle import load_dataset
+from lenet_paddle.errors import InputError
+from lenet_paddle.export.predictor import Answer, Predictor
+from lenet_paddle.workflows import predict as answers
+from lenet_paddle.workflows.predict import find_pictures
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory):
+    output = tmp_path_factory.mktemp("output")
+    done = tool("train", *QUICK, "--limit", "3000", "--output-dir", output, "--name", "a")
+    assert done.returncode == 0, done.stderr
+    return output / "a"
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """Test digits as 28x28 PNGs, so that the network sees just the test set's pixels."""
+    folder = tmp_path_factory.mktemp("pictures")
+    test_set = load_dataset("mnist", "test").take(slice(0, 12))
+    for i, image in enumerate(test_set.images):
+        Image.fromarray(image).save(folder / f"digit-{i:02d}.png")
+    return folder
+
+
+def test_evaluate_repeats_the_runs_own_metrics(run_dir):
+    before = (run_dir / "metrics.json").read_text()
+    done = tool("evaluate", "--run", run_dir, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == json.loads(before)
+    assert (run_dir / "metrics.json").read_text() == before
+
+
+def test_evaluate_prints_a_line_a_class(run_dir):
+    done = tool("evaluate", "--run", run_dir, "--checkpoint", "epoch_0001")
+    metrics = json.loads((run_dir / "metrics.json").read_text())
+    assert f"accuracy {metrics['accuracy']:.4f}" in done.stdout
+    for digit, row in metrics["per_class"].items():
+        expected = rf"{digit} +{row['precision']:.4f} +{row['recall']:.4f} +{row['f1']:.4f} +"
+        assert re.search(f"^{expected}{row['support']}$", done.stdout, re.MULTILINE)
+
+
+def test_another_set_has_metrics_and_figures_of_its_own(run_dir, tmp_path):
+    test_set = load_dataset("mnist", "test").take(slice(0, 100))
+    arrays = {"x_train": test_set.images, "y_train": test_set.labels}
+    arrays |= {"x_test": 255 - test_set.images, "y_test": test_set.labels}
+    np.savez(tmp_path / "negatives.npz", **arrays)
+    own = (run_dir / "metrics.json").read_bytes()
+    done = tool(
+        *("evaluate", "--run", run_dir, "--dataset", "npz"),
+        *("--data-dir", tmp_path / "negatives.npz"),
+    )
+    assert done.returncode == 0, done.stderr
+    metrics = json.loads((run_dir / "metrics-npz.json").read_text())
+    assert metrics["num_images"] == 100 and metrics["accuracy"] < 0.5
+    assert (run_dir / "figures" / "confusion-npz.png").is_file()
+    assert (run_dir / "figures" / "mistakes-npz.png").is_file()
+    assert (run_dir / "metrics.json").read_bytes() == own
+
+
+def test_bad_runs_are_one_line(run_dir, tmp_path):
+    (tmp_path / "classes.npz").touch()
+    for name, arguments, words in (
+        ("evaluate", ["--run", "nowhere"], ["nowhere: no run"]),
+        ("evaluate", ["--run", run_dir, "--checkpoint", "epoch_0099"], ["best, epoch_0001"]),
+        ("evaluate", ["--run", run_dir, "--checkpoint", "../../a"], ["no checkpoint"]),
+        ("evaluate", ["--run", run_dir, "--dataset", "npz"], ["needs data_dir"]),
+        ("evaluate", [], ["--run"]),
+        ("export", ["--run", "nowhere"], ["nowhere: no run"]),
+        ("predict", ["x.png"], ["--run output/RUN or --model"]),
+        ("predict", ["--model", run_dir], ["no exported model", "inference.yml"]),
+        ("predict", ["--run", run_dir, "--top-k", "0"], ["top_k is 0"]),
+        ("predict", ["--run", run_dir, "--engine", "onnx"], ["engine onnx", "--model"]),
+        ("predict", ["--model", run_dir, "--checkpoint", "latest"], ["latest is a run's"]),
+        ("predict", ["--run", run_dir, tmp_path / "empty"], ["a folder without files"]),
+    ):
+        (tmp_path / "empty").mkdir(exist_ok=True)
+        assert_refused(tool(name, *arguments), *words)
+
+
+def test_a_set_of_other_classes_is_refused(run_dir, tmp_path):
+    images = np.zeros((4, 28, 28), np.uint8)
+    labels = np.array([0, 1, 0, 1])
+    np.savez(tmp_path / "two.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
+    done = tool(
+        "evaluate", "--run", run_dir, "--dataset", "npz", "--data-dir", tmp_path / "two.npz"
+    )
+    assert_refused(done, "classes 0, 1;", "was trained on 0, 1, 2")
+
+
+def test_a_run_and_its_export_give_the_test_sets_answers(run_dir, pictures):
+    by_run = tool("predict", "--run", run_dir, pictures, "--format", "json")
+    by_export = tool("predict", "--model", run_dir / "inference", pictures, "--format", "json")
+    assert by_run.returncode == by_export.returncode == 0
+    answers, exported = json.loads(by_run.stdout), json.loads(by_export.stdout)
+    predictor = Predictor.from_run(run_dir)
+    probs = predictor.predict(load_dataset("mnist", "test").images[:12])
+    for i, (answer, same) in enumerate(zip(answers, exported, strict=True)):
+        assert answer["file"] == str(pictures / f"digit-{i:02d}.png")
+        assert answer["class"] == same["class"] == str(probs[i].argmax())
+        assert answer["probability"] == pytest.approx(probs[i].max(), abs=1e-6)
+        assert same["probability"] == pytest.approx(probs[i].max(), abs=1e-5)
+        ranked = [int(entry["class"]) for entry in answer["top_k"]]
+        assert ranked == np.argsort(-probs[i], kind="stable")[:3].tolist()
+
+
+def test_csv_and_table_tell_the_same(run_dir, pictures):
+    picture = pictures / "digit-00.png"
+    done = tool("predict", "--run", run_dir, picture, "--format", "csv", "--top-k", "2")
+    [row] = csv.DictReader(io.StringIO(done.stdout))
+    table = tool("predict", "--run", run_dir, picture, "--top-k", "2").stdout
+    assert row["file"] == str(picture)
+    assert table.split()[:3] == [str(picture), row["class"], f"{float(row['probability']):.4f}"]
+
+
+def test_unreadable_files_are_reported_the_rest_answered_and_the_status_is_1(
+    run_dir, pictures, tmp_path
+):
+    good = pictures / "digit-00.png"
+    (tmp_path / "cut.png").write_bytes(good.read_bytes()[: good.stat().st_size // 2])
+    (tmp_path / "text.png").write_text("no picture")
+    Image.new("1", (20_000, 20_000)).save(tmp_path / "huge.png")
+    done = tool(
+        "predict", "--run", run_dir, tmp_path, tmp_path / "gone.png", good, "--format", "json"
+    )
+    assert done.returncode == 1
+    assert [a["file"] for a in json.loads(done.stdout)] == [str(good)]
+    errors = sorted(done.stderr.strip().splitlines())
+    assert len(errors) == 4 and "Traceback" not in done.stderr
+    for line, word in zip(
+        errors, ("damaged", "No such file", "at most 50 million", "no picture"), strict=True
+    ):
+        assert word in line
+
+
+def test_without_pictures_four_test_images_are_answered_and_drawn(run_dir):
+    done = tool("predict", "--run", run_dir)
+    assert [line.split()[2] for line in done.stdout.splitlines()] == ["5", "20", "48", "210"]
+    with Image.open(run_dir / "figures" / "predictions.png") as figure:
+        assert min(figure.size) > 100
+
+
+def test_figure_draws_the_answers_of_an_exported_model(run_dir, pictures, tmp_path):
+    arguments = ["--model", run_dir / "inference", "--figure", pictures / "digit-00.png"]
+    assert tool("predict", *arguments, cwd=tmp_path).returncode == 0
+    assert [p.name for p in tmp_path.iterdir()] == ["predictions.png"]
+
+
+def test_an_export_whose_files_are_damaged_is_one_line(run_dir, pictures, tmp_path):
+    for name in ("inference.json", "inference.pdiparams"):
+        broken = tmp_path / name
+        shutil.copytree(run_dir / "inference", broken)
+        data = (broken / name).read_bytes()
+        (broken / name).write_bytes(data[: len(data) // 2])
+        done = tool("predict", "--model", broken, pictures / "digit-00.png")
+        assert_refused(done, "a damaged exported model; export it again")
+
+
+def test_an_export_that_names_other_classes_than_it_has_is_one_error(run_dir, tmp_path):
+    shutil.copytree(run_dir / "inference", tmp_path / "inference")
+    path = tmp_path / "inference" / "inference.yml"
+    path.write_text(path.read_text().replace("- '9'\n", ""))
+    with pytest.raises(InputError, match="names 9 classes, the model has 10"):
+        Predictor(tmp_path / "inference")
+
+
+def test_export_refuses_a_test_set_of_other_classes(tmp_path):
+    rng = np.random.default_rng(0)
+    for name in ("猫", "$b^$", "c"):
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        for number in range(12):
+            image = rng.integers(0, 256, (28, 28)).astype(np.uint8)
+            Image.fromarray(image).save(tmp_path / "pictures" / name / f"$a_$ {number}.png")
+    arguments = ["--dataset", "folder", "--data-dir", tmp_path / "pictures", "--epochs", "1"]
+    done = tool("train", *arguments, "--output-dir", tmp_path, "--name", "a")
+    assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
+    answered = tool("predict", "--run", tmp_path / "a", "--figure", tmp_path / "pictures" / "猫")
+    assert answered.returncode == 0, answered.stderr
+    (tmp_path / "pictures" / "c").rename(tmp_path / "pictures" / "d")
+    done = tool("export", "--run", tmp_path / "a")
+    assert_refused(done, "the classes $b^$, d, 猫;", "trained on $b^$, c, 猫")
+
+
+def test_a_picture_with_broken_exif_is_still_one_line(run_dir, pictures, tmp_path):
+    picture = Image.open(pictures / "digit-00.png").convert("RGB")
+    exif = picture.getexif()
+    exif[0x0112], exif[0x011A] = 6, 72.0
+    picture.save(tmp_path / "a.jpg", exif=exif)
+    data = bytearray((tmp_path / "a.jpg").read_bytes())
+    start = data.index(b"Exif")
+    for offset in range(start + 6, start + 60):
+        (tmp_path / "b.jpg").write_bytes(
+            data[:offset] + bytes([data[offset] ^ 0xFF]) + data[offset + 1 :]
+        )
+        answers = list(Predictor.from_run(run_dir).answer_files([tmp_path / "b.jpg"]))
+        assert len(answers) == 1  # an answer or an InputError, never another exception
+        if offset > start + 30:
+            break
+
+
+def test_a_folders_files_come_in_sorted_order_without_hidden_ones(tmp_path):
+    for name in ("b.png", "a.png", ".DS_Store"):
+        (tmp_path / name).touch()
+    (tmp_path / "sub").mkdir()
+    found = find_pictures(["single.png", str(tmp_path)])
+    assert [p.name for p in found] == ["single.png", "a.png", "b.png"]
+
+
+def test_export_writes_what_the_checkpoint_answers(run_dir):
+    before = (run_dir / "inference" / "inference.pdiparams").read_bytes()
+    done = tool("export", "--run", run_dir, "--checkpoint", "latest")
+    assert done.returncode == 0 and "max difference" in done.stdout, done.stderr
+    assert (run_dir / "inference" / "inference.pdiparams").read_bytes() == before
+    description = yaml.safe_load((run_dir / "inference" / "inference.yml").read_text())
+    metrics = json.loads((run_dir / "metrics.json").read_text())
+    assert description["test_accuracy"] == metrics["accuracy"]
+    assert description["run"] == "a" and description["preprocess"] == "digit"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "classes: 3", "{classes: [a], input: {shape: [x]}, preprocess: digit, dataset: d}"],
+)
+def test_a_broken_description_is_one_error(run_dir, tmp_path, text):
+    for name in ("inference.json", "inference.pdiparams"):
+        (tmp_path / name).touch()
+    (tmp_path / "inference.yml").write_text(text)
+    with pytest.raises(InputError, match=r"inference\.yml: "):
+        Predictor(tmp_path)
+
+
+@pytest.mark.parametrize("readme", ["README.md", "README.zh-CN.md"])
+def test_the_readmes_plain_inference_needs_nothing_of_ours(run_dir, pictures, tmp_path, readme):
+    text = (ROOT / readme).read_text(encoding="utf-8")
+    [code] = re.findall(r"```python\n([^`]*paddle\.inference[^`]*)```", text)
+    assert "lenet_paddle" not in code and len(code.strip().splitlines()) <= 14
+    (tmp_path / "inference").symlink_to(run_dir / "inference")
+    (tmp_path / "my_digit.png").symlink_to(pictures / "digit-00.png")
+    command = [sys.executable, "-I", "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    probs = Predictor.from_run(run_dir).predict(load_dataset("mnist", "test").images[:1])[0]
+    assert done.stdout.split()[0] == str(probs.argmax())
+    assert float(done.stdout.split()[1]) == pytest.approx(probs.max(), abs=1e-3)
+
+
+def test_of_many_answers_the_figure_says_how_many_it_shows(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(answers, "MAX_DRAWN", 2)
+    monkeypatch.setattr(answers, "save_figure", lambda figure, path: drawn.append(figure))
+    picture = np.zeros((28, 28), np.uint8)
+    three = [Answer(f"{n}.png", picture, picture, [("7", 1.0)]) for n in range(3)]
+    answers.draw_answers(three, tmp_path / "a.png")
+    answers.draw_answers(three[:2], tmp_path / "a.png")
+    titles = [figure.get_suptitle() for figure in drawn]
+    assert titles[0].endswith("(the first 2 of 3)") and not titles[1].endswith(")")

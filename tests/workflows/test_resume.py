@@ -1,0 +1,234 @@
+"""A resumed run equals an uninterrupted one bit for bit; a new run starts from an old one.
+
+Kills at random moments, with every optimizer and schedule, are in test_crashes.py.
+"""
+
+import dataclasses
+import os
+import pickle
+import shutil
+import signal
+import subprocess
+
+import numpy as np
+import paddle
+import pytest
+from crash_help import result_of
+from tools_help import QUICK, SMALL, assert_refused, tool, tool_command, wait_for
+from training_help import weights_of
+
+from lenet_paddle import TrainConfig, build_model, load_weights
+from lenet_paddle.export.predictor import read_config
+from lenet_paddle.files import locked
+from lenet_paddle.training.checkpoint import load_optimizer_state, read_state
+from lenet_paddle.workflows.train import resumed_config
+
+SETTINGS = {
+    "adam, constant": [],
+    "momentum, one cycle": [
+        *("--optimizer", "momentum", "--schedule", "one_cycle", "--learning-rate", "0.05"),
+    ],
+    "muon, warm-up, average, augmented, normalised, frozen": [
+        *("--optimizer", "muon", "--learning-rate", "0.02", "--weight-decay", "0.05"),
+        *("--schedule", "cosine", "--warmup-epochs", "0.5", "--ema", "0.9", "--l2", "0.001"),
+        *("--augment", "strong", "--model", "lenet_modern", "--freeze", "2"),
+    ],
+}
+COMMON = [*SMALL, "--limit", "1500", "--epochs", "4", "--batch-size", "32"]
+
+
+def train_and_kill(arguments, run_dir, when):
+    """Start training and end it with SIGKILL as soon as `when(run_dir)` holds."""
+    arguments = [*arguments, "--output-dir", run_dir.parent, "--name", run_dir.name]
+    with subprocess.Popen(tool_command("train", *arguments), stderr=subprocess.DEVNULL) as process:
+        wait_for(lambda: when(run_dir) or process.poll() is not None)
+        assert process.poll() is None, "the run was over before it could be killed"
+        os.kill(process.pid, signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+
+
+def in_the_middle_of_epoch_3(run_dir):
+    return (run_dir / "checkpoints" / "epoch_0002").exists()
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_killed_and_resumed_run_equals_an_uninterrupted_one(tmp_path, name):
+    arguments = [*COMMON, *SETTINGS[name]]
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    done = tool("train", *arguments, "--output-dir", tmp_path, "--name", "whole")
+    assert done.returncode == 0, done.stderr
+    train_and_kill(arguments, killed, in_the_middle_of_epoch_3)
+    assert not (killed / "metrics.json").exists()
+    resumed = tool("train", "--resume", killed)
+    assert resumed.returncode == 0, resumed.stderr
+    assert "resumed after epoch" in resumed.stderr
+    assert result_of(killed) == result_of(whole)
+
+
+@pytest.fixture(scope="module")
+def first_act(tmp_path_factory):
+    """A run with a schedule, so that its last rate is not the one it was given."""
+    output = tmp_path_factory.mktemp("output")
+    arguments = ["--schedule", "one_cycle", "--optimizer", "adam", "--output-dir", output]
+    done = tool("train", *QUICK, *arguments, "--name", "first")
+    assert done.returncode == 0, done.stderr
+    return output / "first"
+
+
+def test_going_on_from_a_run_with_a_schedule_applies_the_new_rate(first_act, tmp_path):
+    """SGD without gradient noise: after one batch, w - w0 is rate * gradient, so compare runs."""
+    arguments = ["--init-from", first_act, *QUICK, "--limit", "64"]
+    moved = {}
+    for rate in (0.001, 0.002):
+        name = f"rate-{round(rate * 1000)}"
+        sgd = ["--optimizer", "sgd", "--learning-rate", rate, "--output-dir", tmp_path]
+        assert tool("train", *arguments, *sgd, "--name", name).returncode == 0
+        new = load_weights(tmp_path / name / "checkpoints/latest/model.pdparams")
+        old = load_weights(first_act / "checkpoints/best/model.pdparams")
+        moved[rate] = new["fc.2.bias"] - old["fc.2.bias"]
+        [row] = read_state(tmp_path / name / "checkpoints/latest").history
+        assert row["learning_rate"] == rate
+    np.testing.assert_allclose(moved[0.002], 2 * moved[0.001], rtol=1e-3, atol=1e-8)
+    network = build_model("lenet_builtin")
+    network.set_state_dict(load_weights(first_act / "checkpoints/best/model.pdparams"))
+    from lenet_paddle import BatchLoader, load_dataset
+
+    train_set = load_dataset("mnist", "train").take(slice(0, 64))
+    images, labels = next(iter(BatchLoader(train_set, 64, shuffle=True)))
+    loss = paddle.nn.CrossEntropyLoss()(network(paddle.to_tensor(images)), paddle.to_tensor(labels))
+    loss.backward()
+    gradient = dict(network.named_parameters())["fc.2.bias"].grad.numpy()
+    np.testing.assert_allclose(moved[0.001], -0.001 * gradient, rtol=1e-3, atol=1e-8)
+
+
+def test_with_optimizer_takes_adams_moments_along(first_act, tmp_path):
+    arguments = ["--init-from", first_act, *QUICK, "--limit", "64", "--output-dir", tmp_path]
+    tiny = ["--learning-rate", "1e-9"]
+    assert tool("train", *arguments, *tiny, "--name", "without").returncode == 0
+    assert tool("train", *arguments, *tiny, "--with-optimizer", "--name", "with").returncode == 0
+    powers = {}
+    for name in ("without", "with"):
+        state = load_optimizer_state(tmp_path / name / "checkpoints/latest/model.pdopt")
+        powers[name] = float(state["linear_0.w_0_beta1_pow_acc_0"].item())
+    assert powers["without"] == pytest.approx(0.9**2)  # Paddle keeps the power of the next step
+    assert powers["with"] == pytest.approx(0.9 ** (1 + 10 + 1))  # 640 images are 10 steps
+
+
+def test_adams_state_is_no_muons(first_act, tmp_path):
+    arguments = ["--init-from", first_act, "--with-optimizer", "--optimizer", "muon"]
+    done = tool("train", *QUICK, *arguments, "--output-dir", tmp_path / "out")
+    assert_refused(done, "not the state of muon")
+    assert not list((tmp_path / "out").glob("*"))
+
+
+def test_with_optimizer_goes_from_one_lenet_to_another(first_act, tmp_path):
+    done = tool(
+        *("train", "--init-from", first_act, "--with-optimizer", "--model", "lenet_subclass"),
+        *(*QUICK, "--output-dir", tmp_path),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "its optimizer's state" in done.stderr
+
+
+def test_init_from_takes_a_checkpoint_folder(first_act, tmp_path):
+    source = first_act / "checkpoints" / "latest"
+    done = tool("train", "--init-from", source, *QUICK, "--output-dir", tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+def test_init_from_takes_what_somebody_elses_model_save_wrote(tmp_path):
+    network = paddle.vision.models.LeNet()
+    paddle.Model(network).save(str(tmp_path / "theirs" / "final"))
+    done = tool(
+        *("train", "--init-from", tmp_path / "theirs" / "final", *QUICK),
+        *("--optimizer", "sgd", "--learning-rate", "1e-20", "--output-dir", tmp_path / "out"),
+    )
+    assert done.returncode == 0, done.stderr
+    weights = "out/lenet_builtin-mnist-001/checkpoints/best/model.pdparams"
+    for name, weight in weights_of(network).items():
+        np.testing.assert_allclose(load_weights(tmp_path / weights)[name], weight, atol=1e-15)
+
+
+def test_what_cannot_be_started_from_is_one_line_and_leaves_nothing(first_act, tmp_path):
+    class Hostile:
+        def __reduce__(self):
+            return os.system, (f"touch {tmp_path}/canary",)
+
+    (tmp_path / "evil.pdparams").write_bytes(pickle.dumps({"w": Hostile()}))
+    wrong = {**weights_of(build_model("lenet_builtin")), "fc.1.weight": np.zeros((84, 120), "f4")}
+    (tmp_path / "wrong.pdparams").write_bytes(pickle.dumps(wrong))
+    out = ["--output-dir", tmp_path / "out"]
+    for arguments, words in (
+        (["--init-from", tmp_path / "evil.pdparams"], ["refused", "system"]),
+        (["--init-from", tmp_path / "wrong"], ["expected [120, 84], file has [84, 120]"]),
+        (["--init-from", first_act, "--model", "mlp"], ["another network"]),
+        (["--init-from", first_act, "--with-optimizer", "--optimizer", "momentum"], ["momentum"]),
+        (
+            ["--init-from", first_act, "--with-optimizer", "--optimizer", "sgd"],
+            ["sgd has no state"],
+        ),
+        (["--init-from", tmp_path / "wrong", "--with-optimizer"], ["file has [84, 120]"]),
+    ):
+        assert_refused(tool("train", *out, *arguments), *words)
+    assert not (tmp_path / "out").exists() and not (tmp_path / "canary").exists()
+
+
+@pytest.mark.parametrize("with_optimizer", [[], ["--with-optimizer"]], ids=["", "moments"])
+def test_a_run_from_old_weights_killed_before_its_first_checkpoint_starts_from_them_again(
+    first_act, tmp_path, with_optimizer
+):
+    arguments = [*QUICK, "--limit", "3000", "--init-from", first_act, *with_optimizer]
+    whole = tool("train", *arguments, "--output-dir", tmp_path, "--name", "whole")
+    assert whole.returncode == 0, whole.stderr
+    train_and_kill(arguments, tmp_path / "killed", lambda run_dir: (run_dir / "vdl").exists())
+    assert not (tmp_path / "killed" / "checkpoints").exists()
+    resumed = tool("train", "--resume", tmp_path / "killed")
+    assert resumed.returncode == 0, resumed.stderr
+    assert result_of(tmp_path / "killed") == result_of(tmp_path / "whole")
+
+
+def test_a_run_that_another_process_trains_is_refused(first_act):
+    with locked(first_act):
+        assert_refused(tool("train", "--resume", first_act), "in use by another process")
+    assert tool("train", "--resume", first_act).returncode == 0
+
+
+def test_resume_keeps_the_runs_own_device(first_act):
+    given = TrainConfig(resume=str(first_act))
+    assert resumed_config(given) == dataclasses.replace(
+        read_config(first_act), resume=str(first_act)
+    )
+    assert resumed_config(dataclasses.replace(given, device="cpu")).device == "cpu"
+
+
+def test_resume_takes_no_other_settings(first_act):
+    done = tool("train", "--resume", first_act, "--epochs", "9", "--learning-rate", "0.1")
+    assert_refused(done, "leave out --epochs, --learning-rate", "--init-from")
+
+
+def test_resuming_a_finished_run_changes_nothing(first_act):
+    before = result_of(first_act)
+    assert tool("train", "--resume", first_act).returncode == 0
+    assert result_of(first_act) == before
+
+
+def test_resuming_a_finished_run_leaves_its_other_formats(first_act, tmp_path):
+    run = shutil.copytree(first_act, tmp_path / first_act.name, symlinks=True)
+    exported = tool("export", "--run", run, "--formats", "paddle,safetensors")
+    assert exported.returncode == 0, exported.stderr
+    before = sorted((path.name, path.stat().st_mtime_ns) for path in (run / "inference").iterdir())
+    assert tool("train", "--resume", run).returncode == 0
+    after = sorted((path.name, path.stat().st_mtime_ns) for path in (run / "inference").iterdir())
+    assert after == before and "model.safetensors" in dict(after)
+
+
+def test_a_damaged_latest_checkpoint_is_named_and_the_one_before_it_used(tmp_path):
+    arguments = [*COMMON, "--epochs", "2", "--output-dir", tmp_path, "--name", "a"]
+    assert tool("train", *arguments).returncode == 0
+    expected = result_of(tmp_path / "a")
+    damaged = tmp_path / "a/checkpoints/epoch_0002/model.pdopt"
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    done = tool("train", "--resume", tmp_path / "a")
+    assert done.returncode == 0
+    assert f"{damaged}: damaged" in done.stderr and "resumed after epoch 1" in done.stderr
+    assert result_of(tmp_path / "a") == expected
