@@ -20,8 +20,8 @@ runtime.prepare_environment()
 _PUBLIC = {
     "TrainConfig": "config",
     "InputError": "errors",
-    "ImageSet": "data",
-    "load_dataset": "data",
+    "ImageSet": "data.imageset",
+    "load_dataset": "data.load",
     "BatchLoader": "data.loader",
     "normalise": "data.preprocess",
     "MODELS": "models",

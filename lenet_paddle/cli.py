@@ -1,8 +1,8 @@
-"""What the tools share: flags from a dataclass, and one clear line for bad input.
+"""What the tools share: flags from dataclasses, and one clear line for bad input.
 
-tyro was chosen over jsonargparse: its flags carry hyphens by themselves, its help shows each
-field's docstring, choices and default in one place, it guesses what a mistyped flag meant, and
-it starts as fast. jsonargparse reads YAML itself, which costs six lines here (`config.load_yaml`).
+tyro was chosen over jsonargparse: it writes flags with hyphens, shows each field's docstring,
+choices and default in --help, proposes the right flag for a mistyped one, and starts as fast.
+jsonargparse reads YAML by itself; here `settings.load_yaml` does.
 """
 
 from __future__ import annotations
@@ -19,17 +19,18 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from lenet_paddle.errors import InputError, RunStopped
-from lenet_paddle.settings import check_types, load_yaml
+from lenet_paddle.settings import Settings, check_types, load_yaml
 
-Settings = TypeVar("Settings")
+Config = TypeVar("Config")
 
 
 def parse_args(
-    cls: type[Settings], description: str | None, argv: Sequence[str] | None = None
-) -> Settings:
-    """Make a `cls` (a dataclass) from flags; a field `config` names a YAML file beneath them.
+    cls: type[Config], description: str | None, argv: Sequence[str] | None = None
+) -> Config:
+    """Make a `cls` (a dataclass) from flags; a field `config` names a YAML file of defaults.
 
-    Prints help and exits with 0 for `--help`; raises `InputError` for anything that does not fit.
+    The flags of a class that is made of groups of `Settings` are listed by group. Prints help
+    and exits with 0 for `--help`; raises `InputError` for bad flags and values.
     """
     import tyro
 
@@ -38,38 +39,51 @@ def parse_args(
     if "resume" in names:
         _refuse_beside_resume(args)
     path = _config_path(args) if "config" in names else None
-    default: Any = tyro.MISSING_NONPROP
-    if path is not None:
-        default = _unchecked(cls, load_yaml(path, cls))
+    given = {} if path is None else load_yaml(path, cls)
+    groups = [base for base in reversed(cls.__bases__) if issubclass(base, Settings)]
+    flags: Any = _group_flags(cls, groups, given) if groups else cls
     errors = io.StringIO()
     try:
         with contextlib.redirect_stderr(errors):
-            return tyro.cli(cls, args=args, default=default, description=description)
+            parsed = tyro.cli(
+                flags, args=args, description=description, config=(tyro.conf.OmitArgPrefixes,)
+            )
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
         raise InputError(_one_line(errors.getvalue())) from None
+    if not groups:
+        return parsed
+    values = {name: value for group in vars(parsed).values() for name, value in vars(group).items()}
+    return cls(**values)
+
+
+def _group_flags(cls: type[Any], groups: list[type[Any]], given: dict[str, Any]) -> type[Any]:
+    """Make a dataclass with a field per group, whose defaults are those of `cls` and `given`.
+
+    The defaults' types are checked, but not their ranges, which flags may mend.
+    """
+    values = {field.name: given.get(field.name, field.default) for field in dataclasses.fields(cls)}
+    fields: list[Any] = []
+    for group in groups:
+        default = object.__new__(group)
+        vars(default).update({f.name: values[f.name] for f in dataclasses.fields(group)})
+        check_types(default)
+        title = group.__name__.removesuffix("Config").lower()
+        fields.append((title, group, dataclasses.field(default=default)))
+    return dataclasses.make_dataclass(cls.__name__, fields)
 
 
 def _refuse_beside_resume(args: Sequence[str]) -> None:
-    """A resumed run has its own settings: flags that would be ignored are refused."""
+    """Raise `InputError` for flags that a resumed run, with its own settings, would ignore."""
     flags = [arg.partition("=")[0].replace("_", "-") for arg in args if arg.startswith("--")]
     allowed = ("--resume", "--device", "--data-dir", "--help")
     others = [flag for flag in flags if flag not in allowed]
     if "--resume" in flags and others:
         raise InputError(
-            f"--resume goes on with the run's own settings; leave out {', '.join(others)}, or "
+            f"--resume uses the run's own settings; leave out {', '.join(others)}, or "
             "start a new run from its weights with --init-from"
         )
-
-
-def _unchecked(cls: type[Any], settings: dict[str, Any]) -> Any:
-    """A `cls` with these settings, its ranges not yet checked: tyro does so with the flags in."""
-    default = object.__new__(cls)
-    for field in dataclasses.fields(cls):
-        object.__setattr__(default, field.name, settings.get(field.name, field.default))
-    check_types(default)
-    return default
 
 
 def _config_path(args: Sequence[str]) -> str | None:
@@ -82,7 +96,7 @@ def _config_path(args: Sequence[str]) -> str | None:
 
 
 def _one_line(boxed: str) -> str:
-    """tyro's boxed message as one line, without frames, titles and the pointer to --help."""
+    """Return tyro's boxed message as one line, without frames, titles and the --help pointer."""
     text = re.sub(r"╭─.*─╮|[╭╮╰╯│]|─{3,}", " ", re.sub(r"\x1b\[[0-9;]*m", "", boxed))
     text = " ".join(text.split())
     text = re.sub(r"( Argument helptext:.*)? ?For full helptext,.*", " (see --help)", text)
@@ -92,8 +106,8 @@ def _one_line(boxed: str) -> str:
 def run_tool(main: Callable[[], int | None]) -> NoReturn:
     """Run a tool's `main`; end with its status, or with one line and status 2 for bad input."""
     tool = Path(sys.argv[0]).name
-    for stream in (sys.stdout, sys.stderr):  # a name that the terminal cannot show is no reason
-        if isinstance(stream, io.TextIOWrapper):  # to lose the answers
+    for stream in (sys.stdout, sys.stderr):  # print names that the terminal cannot show, escaped
+        if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     logging.basicConfig(level=logging.WARNING, format="%(message)s")  # to stderr
     logging.getLogger("lenet_paddle").setLevel(logging.INFO)
@@ -105,7 +119,7 @@ def run_tool(main: Callable[[], int | None]) -> NoReturn:
     except RunStopped as stop:
         status = _complain(tool, str(stop), stop.status)
     except BrokenPipeError:
-        sys.stdout = None  # who read us has gone: nothing to flush
+        sys.stdout = None  # the reader has gone: nothing to flush
         status = 0
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""

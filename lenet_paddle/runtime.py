@@ -14,10 +14,11 @@ import warnings
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from lenet_paddle.config import Device
 from lenet_paddle.errors import InputError, RunStopped
+
+Device = Literal["auto", "cpu", "gpu"]
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of mallopt(3)
 BLAS_SWITCH = "LENET_PADDLE_BLAS_DISPATCH"  # set to "off" to leave MKL as it comes

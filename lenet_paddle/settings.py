@@ -1,10 +1,19 @@
-"""Settings: dataclass fields checked by their types, and strict YAML."""
+"""Settings: dataclasses whose fields carry their bounds, and strict YAML.
+
+>>> @dataclass(frozen=True)
+... class LoaderConfig(Settings):
+...     batch_size: Annotated[int, COUNT] = 64
+>>> LoaderConfig(batch_size=0)
+InputError: batch_size is 0; expected a whole number of 1 or more
+"""
 
 from __future__ import annotations
 
-import dataclasses
 import reprlib
+import sys
 import typing
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal
@@ -15,6 +24,62 @@ from lenet_paddle.errors import InputError
 
 _MOST_YAML = 1_000_000  # bytes
 _MOST_DIGITS = 100  # of a number in it
+
+
+@dataclass(frozen=True)
+class Bound:
+    """What a field's values must satisfy: `field: Annotated[type, Bound(...)]`."""
+
+    holds: Callable[[Any], bool]
+    words: str
+    """What was expected, for the error message."""
+
+
+def between(low: float, high: float, what: str = "a number") -> Bound:
+    """Return the bound of a number in [low, high]."""
+    return Bound(lambda v: low <= v <= high, f"{what} from {low} to {high}")
+
+
+COUNT = Bound(lambda v: v >= 1, "a whole number of 1 or more")
+NATURAL = Bound(lambda v: v >= 0, "a whole number of 0 or more")
+SHARE = between(0, 1)
+BELOW_1 = Bound(lambda v: 0 <= v < 1, "a number from 0 to below 1")
+POSITIVE = Bound(lambda v: 0 < v <= sys.float_info.max, "a number above 0")
+NOT_NEGATIVE = Bound(lambda v: 0 <= v <= sys.float_info.max, "a number of 0 or more")
+PER_COMMAND = "belongs to one command and is not kept with the run"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Base of the groups of settings. Raises `InputError` for a value of a wrong type or range.
+
+    A dataclass that is made of groups calls `_check_together` once it is whole.
+    """
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        for name, marks in _marks(type(self)).items():
+            value = getattr(self, name)
+            for bound in marks:
+                if isinstance(bound, Bound) and value is not None and not bound.holds(value):
+                    raise InputError(f"{name} is {reprlib.repr(value)}; expected {bound.words}")
+
+    def _check_together(self) -> None:
+        """Raise `InputError` for settings that contradict each other."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings that a run keeps in its YAML file: all but those `PER_COMMAND`."""
+        return {
+            n: getattr(self, n)
+            for n, marks in _marks(type(self)).items()
+            if PER_COMMAND not in marks
+        }
+
+
+def _marks(cls: type[Any]) -> dict[str, tuple[Any, ...]]:
+    """Return what stands beside each field's type in `Annotated`."""
+    hints = typing.get_type_hints(cls, include_extras=True)
+    return {name: getattr(hint, "__metadata__", ()) for name, hint in hints.items()}
 
 
 def check_types(settings: Any) -> None:
@@ -39,7 +104,7 @@ def _fits(value: Any, hint: Any) -> bool:
 
 
 def describe(hint: Any) -> str:
-    """A type as a reader of an error message wants it: `one of a, b`, `a whole number` ..."""
+    """Return a type in the words of an error message: `one of a, b`, `a whole number` ..."""
     origin = typing.get_origin(hint)
     if origin is Literal:
         return "one of " + ", ".join(map(str, typing.get_args(hint)))
@@ -50,7 +115,7 @@ def describe(hint: Any) -> str:
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """YAML without what can hide or grow: aliases, keys that stand twice, endless numbers."""
+    """A YAML loader that refuses aliases, duplicate keys and numbers of over 100 characters."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
@@ -73,7 +138,7 @@ class _PlainLoader(yaml.SafeLoader):
 
 
 def read_yaml(path: str | Path) -> Any:
-    """The content of a YAML file of plain values. Raises `InputError`."""
+    """Return the content of a YAML file of plain values. Raises `InputError`."""
     try:
         with Path(path).open("rb") as file:
             data = file.read(_MOST_YAML + 1)
@@ -90,7 +155,7 @@ def read_yaml(path: str | Path) -> Any:
 def load_yaml(path: str | Path, cls: type[Any]) -> dict[str, Any]:
     """Read settings for `cls` from a YAML file of `key: value` lines.
 
-    Raises `InputError` for a file that is missing or no such YAML, and for unknown keys.
+    Raises `InputError` for a missing or malformed file and for unknown keys.
     """
     settings = read_yaml(path)
     if settings is None:
@@ -98,18 +163,14 @@ def load_yaml(path: str | Path, cls: type[Any]) -> dict[str, Any]:
     if not isinstance(settings, dict):
         raise InputError(f"{path}: holds a {type(settings).__name__}; expected `key: value` lines")
     hints = typing.get_type_hints(cls)
-    for given in dataclasses.fields(cls):
-        if not given.init:
-            del hints[given.name]
     unknown = [str(key) for key in settings if key not in hints]
     if unknown:
         raise InputError(f"{path}: unknown key {', '.join(unknown)}; valid are {', '.join(hints)}")
     for key, value in settings.items():
         if hints[key] == str | None and type(value) is int:  # `freeze: 1`, `seeds: 0`
             settings[key] = str(value)
-        if hints[key] in (float, float | None) and isinstance(
-            value, str
-        ):  # YAML 1.1 reads 1e-3 as text
+        # YAML 1.1 reads 1e-3 as text.
+        if hints[key] in (float, float | None) and isinstance(value, str):
             try:
                 settings[key] = float(value)
             except ValueError:

@@ -26,8 +26,9 @@ sys.path.insert(0, str(ROOT))
 from lenet_paddle.analysis.tables import format_cells
 from lenet_paddle.cli import parse_args, run_tool
 from lenet_paddle.data.corrupt import corrupt, corrupt_block
+from lenet_paddle.data.datasets import ALL_CORRUPTIONS
 from lenet_paddle.data.imageset import ImageSet
-from lenet_paddle.data.mnist_c import ALL_CORRUPTIONS, list_corruptions, load_mnist_c
+from lenet_paddle.data.mnist_c import list_corruptions, load_mnist_c
 from lenet_paddle.data.sources import load_mnist
 from lenet_paddle.files import write_text
 from lenet_paddle.progress import Progress

@@ -21,7 +21,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lenet_paddle.data import load_dataset
+from lenet_paddle.data.load import load_dataset
 from lenet_paddle.export.predictor import Answer, Predictor
 from lenet_paddle.figures.style import plot_answers, save_figure
 

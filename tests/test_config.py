@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from lenet_paddle.config import DatasetName, ModelName, TrainConfig
+from lenet_paddle.config import TrainConfig
 from lenet_paddle.errors import InputError
 from lenet_paddle.settings import check_types, load_yaml
 
@@ -169,14 +169,6 @@ def test_picture_mode_auto_is_digit_for_mnists_digits_only(
 ) -> None:
     config = TrainConfig(dataset=dataset, preprocess=preprocess, data_dir="x")  # type: ignore[arg-type]
     assert config.picture_mode == mode
-
-
-def test_the_names_in_the_types_are_those_of_the_registries() -> None:
-    from lenet_paddle.data import DATASETS
-    from lenet_paddle.models import MODELS
-
-    assert typing.get_args(ModelName) == tuple(MODELS)
-    assert typing.get_args(DatasetName) == DATASETS
 
 
 def test_to_dict_leaves_out_what_belongs_to_one_invocation_and_makes_the_same_run() -> None:

@@ -17,8 +17,8 @@ from typing import Literal
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lenet_paddle.cli import parse_args, run_tool
-from lenet_paddle.config import ModelName, check_model
 from lenet_paddle.errors import InputError
+from lenet_paddle.models import ModelName, check_model
 
 MAX_SIZE = 1024
 

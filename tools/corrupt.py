@@ -14,7 +14,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lenet_paddle.cli import parse_args, run_tool
-from lenet_paddle.config import CORRUPTIONS, IDENTITY
+from lenet_paddle.data.datasets import CORRUPTIONS, IDENTITY
 
 
 @dataclass(frozen=True)

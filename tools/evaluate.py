@@ -20,7 +20,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lenet_paddle.cli import parse_args, run_tool
-from lenet_paddle.config import DatasetName, Device
+from lenet_paddle.data.datasets import DatasetName
+from lenet_paddle.runtime import Device
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import tyro
 
 from lenet_paddle.cli import parse_args, run_tool
-from lenet_paddle.config import EngineChoice
+from lenet_paddle.export.engines import EngineChoice
 
 
 @dataclass(frozen=True)

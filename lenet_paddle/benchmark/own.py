@@ -22,7 +22,7 @@ from PIL import Image
 
 from lenet_paddle import TrainConfig, build_model, load_dataset, train_and_evaluate
 from lenet_paddle.benchmark.workers import FAST, NUM_STEPS, WARMUP, batches, time_steps
-from lenet_paddle.data import load_splits
+from lenet_paddle.data.load import load_splits
 from lenet_paddle.data.loader import BatchLoader
 from lenet_paddle.errors import RunStopped
 from lenet_paddle.evaluation.evaluate import compute_logits, evaluate

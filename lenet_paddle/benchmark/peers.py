@@ -80,7 +80,7 @@ def _torch_step(network: Any, source: Iterator[Any]) -> Callable[[], None]:
 def _torch_data() -> tuple[Any, Any]:
     import torch
 
-    from lenet_paddle.data import load_dataset
+    from lenet_paddle.data.load import load_dataset
     from lenet_paddle.data.preprocess import normalise
 
     train_set = load_dataset("mnist", "train")
@@ -125,7 +125,7 @@ def pytorch_fast(seed: int) -> dict[str, float]:
     from torch import nn
 
     from lenet_paddle.config import TrainConfig
-    from lenet_paddle.data import load_dataset
+    from lenet_paddle.data.load import load_dataset
     from lenet_paddle.data.preprocess import normalise
     from lenet_paddle.settings import load_yaml
 
@@ -251,7 +251,7 @@ def keras(batch_size: int) -> dict[str, float]:
     import keras
     from keras import layers
 
-    from lenet_paddle.data import load_dataset
+    from lenet_paddle.data.load import load_dataset
     from lenet_paddle.data.preprocess import normalise
 
     train_set = load_dataset("mnist", "train")

@@ -35,7 +35,7 @@ def time_steps(step: Callable[[], Any], num_steps: int = NUM_STEPS) -> float:
 
 def batches(batch_size: int) -> Iterator[list[np.ndarray]]:
     """Endless training batches from our loader: float32 (B, 1, 28, 28), int64 (B, 1)."""
-    from lenet_paddle.data import load_dataset
+    from lenet_paddle.data.load import load_dataset
     from lenet_paddle.data.loader import BatchLoader
 
     num_images = 55_000 - 55_000 % batch_size

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from lenet_paddle.config import IDENTITY
+from lenet_paddle.data.datasets import IDENTITY
 from lenet_paddle.data.preprocess import SIZE
 from lenet_paddle.errors import InputError
 

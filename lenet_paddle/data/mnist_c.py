@@ -11,16 +11,15 @@ from pathlib import Path
 
 import numpy as np
 
-from lenet_paddle.config import CORRUPTIONS, IDENTITY
 from lenet_paddle.data.corrupt import corrupt
+from lenet_paddle.data.datasets import ALL_CORRUPTIONS, CORRUPTIONS, DIGITS, IDENTITY
 from lenet_paddle.data.imageset import ImageSet, check_counts, join_sets
 from lenet_paddle.data.preprocess import SIZE
-from lenet_paddle.data.sources import DIGITS, check_links, load_mnist, map_npy
+from lenet_paddle.data.sources import check_links, load_mnist, map_npy
 from lenet_paddle.errors import InputError
 from lenet_paddle.files import make_folder, replacing
 from lenet_paddle.progress import Progress
 
-ALL_CORRUPTIONS = (*CORRUPTIONS, IDENTITY)
 PARTS = ("test", "train")
 _TRAIN_SEED = 2**32  # added, so that training images do not get the test images' draws
 _log = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
-from lenet_paddle.config import Preprocess
+from lenet_paddle.data.datasets import Preprocess
 from lenet_paddle.errors import InputError
 
 if TYPE_CHECKING:

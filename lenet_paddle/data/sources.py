@@ -14,19 +14,14 @@ from typing import IO
 import numpy as np
 from numpy.lib import format as npy
 
-from lenet_paddle.config import Preprocess
 from lenet_paddle.data import idx
+from lenet_paddle.data.datasets import DIGITS, FASHION, Preprocess
 from lenet_paddle.data.imageset import ImageSet, check_classes, check_counts, stratified_draw
-from lenet_paddle.data.preprocess import load_picture, prepare_picture
+from lenet_paddle.data.preprocess import SIZE, load_picture, prepare_picture
 from lenet_paddle.errors import InputError
 from lenet_paddle.files import leads_out
 from lenet_paddle.progress import Progress
 
-DIGITS = tuple("0123456789")
-FASHION = (
-    *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
-    *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
-)
 EMBEDDED = Path(__file__).parent / "mnist"
 # Seeds the draw of test images from one tree, in every run: a run that starts from the weights of
 # another, under another seed, must not be tested on what that one was trained on.
@@ -105,37 +100,41 @@ def _find_idx(folder: Path, part: str, kind: str, dims: int) -> Path | None:
 
 
 def load_folder(
-    data_dir: Path, preprocess: Preprocess, test_size: int | None
-) -> tuple[ImageSet, ImageSet]:
-    """A folder of pictures, `train/<class>/*` and `test/<class>/*`, or `<class>/*` in one tree.
+    part: str,
+    data_dir: Path,
+    preprocess: Preprocess = "resize",
+    test_size: int | None = None,
+) -> ImageSet:
+    """Load a folder of pictures: `train/<class>/*` and `test/<class>/*`, or `<class>/*`.
 
-    Returns (train, test). Classes are the folders' names in sorted order. Any colour or size
-    becomes grey uint8 (N, 28, 28) by `prepare_picture`. From one tree `test_size` images
-    (default a tenth) are drawn as test set, stratified, in every run the same ones. Hidden files
-    are passed over; any other file that is no picture is an `InputError`, and so is a link out of
+    Classes are the folders' names in sorted order. Pictures of any colour and size become grey
+    uint8 (N, 28, 28) by `prepare_picture`. Without train/ and test/, `test_size` images (default
+    a tenth) are drawn as test set, stratified, the same ones in every run. Hidden files are
+    skipped. Raises `InputError` for any other file that is not a picture, and for a link out of
     `data_dir`.
     """
     if not data_dir.is_dir():
         raise InputError(f"{data_dir}: is no folder; expected one folder of pictures a class")
-    roots = [data_dir / "train", data_dir / "test"]
-    if all(root.is_dir() for root in roots):
-        check_links(roots, data_dir)
-        classes, of_test = (_class_names(root, data_dir) for root in roots)
+    roots = {name: data_dir / name for name in ("train", "test")}
+    if all(root.is_dir() for root in roots.values()):
+        check_links(roots.values(), data_dir)
+        classes, of_test = (_class_names(root, data_dir) for root in roots.values())
         if of_test != classes:
             raise InputError(
-                f"{roots[1]}: classes {', '.join(of_test)}; "
-                f"expected those of {roots[0]}: {', '.join(classes)}"
+                f"{roots['test']}: classes {', '.join(of_test)}; "
+                f"expected those of {roots['train']}: {', '.join(classes)}"
             )
-        train, test = (_read_pictures(root, classes, preprocess, data_dir) for root in roots)
-        return train, test
-    if any(root.is_dir() for root in roots):
+        return _read_pictures(*_list_pictures(roots[part], classes, data_dir), classes, preprocess)
+    if any(root.is_dir() for root in roots.values()):
         raise InputError(f"{data_dir}: has only one of train/ and test/; expected both or neither")
-    tree = _read_pictures(data_dir, _class_names(data_dir, data_dir), preprocess, data_dir)
-    size = max(1, len(tree) // 10) if test_size is None else test_size
-    if size >= len(tree):
-        raise InputError(f"test_size {size} leaves no training image of {len(tree)}; lower it")
-    kept, drawn = stratified_draw(tree.labels, size, TEST_DRAW)
-    return tree.take(kept), tree.take(drawn)
+    classes = _class_names(data_dir, data_dir)
+    files, labels = _list_pictures(data_dir, classes, data_dir)
+    size = max(1, len(files) // 10) if test_size is None else test_size
+    if size >= len(files):
+        raise InputError(f"test_size {size} leaves no training image of {len(files)}; lower it")
+    kept, drawn = stratified_draw(labels, size, TEST_DRAW)
+    chosen = kept if part == "train" else drawn
+    return _read_pictures([files[i] for i in chosen], labels[chosen], classes, preprocess)
 
 
 def check_links(paths: Iterable[Path], data_dir: Path) -> None:
@@ -157,9 +156,10 @@ def _class_names(root: Path, data_dir: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _read_pictures(
-    root: Path, classes: tuple[str, ...], preprocess: Preprocess, data_dir: Path
-) -> ImageSet:
+def _list_pictures(
+    root: Path, classes: tuple[str, ...], data_dir: Path
+) -> tuple[list[Path], np.ndarray]:
+    """Return the files of all classes, and their labels, int64 (N,)."""
     files: list[Path] = []
     labels: list[int] = []
     for label, name in enumerate(classes):
@@ -169,17 +169,24 @@ def _read_pictures(
         files += of_class
         labels += [label] * len(of_class)
     check_links(files, data_dir)
-    images = np.empty((len(files), 28, 28), np.uint8)
-    progress = Progress(len(files), "pictures")
-    for i, file in enumerate(files):
+    for file in files:
         if file.is_dir():
             raise InputError(f"{file}: a folder inside a class; expected pictures only")
-        if not file.is_file():  # a pipe would be waited for
+        if not file.is_file():  # reading a pipe would wait for ever
             raise InputError(f"{file}: no file, or a broken link; expected pictures only")
+    return files, np.array(labels, np.int64)
+
+
+def _read_pictures(
+    files: list[Path], labels: np.ndarray, classes: tuple[str, ...], preprocess: Preprocess
+) -> ImageSet:
+    images = np.empty((len(files), SIZE, SIZE), np.uint8)
+    progress = Progress(len(files), "pictures")
+    for i, file in enumerate(files):
         images[i] = prepare_picture(load_picture(file), preprocess)
-        progress.show(i + 1, f"reading {root}: {i + 1:,}/{len(files):,}")
+        progress.show(i + 1, f"reading pictures: {i + 1:,}/{len(files):,}")
     progress.clear()
-    return ImageSet(images, np.array(labels, np.int64), classes)
+    return ImageSet(images, labels, classes)
 
 
 def load_npz(part: str, data_dir: Path | None) -> ImageSet:

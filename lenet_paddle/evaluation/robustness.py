@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from lenet_paddle.config import CORRUPTIONS, IDENTITY
+from lenet_paddle.data.datasets import CORRUPTIONS, IDENTITY
 from lenet_paddle.evaluation.metrics import (
     compute_accuracy,
     compute_losses,

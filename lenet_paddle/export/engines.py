@@ -9,16 +9,18 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
-from lenet_paddle.config import EngineName
 from lenet_paddle.errors import InputError
 from lenet_paddle.runtime import need
 
+EngineName = Literal["paddle", "onnx", "onnx-int8"]
+EngineChoice = Literal["auto", EngineName]
 Engine = Callable[[np.ndarray], np.ndarray]
 # name -> the package that it needs and the files that it reads, in an exported folder.
-ENGINES: dict[str, tuple[str, tuple[str, ...]]] = {
+ENGINES: dict[EngineName, tuple[str, tuple[str, ...]]] = {
     "paddle": ("paddle", ("inference.json", "inference.pdiparams")),
     "onnx": ("onnxruntime", ("model.onnx",)),
     "onnx-int8": ("onnxruntime", ("model-int8.onnx",)),

@@ -14,12 +14,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lenet_paddle.config import EngineChoice, EngineName, Preprocess, TrainConfig
+from lenet_paddle.config import TrainConfig
+from lenet_paddle.data.datasets import Preprocess
 from lenet_paddle.data.imageset import check_classes
 from lenet_paddle.data.preprocess import SIZE, load_picture, normalise, prepare_picture, shrink
 from lenet_paddle.errors import InputError
 from lenet_paddle.evaluation.metrics import compute_probs
-from lenet_paddle.export.engines import BY_DEFAULT, OnnxModel, choose_engine, load_engine
+from lenet_paddle.export.engines import (
+    BY_DEFAULT,
+    EngineChoice,
+    EngineName,
+    OnnxModel,
+    choose_engine,
+    load_engine,
+)
 from lenet_paddle.runtime import need
 from lenet_paddle.settings import load_yaml, read_yaml
 

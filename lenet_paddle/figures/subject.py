@@ -10,9 +10,10 @@ from paddle import nn
 
 from lenet_paddle import runtime
 from lenet_paddle.analysis.hooks import leaf_layers
-from lenet_paddle.config import Preprocess, TrainConfig
-from lenet_paddle.data import load_data, load_test_set
+from lenet_paddle.config import TrainConfig
+from lenet_paddle.data.datasets import Preprocess
 from lenet_paddle.data.imageset import ImageSet
+from lenet_paddle.data.load import load_data, load_test_set
 from lenet_paddle.data.preprocess import load_picture, normalise, prepare_picture
 from lenet_paddle.errors import InputError
 from lenet_paddle.evaluation.evaluate import predict_logits

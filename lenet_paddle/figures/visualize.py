@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from lenet_paddle.config import DatasetName, check_model
+from lenet_paddle.data.datasets import DatasetName
 from lenet_paddle.errors import InputError
+from lenet_paddle.models import check_model
 from lenet_paddle.settings import check_types
 
 if TYPE_CHECKING:

@@ -1,30 +1,78 @@
-"""Room 2: batch -> logits. `MODELS` maps a name to its builder and the input's side in pixels;
-`vision:<name>` is a network of `paddle.vision.models` beside them."""
+"""Networks: batch -> logits. `MODELS` names them; importing it does not import Paddle.
+
+To add a network, write a function of its name that takes the number of classes, in a module of
+this package, and a line in `MODELS`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from paddle import nn
-
-from lenet_paddle.config import VISION_PREFIX, check_model
-from lenet_paddle.data.preprocess import SIZE
 from lenet_paddle.errors import InputError
-from lenet_paddle.models.cnn import cnn_regularized, lenet_d2l, lenet_modern, lenet_relu
-from lenet_paddle.models.lenet import LeNet, lenet5, lenet_builtin, lenet_sequential, mlp
-from lenet_paddle.models.zoo import VisionModel
+from lenet_paddle.settings import Bound
 
-MODELS: dict[str, tuple[Callable[[int], nn.Layer], int]] = {
-    "lenet5": (lenet5, 32),
-    "lenet_sequential": (lenet_sequential, 28),
-    "lenet_subclass": (LeNet, 28),
-    "lenet_builtin": (lenet_builtin, 28),
-    "mlp": (mlp, 28),
-    "lenet_relu": (lenet_relu, 28),
-    "lenet_d2l": (lenet_d2l, 28),
-    "cnn_regularized": (cnn_regularized, 28),
-    "lenet_modern": (lenet_modern, 28),
+if TYPE_CHECKING:
+    from paddle import nn
+
+
+class ModelRecord(NamedTuple):
+    """Where a network is built, and what it takes."""
+
+    module: str
+    """The module of this package; its function of the network's name builds it."""
+    input_size: int = 28
+    """The side in pixels of the square input."""
+
+
+MODELS: dict[str, ModelRecord] = {
+    "lenet5": ModelRecord("lenet", input_size=32),
+    "lenet_sequential": ModelRecord("lenet"),
+    "lenet_subclass": ModelRecord("lenet"),
+    "lenet_builtin": ModelRecord("lenet"),
+    "mlp": ModelRecord("lenet"),
+    "lenet_relu": ModelRecord("cnn"),
+    "lenet_d2l": ModelRecord("cnn"),
+    "cnn_regularized": ModelRecord("cnn"),
+    "lenet_modern": ModelRecord("cnn"),
 }
+if TYPE_CHECKING:
+    ModelName = str
+else:
+    ModelName = Literal[tuple(MODELS)]
+
+VISION_PREFIX = "vision:"
+VISION_NAMES = (  # the classifiers of paddle.vision.models, in its order
+    *("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"),
+    *("resnext50_32x4d", "resnext50_64x4d", "resnext101_32x4d", "resnext101_64x4d"),
+    *("resnext152_32x4d", "resnext152_64x4d", "wide_resnet50_2", "wide_resnet101_2"),
+    *("vgg11", "vgg13", "vgg16", "vgg19"),
+    *("mobilenet_v1", "mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large"),
+    *("densenet121", "densenet161", "densenet169", "densenet201", "densenet264"),
+    *("alexnet", "inception_v3", "squeezenet1_0", "squeezenet1_1", "googlenet"),
+    *("shufflenet_v2_x0_25", "shufflenet_v2_x0_33", "shufflenet_v2_x0_5", "shufflenet_v2_x1_0"),
+    *("shufflenet_v2_x1_5", "shufflenet_v2_x2_0", "shufflenet_v2_swish"),
+)
+
+
+def is_model(name: str) -> bool:
+    """Return whether `name` is in `MODELS`, or `vision:` and one of `VISION_NAMES`."""
+    if name.startswith(VISION_PREFIX):
+        return name.removeprefix(VISION_PREFIX) in VISION_NAMES
+    return name in MODELS
+
+
+KNOWN_MODEL = Bound(
+    is_model,
+    f"one of {', '.join(MODELS)}, or {VISION_PREFIX}NAME with NAME one of "
+    f"{', '.join(VISION_NAMES)}",
+)
+
+
+def check_model(name: str) -> None:
+    """Raise `InputError` with the valid names unless `name` is a network."""
+    if not is_model(name):
+        raise InputError(f"model {name!r} is unknown; expected {KNOWN_MODEL.words}")
 
 
 def build_model(name: str, num_classes: int = 10) -> nn.Layer:
@@ -34,11 +82,17 @@ def build_model(name: str, num_classes: int = 10) -> nn.Layer:
     if num_classes < 1:
         raise InputError(f"num_classes is {num_classes}; expected a whole number of 1 or more")
     if name.startswith(VISION_PREFIX):
+        from lenet_paddle.models.zoo import VisionModel
+
         return VisionModel(name.removeprefix(VISION_PREFIX), num_classes)
-    return MODELS[name][0](num_classes)
+    module = importlib.import_module(f"lenet_paddle.models.{MODELS[name].module}")
+    network: nn.Layer = getattr(module, name)(num_classes)
+    return network
 
 
 def input_size(name: str) -> int:
-    """The side in pixels of the square pictures that the network `name` takes; those of
-    `vision:` enlarge a picture themselves where they must."""
-    return SIZE if name.startswith(VISION_PREFIX) else MODELS[name][1]
+    """Return the side in pixels of the network's square input.
+
+    Networks of `vision:` take 28 and enlarge the pictures themselves where they must.
+    """
+    return 28 if name.startswith(VISION_PREFIX) else MODELS[name].input_size

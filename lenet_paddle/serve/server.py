@@ -23,9 +23,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lenet_paddle.config import EngineChoice
 from lenet_paddle.errors import InputError
-from lenet_paddle.export.engines import ENGINES
+from lenet_paddle.export.engines import ENGINES, EngineChoice
 from lenet_paddle.files import locked
 
 if TYPE_CHECKING:

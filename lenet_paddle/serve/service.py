@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from starlette.exceptions import HTTPException
 
-from lenet_paddle.config import EngineChoice
 from lenet_paddle.data.preprocess import (
     SIZE,
     TooManyPixels,
@@ -21,6 +20,7 @@ from lenet_paddle.data.preprocess import (
     prepare_picture,
 )
 from lenet_paddle.errors import InputError
+from lenet_paddle.export.engines import EngineChoice
 from lenet_paddle.export.predictor import Predictor
 from lenet_paddle.serve import protocol
 from lenet_paddle.serve.batching import Batcher

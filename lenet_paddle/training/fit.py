@@ -13,10 +13,10 @@ from paddle import nn
 
 from lenet_paddle import runtime
 from lenet_paddle.config import TrainConfig
-from lenet_paddle.data.augment import choose_augmentation
 from lenet_paddle.data.imageset import ImageSet
 from lenet_paddle.data.loader import BatchLoader
 from lenet_paddle.data.preprocess import SIZE
+from lenet_paddle.data.transforms import choose_augmentation
 from lenet_paddle.errors import InputError, RunStopped
 from lenet_paddle.evaluation.evaluate import image_spec
 from lenet_paddle.models.freeze import freeze_layers

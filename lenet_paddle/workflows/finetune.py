@@ -16,9 +16,10 @@ from typing import Any
 import paddle
 
 from lenet_paddle import runtime
-from lenet_paddle.config import CLEAN, IDENTITY, FinetuneConfig, TrainConfig, to_name
-from lenet_paddle.data import load_data, load_dataset, load_test_set
+from lenet_paddle.config import FinetuneConfig, TrainConfig, to_name
+from lenet_paddle.data.datasets import CLEAN, IDENTITY
 from lenet_paddle.data.imageset import ImageSet
+from lenet_paddle.data.load import load_data, load_dataset, load_test_set
 from lenet_paddle.data.mnist_c import list_corruptions
 from lenet_paddle.errors import InputError
 from lenet_paddle.evaluation.evaluate import evaluate_corruptions
@@ -157,18 +158,23 @@ def _load_tests(config: FinetuneConfig, folder: Path) -> dict[str, ImageSet]:
 
 def _stage_configs(config: FinetuneConfig, folder: Path) -> list[TrainConfig]:
     """The settings of each stage's run."""
-    own = {f.name: getattr(config, f.name) for f in dataclasses.fields(TrainConfig)}
-    own |= {"output_dir": str(folder / "stages"), "resume": None, "config": None}
+    own = {"output_dir": str(folder / "stages")}
     source = str(folder / "start")
     if config.corruptions is None:
         name = f"01-{'all' if config.dataset == 'mnist_c' else config.dataset}"
-        return [TrainConfig(**{**own, "name": name, "init_from": source})]
+        return [config.stage(**own, name=name, init_from=source)]
     stages: list[TrainConfig] = []
     names = config.corruptions.split(",")
     for number, corruption in enumerate(names):
         before = ",".join([CLEAN, *names[:number]]) if config.mode == "replay" else None
-        stage = {"corruption": corruption, "replay": before, "init_from": source}
-        stages.append(TrainConfig(**{**own, **stage, "name": f"{number + 1:02d}-{corruption}"}))
+        stage = config.stage(
+            **own,
+            name=f"{number + 1:02d}-{corruption}",
+            corruption=corruption,
+            replay=before,
+            init_from=source,
+        )
+        stages.append(stage)
         source = f"{stages[-1].output_dir}/{stages[-1].name}"
     return stages
 

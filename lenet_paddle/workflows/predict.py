@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from lenet_paddle import runtime
-from lenet_paddle.config import EngineChoice
-from lenet_paddle.data import load_dataset, load_test_set
+from lenet_paddle.data.load import load_dataset, load_test_set
 from lenet_paddle.errors import InputError
+from lenet_paddle.export.engines import EngineChoice
 from lenet_paddle.export.predictor import Answer, Predictor, read_config
 from lenet_paddle.figures.style import plot_answers, save_figure
 from lenet_paddle.files import format_csv, leads_out

@@ -12,10 +12,11 @@ import numpy as np
 import paddle
 
 from lenet_paddle import runtime
-from lenet_paddle.config import CORRUPTIONS, IDENTITY, DatasetName, Device, TrainConfig
-from lenet_paddle.data import load_test_set
+from lenet_paddle.config import TrainConfig
 from lenet_paddle.data.corrupt import corrupt
+from lenet_paddle.data.datasets import CORRUPTIONS, IDENTITY, DatasetName
 from lenet_paddle.data.imageset import ImageSet
+from lenet_paddle.data.load import load_test_set
 from lenet_paddle.data.mnist_c import list_corruptions, load_mnist_c
 from lenet_paddle.errors import InputError
 from lenet_paddle.evaluation.evaluate import evaluate_corruptions
@@ -31,6 +32,7 @@ from lenet_paddle.figures.style import save_figure
 from lenet_paddle.files import format_csv, write_json, write_text
 from lenet_paddle.models import input_size
 from lenet_paddle.progress import Progress
+from lenet_paddle.runtime import Device
 from lenet_paddle.training.checkpoint import find_checkpoint
 from lenet_paddle.workflows.train import evaluate_run
 

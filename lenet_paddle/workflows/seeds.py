@@ -13,10 +13,11 @@ from typing import Any
 import yaml
 
 from lenet_paddle import runtime
-from lenet_paddle.config import VISION_PREFIX, TrainConfig, parse_seeds, to_name
+from lenet_paddle.config import TrainConfig, parse_seeds, to_name
 from lenet_paddle.errors import InputError
 from lenet_paddle.export.predictor import read_config
 from lenet_paddle.files import format_csv, make_folder, write_text
+from lenet_paddle.models import VISION_PREFIX
 from lenet_paddle.training.callbacks import is_finished
 from lenet_paddle.training.checkpoint import epoch_name, newest_checkpoint
 from lenet_paddle.workflows.train import dump_config, resolve_source, train_and_evaluate

@@ -10,16 +10,17 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import paddle
 import yaml
 
 from lenet_paddle import runtime
-from lenet_paddle.config import VISION_PREFIX, DatasetName, Device, TrainConfig
-from lenet_paddle.data import load_data, load_test_set
+from lenet_paddle.config import FinetuneConfig, TrainConfig
+from lenet_paddle.data.datasets import DatasetName
 from lenet_paddle.data.imageset import ImageSet
+from lenet_paddle.data.load import load_data, load_test_set
 from lenet_paddle.errors import InputError
 from lenet_paddle.evaluation.evaluate import evaluate, predict_logits
 from lenet_paddle.evaluation.metrics import compute_probs, summarise
@@ -36,8 +37,9 @@ from lenet_paddle.files import (
     write_json,
     write_text,
 )
-from lenet_paddle.models import build_model, input_size
+from lenet_paddle.models import VISION_PREFIX, build_model, input_size
 from lenet_paddle.models.freeze import count_parameters, freeze_layers
+from lenet_paddle.runtime import Device
 from lenet_paddle.training.callbacks import AFTER_TRAINING, StopOnSignal
 from lenet_paddle.training.checkpoint import (
     RAW,
@@ -56,6 +58,7 @@ from lenet_paddle.training.fit import fit
 from lenet_paddle.training.optimizers import check_penalties
 from lenet_paddle.training.visualdl import log_result
 
+Config = TypeVar("Config", TrainConfig, FinetuneConfig)
 _log = logging.getLogger(__name__)
 
 
@@ -188,10 +191,10 @@ def restore(
     return state, load_optimizer_state(pdopt) if pdopt.exists() else None, average
 
 
-def resolve_source(config: TrainConfig) -> TrainConfig:
-    """`config` with the file that `init_from` means, `{seed}` in it being the run's seed.
+def resolve_source(config: Config) -> Config:
+    """Replace `init_from` by the file it means; `{seed}` in it stands for the run's seed.
 
-    Raises `InputError` where there are no weights.
+    Raises `InputError` if there are no weights.
     """
     source = str(config.init_from)
     if not Path(source).exists():
@@ -268,7 +271,7 @@ def _remove_run(run_dir: Path, init_from: str | None) -> None:
         shutil.rmtree(run_dir)
 
 
-def dump_config(config: TrainConfig) -> str:
+def dump_config(config: TrainConfig | FinetuneConfig) -> str:
     """`config.yaml`: what `--config` and `--resume` read back."""
     settings = {**config.to_dict(), "preprocess": config.picture_mode}
     for key in ("data_dir", "init_from"):  # the run may be resumed from elsewhere

@@ -17,7 +17,8 @@ from PIL import EpsImagePlugin, Image
 from tools_help import QUICK, assert_refused, tool
 
 from lenet_paddle.config import TrainConfig
-from lenet_paddle.data import idx, load_dataset, sources
+from lenet_paddle.data import idx, sources
+from lenet_paddle.data.load import load_dataset
 from lenet_paddle.data.preprocess import TooManyPixels, decode_picture
 from lenet_paddle.errors import InputError
 from lenet_paddle.export.predictor import read_description

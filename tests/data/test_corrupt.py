@@ -11,12 +11,12 @@ from compare_mnist_c import DRAWS, WITHOUT_CHANCE, Model, compare, largest_diffe
 from scipy import ndimage
 from tools_help import assert_refused, tool
 
-from lenet_paddle.config import CORRUPTIONS
 from lenet_paddle.data import corrupt as module
-from lenet_paddle.data import load_dataset
 from lenet_paddle.data.corrupt import BLOCK, corrupt
+from lenet_paddle.data.datasets import ALL_CORRUPTIONS, CORRUPTIONS
 from lenet_paddle.data.imageset import ImageSet
-from lenet_paddle.data.mnist_c import ALL_CORRUPTIONS, PARTS, load_mnist_c, write_mnist_c
+from lenet_paddle.data.load import load_dataset
+from lenet_paddle.data.mnist_c import PARTS, load_mnist_c, write_mnist_c
 from lenet_paddle.data.sources import load_mnist
 from lenet_paddle.errors import InputError
 

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from lenet_paddle.config import TrainConfig
-from lenet_paddle.data import DATASETS, load_data, load_dataset, sources
+from lenet_paddle.data import sources
+from lenet_paddle.data.datasets import DATASETS
+from lenet_paddle.data.load import load_data, load_dataset
 from lenet_paddle.errors import InputError
 
 Writer = Callable[[Path, np.ndarray], Path]

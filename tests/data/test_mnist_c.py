@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lenet_paddle.config import CORRUPTIONS, TrainConfig
-from lenet_paddle.data import load_data, load_dataset
+from lenet_paddle.config import TrainConfig
+from lenet_paddle.data.datasets import CORRUPTIONS
 from lenet_paddle.data.imageset import MappedImages
+from lenet_paddle.data.load import load_data, load_dataset
 from lenet_paddle.data.mnist_c import list_corruptions, load_mnist_c
 from lenet_paddle.errors import InputError
 

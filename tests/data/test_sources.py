@@ -153,7 +153,7 @@ def test_fashion_mnist_that_cannot_be_had_names_all_the_ways(
 
 
 def _load_folder(folder: Path, part: str = "train", test_size: int | None = None) -> ImageSet:
-    return sources.load_folder(folder, "resize", test_size)[part == "test"]
+    return sources.load_folder(part, folder, "resize", test_size)
 
 
 @pytest.fixture

@@ -20,10 +20,10 @@ from tools_help import ROOT, SMALL, assert_refused, tool
 
 from lenet_paddle import TrainConfig, load_dataset, train_and_evaluate
 from lenet_paddle.cli import parse_args
-from lenet_paddle.config import CORRUPTIONS
-from lenet_paddle.data.augment import LIGHT
 from lenet_paddle.data.corrupt import corrupt
+from lenet_paddle.data.datasets import CORRUPTIONS
 from lenet_paddle.data.mnist_c import write_mnist_c
+from lenet_paddle.data.transforms import Augmentation
 from lenet_paddle.errors import InputError
 from lenet_paddle.evaluation.metrics import compute_calibration
 from lenet_paddle.figures import style as figures
@@ -434,7 +434,7 @@ def test_augment_shows_each_original_above_its_variants() -> None:
     originals = load_dataset("mnist", "test").images[[3, 17]]
     np.testing.assert_array_equal(image[:28, :28], originals[0])
     np.testing.assert_array_equal(image[:28, 31:59], originals[1])
-    light = LIGHT(originals, np.random.default_rng(1))
+    light = Augmentation(augment="light")(originals, np.random.default_rng(1))
     np.testing.assert_array_equal(image[31:59, :28], light[0])
 
 

@@ -20,7 +20,7 @@ from page_help import DIGITS, Point, answering, chromium, draw, moved, opened, s
 from PIL import Image
 from tools_help import ROOT, tool
 
-from lenet_paddle.data import load_dataset
+from lenet_paddle.data.load import load_dataset
 from lenet_paddle.export.predictor import Predictor
 
 pytest.importorskip("fastapi_offline")

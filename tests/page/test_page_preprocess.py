@@ -14,8 +14,8 @@ from page_help import DIGITS, sheet
 from photos import KINDS
 from tools_help import ROOT
 
-from lenet_paddle.config import Preprocess
-from lenet_paddle.data import load_dataset
+from lenet_paddle.data.datasets import Preprocess
+from lenet_paddle.data.load import load_dataset
 from lenet_paddle.data.preprocess import normalise, prepare_picture
 
 PAGE = ROOT / "lenet_paddle" / "deploy" / "page"

@@ -26,7 +26,7 @@ from lenet_paddle import (
     train_and_evaluate,
 )
 from lenet_paddle.config import FinetuneConfig
-from lenet_paddle.data import load_data
+from lenet_paddle.data.load import load_data
 from lenet_paddle.export.predictor import read_config
 from lenet_paddle.figures.results.forgetting import (
     format_matrix,

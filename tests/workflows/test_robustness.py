@@ -16,10 +16,10 @@ import pytest
 from tools_help import assert_refused, tool
 
 from lenet_paddle import TrainConfig, build_model, load_dataset, train_and_evaluate
-from lenet_paddle.config import CORRUPTIONS, IDENTITY
-from lenet_paddle.data import load_data
 from lenet_paddle.data.corrupt import corrupt
+from lenet_paddle.data.datasets import CORRUPTIONS, IDENTITY
 from lenet_paddle.data.imageset import ImageSet
+from lenet_paddle.data.load import load_data
 from lenet_paddle.errors import InputError
 from lenet_paddle.evaluation.evaluate import evaluate_corruptions, predict_logits
 from lenet_paddle.evaluation.metrics import compute_probs

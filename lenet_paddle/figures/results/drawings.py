@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lenet_paddle.data import load_data
-from lenet_paddle.data.augment import PRESETS, Augmentation, choose_augmentation
 from lenet_paddle.data.corrupt import corrupt
+from lenet_paddle.data.datasets import ALL_CORRUPTIONS
 from lenet_paddle.data.imageset import ImageSet
+from lenet_paddle.data.load import load_data
 from lenet_paddle.data.loader import BatchLoader
-from lenet_paddle.data.mnist_c import ALL_CORRUPTIONS, list_corruptions, load_mnist_c
+from lenet_paddle.data.mnist_c import list_corruptions, load_mnist_c
+from lenet_paddle.data.transforms import Augmentation, choose_augmentation
 from lenet_paddle.errors import InputError
 from lenet_paddle.evaluation.metrics import compute_calibration, compute_probs, count_confusion
 from lenet_paddle.figures import style as figures
@@ -72,7 +73,7 @@ def draw_augment(config: VisualizeConfig) -> Drawn:
     count = min(NUM_AUGMENTED, len(image_set))
     shown = image_set.take(np.array(chosen or range(count), np.int64))
     captions = [image_set.classes[label] for label in shown.labels]
-    kinds = {say(name): PRESETS[name] for name in ("light", "strong")}
+    kinds = {say(name): Augmentation(augment=name) for name in ("light", "strong")}
     if config.run:
         own = choose_augmentation(data_settings(config))
         if own is None:

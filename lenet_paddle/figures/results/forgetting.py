@@ -15,7 +15,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from lenet_paddle.config import CORRUPTIONS
+from lenet_paddle.data.datasets import CORRUPTIONS
 from lenet_paddle.figures.style import ORANGE, short, styled
 from lenet_paddle.figures.words import say
 from lenet_paddle.files import format_csv, write_text

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
 from lenet_paddle.analysis.tables import Format, format_records, show_count
-from lenet_paddle.config import CORRUPTIONS, IDENTITY
+from lenet_paddle.data.datasets import CORRUPTIONS, IDENTITY
 from lenet_paddle.evaluation.robustness import NUM_WORST, Result, list_rows, name_mean
 from lenet_paddle.figures.style import BLUE, ORANGE, short, styled
 from lenet_paddle.figures.words import say

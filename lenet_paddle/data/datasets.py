@@ -1,0 +1,223 @@
+"""The data sets: one record each, and the settings that choose one.
+
+To add a data set, write a loader that returns one part as an `ImageSet`, and a record in
+`DATASETS`. The choices of `--dataset`, the checks, the loading, the model card and the page
+follow from the record.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from lenet_paddle.errors import InputError
+from lenet_paddle.settings import COUNT, NATURAL, SHARE, Bound, Settings, between
+
+Preprocess = Literal["digit", "resize"]
+"""How a picture from outside is brought to 28x28: as MNIST's digits were, or scaled."""
+
+DIGITS = tuple("0123456789")
+FASHION = (
+    *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+    *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+)
+CORRUPTIONS = (  # of MNIST-C (Mu and Gilmer 2019, arXiv 1906.02337)
+    *("shot_noise", "impulse_noise", "glass_blur", "motion_blur", "shear", "scale", "rotate"),
+    *("brightness", "translate", "stripe", "fog", "spatter", "dotted_line", "zigzag"),
+    "canny_edges",
+)
+IDENTITY = "identity"  # MNIST-C's sixteenth folder: the unchanged images
+CLEAN = "clean"  # MNIST itself, in a list of corruptions
+ALL_CORRUPTIONS = (*CORRUPTIONS, IDENTITY)
+
+
+@dataclass(frozen=True)
+class DatasetRecord:
+    """The facts of one data set."""
+
+    title: str
+    """Its name for readers."""
+    credit: str | None
+    """Who made it; None: the user."""
+    licence: str | None
+    """Its licence; None: decided by whoever made it."""
+    content: str
+    """What the images show."""
+    classes: tuple[str, ...] | None
+    """The class names; None: found in the data."""
+    loader: str
+    """module:function in this package; (part, data_dir, **options) -> `ImageSet`."""
+    data_dir: str | None
+    """What `data_dir` must be the path of; None: the data is found without it."""
+    preprocess: Preprocess
+    """How `preprocess: auto` brings pictures from outside to 28x28."""
+    is_sorted: bool
+    """Whether images may be sorted by class: validation images are then a stratified draw and
+    the training images are shuffled once. Otherwise validation takes the last images."""
+    may_shrink_val: bool
+    """Whether a `val_size` of over half of the images becomes a tenth of them, instead of an error
+    when none is left."""
+    options: tuple[str, ...] = ()
+    """Settings that the loader takes besides: test_size draws a test set where there is none."""
+
+    @property
+    def terms(self) -> str:
+        """Return credit, licence and content in one phrase, for the model card."""
+        if self.credit is None:
+            return "a data set of one's own; its terms are those of whoever made it"
+        return f"{self.title} by {self.credit}, {self.licence}: {self.content}"
+
+
+DATASETS: dict[str, DatasetRecord] = {
+    "mnist": DatasetRecord(
+        title="MNIST",
+        credit="Yann LeCun and Corinna Cortes",
+        licence="CC BY-SA 3.0",
+        content="grey digits, 28x28",
+        classes=DIGITS,
+        loader="sources:load_mnist",
+        data_dir=None,
+        preprocess="digit",
+        is_sorted=False,
+        may_shrink_val=False,
+    ),
+    "fashion_mnist": DatasetRecord(
+        title="Fashion-MNIST",
+        credit="Zalando (Xiao et al. 2017)",
+        licence="MIT",
+        content="grey clothes, 28x28",
+        classes=FASHION,
+        loader="sources:load_fashion_mnist",
+        data_dir=None,
+        preprocess="resize",
+        is_sorted=False,
+        may_shrink_val=False,
+    ),
+    "folder": DatasetRecord(
+        title="own pictures",
+        credit=None,
+        licence=None,
+        content="pictures of any size and colour, one folder per class",
+        classes=None,
+        loader="sources:load_folder",
+        data_dir="a folder of pictures",
+        preprocess="resize",
+        is_sorted=True,
+        may_shrink_val=True,
+        options=("preprocess", "test_size"),
+    ),
+    "npz": DatasetRecord(
+        title="own arrays",
+        credit=None,
+        licence=None,
+        content="arrays x_train, y_train, x_test, y_test",
+        classes=None,
+        loader="sources:load_npz",
+        data_dir="a .npz file",
+        preprocess="resize",
+        is_sorted=True,
+        may_shrink_val=True,
+    ),
+    "mnist_c": DatasetRecord(
+        title="MNIST-C",
+        credit=None,
+        licence=None,
+        content="MNIST's digits under 15 corruptions (Mu and Gilmer 2019)",
+        classes=DIGITS,
+        loader="mnist_c:load_mnist_c",
+        data_dir="the folder mnist_c (python tools/corrupt.py makes one)",
+        preprocess="digit",
+        is_sorted=False,
+        may_shrink_val=True,
+        options=("corruption",),
+    ),
+}
+if TYPE_CHECKING:
+    DatasetName = str
+else:
+    DatasetName = Literal[tuple(DATASETS)]
+
+
+def find_dataset(name: str) -> DatasetRecord:
+    """Return the record of a data set. Raises `InputError` for an unknown name."""
+    if name not in DATASETS:
+        raise InputError(f"dataset {name!r} is unknown; expected one of {', '.join(DATASETS)}")
+    return DATASETS[name]
+
+
+def check_request(name: str, data_dir: object, **options: object) -> None:
+    """Raise `InputError` unless the data set has the path it needs and takes the options given."""
+    record = find_dataset(name)
+    if record.data_dir is not None and data_dir is None:
+        raise InputError(f"dataset {name} needs data_dir: the path of {record.data_dir}")
+    for option, value in options.items():
+        if value is not None and option not in record.options:
+            takers = [other for other in DATASETS if option in DATASETS[other].options]
+            raise InputError(
+                f"{option} {value} is for dataset {', '.join(takers)}; dataset is {name}"
+            )
+
+
+def corruption_names(known: tuple[str, ...]) -> Bound:
+    """Return the bound of a text of `known` names with commas between them, each once."""
+
+    def holds(text: str) -> bool:
+        names = text.split(",")
+        return set(names) <= set(known) and len(set(names)) == len(names)
+
+    return Bound(holds, f"names with commas between them, each once, of {', '.join(known)}")
+
+
+CORRUPTION = Bound(lambda v: v in ALL_CORRUPTIONS, f"one of {', '.join(ALL_CORRUPTIONS)}")
+
+
+@dataclass(frozen=True)
+class DatasetConfig(Settings):
+    """The images to train and test on."""
+
+    dataset: DatasetName = "mnist"
+    """The data set: mnist is embedded; folder, npz and mnist_c need --data-dir."""
+    data_dir: str | None = None
+    """Where the data is: a folder of IDX files, of pictures or of .npy files, the folder mnist_c
+    or its parent, or a .npz file."""
+    val_size: Annotated[int, NATURAL] = 5000
+    """Training images held out for validation, to choose the model; with 0 the curves come from
+    the test set."""
+    test_size: Annotated[int | None, COUNT] = None
+    """dataset folder without train/ and test/: images held out for testing (default: a tenth)."""
+    limit: Annotated[int | None, COUNT] = None
+    """Train on the first N images only, for a quick look."""
+    preprocess: Literal["auto", "digit", "resize"] = "auto"
+    """How pictures from outside are brought to 28x28: digit (as MNIST was made) or resize."""
+    seed: Annotated[int, between(0, 2**32 - 1, "a whole number")] = 0
+    """Seed of the initial weights, the order of the images and all random draws in training; the
+    validation and test images do not depend on it."""
+
+    def _check_together(self) -> None:
+        super()._check_together()
+        check_request(self.dataset, self.data_dir)
+
+    @property
+    def picture_mode(self) -> Preprocess:
+        """Return `preprocess`, with the data set's own mode in place of `auto`."""
+        return (
+            find_dataset(self.dataset).preprocess if self.preprocess == "auto" else self.preprocess
+        )
+
+
+@dataclass(frozen=True)
+class DataConfig(DatasetConfig):
+    """The images to train and test on."""
+
+    corruption: Annotated[str | None, CORRUPTION] = None
+    """mnist_c: one corruption, such as fog (default: all in the folder, mixed)."""
+    replay: Annotated[str | None, corruption_names((CLEAN, *CORRUPTIONS))] = None
+    """mnist_c: other corruptions to mix in, as clean,shear; clean is MNIST itself."""
+    replay_share: Annotated[float, SHARE] = 0.2
+    """Number of replayed images, as a share of the training images, added to them."""
+
+    def _check_together(self) -> None:
+        super()._check_together()
+        check_request(self.dataset, self.data_dir, corruption=self.corruption)
+        if self.replay is not None and self.dataset != "mnist_c":
+            raise InputError(f"replay is for dataset mnist_c; dataset is {self.dataset}")

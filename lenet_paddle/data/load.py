@@ -1,0 +1,183 @@
+"""Load the splits of a data set: train, val and test."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lenet_paddle.data.datasets import (
+    CLEAN,
+    DataConfig,
+    DatasetRecord,
+    Preprocess,
+    check_request,
+    find_dataset,
+)
+from lenet_paddle.data.imageset import ImageSet, join_sets, stratified_draw
+from lenet_paddle.data.preprocess import SIZE
+from lenet_paddle.data.sources import TEST_DRAW
+from lenet_paddle.errors import InputError
+
+VAL_DRAW = TEST_DRAW + 1  # another seed, else the same positions would be drawn twice
+REPLAY = 0x7265706C  # separates its draws from others
+_log = logging.getLogger(__name__)
+
+
+def load_dataset(
+    name: str,
+    split: str,
+    data_dir: str | Path | None = None,
+    val_size: int = 5000,
+    *,
+    test_size: int | None = None,
+    preprocess: Preprocess = "resize",
+    corruption: str | None = None,
+) -> ImageSet:
+    """Load one split, "train", "val" or "test", of a data set as uint8 images with labels.
+
+    `val` is cut from the training images: the last `val_size` of MNIST and Fashion-MNIST, a
+    stratified draw from `folder` and `npz`, the same in every run. mnist_c with a `corruption`
+    holds out its last `val_size` images; without one, all 15 corruptions (those that are there)
+    are mixed evenly and `val` is the end of the mixture. A `val_size` of over half of a folder,
+    npz or mnist_c becomes a tenth of it, with a message. `test_size` and `preprocess` matter for
+    `folder` only (see `sources.load_folder`). Raises `InputError` for unknown names and bad files.
+    """
+    [image_set] = load_splits(
+        name,
+        (split,),
+        data_dir,
+        val_size,
+        test_size=test_size,
+        preprocess=preprocess,
+        corruption=corruption,
+    )
+    return image_set
+
+
+def load_splits(
+    name: str,
+    splits: Sequence[str],
+    data_dir: str | Path | None = None,
+    val_size: int = 5000,
+    *,
+    test_size: int | None = None,
+    preprocess: Preprocess = "resize",
+    corruption: str | None = None,
+) -> list[ImageSet]:
+    """Load several splits of one data set (see `load_dataset`), reading each file once."""
+    for split in splits:
+        if split not in ("train", "val", "test"):
+            raise InputError(f"split {split!r} is unknown; expected one of train, val, test")
+    check_request(name, data_dir, corruption=corruption)
+    record = find_dataset(name)
+    path = None if data_dir is None else Path(data_dir)
+    given = {"test_size": test_size, "preprocess": preprocess, "corruption": corruption}
+    options = {option: given[option] for option in record.options}
+    load = find_loader(record)
+    loaded: dict[str, ImageSet] = {}
+    if set(splits) != {"test"}:
+        full = load("train", path, **options)
+        train, val = _divide(full, record, val_size)
+        loaded = {"train": full.take(train), "val": full.take(val)}
+        if record.is_sorted:  # shuffle, so that the first N hold all classes
+            order = np.random.default_rng(0).permutation(len(loaded["train"]))
+            loaded["train"] = loaded["train"].take(order)
+    if "test" in splits:
+        loaded["test"] = load("test", path, **options)
+    return [loaded[split] for split in splits]
+
+
+def find_loader(record: DatasetRecord) -> Callable[..., ImageSet]:
+    """Import and return the function that loads one part of a data set."""
+    module, function = record.loader.split(":")
+    loader: Any = getattr(importlib.import_module(f"lenet_paddle.data.{module}"), function)
+    return loader
+
+
+def _divide(
+    full: ImageSet, record: DatasetRecord, val_size: int
+) -> tuple[slice | np.ndarray, slice | np.ndarray]:
+    """Return the indices of the training and of the validation images."""
+    if val_size < 0:
+        raise InputError(f"val_size is {val_size}; expected a whole number of 0 or more")
+    if not record.may_shrink_val and val_size >= len(full):
+        raise InputError(
+            f"val_size {val_size:,} leaves no training image of {len(full):,}; lower it"
+        )
+    if val_size > 0 and len(full) < 2:
+        raise InputError(f"val_size {val_size} leaves no training image of {len(full)}; add images")
+    if record.may_shrink_val and val_size > len(full) // 2:
+        tenth = max(1, len(full) // 10)
+        _log.info("val_size %d is over half of %d images: %d are taken", val_size, len(full), tenth)
+        val_size = tenth
+    if record.is_sorted and val_size > 0:
+        return stratified_draw(full.labels, val_size, VAL_DRAW)
+    cut = len(full) - val_size
+    return slice(0, cut), slice(cut, None)
+
+
+def load_data(config: DataConfig, *splits: str) -> list[ImageSet]:
+    """Load splits of a run's data set; of `train` the first `limit` images.
+
+    Without a corruption, mnist_c is an even mixture of all corruptions. Replayed images come
+    after the training images.
+    """
+    loaded = load_splits(
+        config.dataset,
+        splits,
+        config.data_dir,
+        config.val_size,
+        test_size=config.test_size,
+        preprocess=config.picture_mode,
+        corruption=config.corruption,
+    )
+    for split, image_set in zip(splits, loaded, strict=True):
+        height, width = image_set.images.shape[1:]
+        if (height, width) != (SIZE, SIZE):
+            raise InputError(
+                f"{config.data_dir}: {split} images are {height}x{width}; expected {SIZE}x{SIZE}, "
+                "the size that every picture is brought to: resize them first"
+            )
+    return [
+        _add_replay(config, image_set.take(slice(0, config.limit)))
+        if split == "train"
+        else image_set
+        for split, image_set in zip(splits, loaded, strict=True)
+    ]
+
+
+def _add_replay(config: DataConfig, train: ImageSet) -> ImageSet:
+    """Append `replay_share` times as many images, drawn evenly from the training images of the
+    corruptions in `config.replay`; seed and names decide which."""
+    if config.replay is None:
+        return train
+    names = config.replay.split(",")
+    quotas = np.diff(
+        round(config.replay_share * len(train)) * np.arange(len(names) + 1) // len(names)
+    )
+    parts = [train]
+    for number, (name, quota) in enumerate(zip(names, quotas, strict=True)):
+        clean = {"dataset": "mnist", "data_dir": None, "corruption": None}
+        own = clean if name == CLEAN else {"corruption": name}
+        [other] = load_data(dataclasses.replace(config, replay=None, **own), "train")
+        rng = np.random.default_rng((config.seed, len(names), number, REPLAY))
+        drawn = rng.choice(len(other), min(int(quota), len(other)), replace=False)
+        parts.append(other.take(np.sort(drawn)))
+    return join_sets(parts)
+
+
+def load_test_set(config: DataConfig, classes: tuple[str, ...]) -> ImageSet:
+    """Load the test images. Raises `InputError` unless they have the run's classes."""
+    [test_set] = load_data(config, "test")
+    if test_set.classes != classes:
+        raise InputError(
+            f"{config.dataset} has the classes {', '.join(test_set.classes)}; "
+            f"the run was trained on {', '.join(classes)}"
+        )
+    return test_set
