@@ -13,7 +13,7 @@ from typing import Any
 from paddle import nn
 
 from lenet_paddle.errors import InputError
-from lenet_paddle.models.freeze import learned_parameters
+from lenet_paddle.models.parameters import learned_parameters
 
 _CONVS = (nn.Conv1D, nn.Conv2D, nn.Conv3D)
 _TRANSPOSED = (nn.Conv1DTranspose, nn.Conv2DTranspose, nn.Conv3DTranspose)

@@ -31,7 +31,7 @@ from lenet_paddle.analysis.counting import (
 from lenet_paddle.analysis.hooks import leaf_layers
 from lenet_paddle.errors import InputError
 from lenet_paddle.models import build_model, input_size
-from lenet_paddle.models.freeze import learned_parameters
+from lenet_paddle.models.parameters import learned_parameters
 
 DEFINITIONS = {
     "parameters": "trained numbers; a batch norm's running statistics are counted apart",

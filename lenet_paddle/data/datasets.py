@@ -8,7 +8,7 @@ follow from the record.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from lenet_paddle.errors import InputError
 from lenet_paddle.settings import COUNT, NATURAL, SHARE, Bound, Settings, between
@@ -35,14 +35,16 @@ ALL_CORRUPTIONS = (*CORRUPTIONS, IDENTITY)
 class DatasetRecord:
     """The facts of one data set."""
 
-    title: str
-    """Its name for readers."""
+    title: str | None
+    """Its name for readers; None: the user's own data, without credit and licence."""
     credit: str | None
-    """Who made it; None: the user."""
+    """Who made it."""
     licence: str | None
-    """Its licence; None: decided by whoever made it."""
+    """Its licence."""
     content: str
     """What the images show."""
+    is_light_on_dark: bool
+    """Whether it shows light things on a dark ground, as far as that is known."""
     classes: tuple[str, ...] | None
     """The class names; None: found in the data."""
     loader: str
@@ -63,7 +65,7 @@ class DatasetRecord:
     @property
     def terms(self) -> str:
         """Return credit, licence and content in one phrase, for the model card."""
-        if self.credit is None:
+        if self.title is None:
             return "a data set of one's own; its terms are those of whoever made it"
         return f"{self.title} by {self.credit}, {self.licence}: {self.content}"
 
@@ -74,6 +76,7 @@ DATASETS: dict[str, DatasetRecord] = {
         credit="Yann LeCun and Corinna Cortes",
         licence="CC BY-SA 3.0",
         content="grey digits, 28x28",
+        is_light_on_dark=True,
         classes=DIGITS,
         loader="sources:load_mnist",
         data_dir=None,
@@ -86,6 +89,7 @@ DATASETS: dict[str, DatasetRecord] = {
         credit="Zalando (Xiao et al. 2017)",
         licence="MIT",
         content="grey clothes, 28x28",
+        is_light_on_dark=True,
         classes=FASHION,
         loader="sources:load_fashion_mnist",
         data_dir=None,
@@ -94,10 +98,11 @@ DATASETS: dict[str, DatasetRecord] = {
         may_shrink_val=False,
     ),
     "folder": DatasetRecord(
-        title="own pictures",
+        title=None,
         credit=None,
         licence=None,
         content="pictures of any size and colour, one folder per class",
+        is_light_on_dark=False,
         classes=None,
         loader="sources:load_folder",
         data_dir="a folder of pictures",
@@ -107,10 +112,11 @@ DATASETS: dict[str, DatasetRecord] = {
         options=("preprocess", "test_size"),
     ),
     "npz": DatasetRecord(
-        title="own arrays",
+        title=None,
         credit=None,
         licence=None,
         content="arrays x_train, y_train, x_test, y_test",
+        is_light_on_dark=False,
         classes=None,
         loader="sources:load_npz",
         data_dir="a .npz file",
@@ -120,9 +126,10 @@ DATASETS: dict[str, DatasetRecord] = {
     ),
     "mnist_c": DatasetRecord(
         title="MNIST-C",
-        credit=None,
-        licence=None,
-        content="MNIST's digits under 15 corruptions (Mu and Gilmer 2019)",
+        credit="Norman Mu and Justin Gilmer (2019)",
+        licence="its authors' terms",
+        content="MNIST's digits under 15 corruptions, 28x28",
+        is_light_on_dark=True,
         classes=DIGITS,
         loader="mnist_c:load_mnist_c",
         data_dir="the folder mnist_c (python tools/corrupt.py makes one)",
@@ -143,6 +150,16 @@ def find_dataset(name: str) -> DatasetRecord:
     if name not in DATASETS:
         raise InputError(f"dataset {name!r} is unknown; expected one of {', '.join(DATASETS)}")
     return DATASETS[name]
+
+
+def describe_data(name: str) -> dict[str, Any]:
+    """Return what the page shows of the data set a model was trained on, for model.json."""
+    record = DATASETS.get(name)  # an export may come from a version with other data sets
+    return {
+        "dataset": name,
+        "dataset_title": record and record.title,
+        "is_light_on_dark": record is not None and record.is_light_on_dark,
+    }
 
 
 def check_request(name: str, data_dir: object, **options: object) -> None:
@@ -176,7 +193,7 @@ class DatasetConfig(Settings):
     """The images to train and test on."""
 
     dataset: DatasetName = "mnist"
-    """The data set: mnist is embedded; folder, npz and mnist_c need --data-dir."""
+    """The data set; mnist is embedded, and data of your own needs --data-dir."""
     data_dir: str | None = None
     """Where the data is: a folder of IDX files, of pictures or of .npy files, the folder mnist_c
     or its parent, or a .npz file."""

@@ -7,12 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from lenet_paddle.config import TrainConfig
+from lenet_paddle.data.datasets import find_dataset
 
-_DATA = {
-    "mnist": "MNIST by Yann LeCun and Corinna Cortes, CC BY-SA 3.0: grey digits, 28x28",
-    "fashion_mnist": "Fashion-MNIST by Zalando (Xiao et al. 2017), MIT: grey clothes, 28x28",
-}
-_OWN_DATA = "a data set of one's own; its terms are those of whoever made it"
 _MAX_NAMED = 50  # classes
 # What a recipe always tells; other settings are told where they are not the defaults.
 _RECIPE = ("model", "epochs", "batch_size", "optimizer", "learning_rate", "schedule", "seed")
@@ -66,7 +62,7 @@ def _data(config: TrainConfig, result: dict[str, Any]) -> str:
         )
     limit = f", the first {config.limit:,} of them" if config.limit else ""
     return (
-        f"`{config.dataset}`: {_DATA.get(config.dataset, _OWN_DATA)}. Trained on its training "
+        f"`{config.dataset}`: {find_dataset(config.dataset).terms}. Trained on its training "
         f"images{limit} ({held_out}), tested on "
         f"{result['num_images']:,} test images that neither training nor choosing has seen."
     )
@@ -154,12 +150,13 @@ def _limits(result: dict[str, Any], description: dict[str, Any]) -> str:
 def _licence(config: TrainConfig) -> str:
     return (
         "The code that made it, lenet_paddle, is under Apache-2.0. Data: "
-        f"{_DATA.get(config.dataset, _OWN_DATA)}."
+        f"{find_dataset(config.dataset).terms}."
     )
 
 
 def _chinese(config: TrainConfig, result: dict[str, Any], description: dict[str, Any]) -> str:
-    licence = _DATA.get(config.dataset, "自有数据，许可由数据提供者决定")
+    record = find_dataset(config.dataset)
+    licence = record.terms if record.title else "自有数据，许可由数据提供者决定"
     return (
         "## 中文摘要\n\n"
         f"`{config.model}` 在 `{config.dataset}` 上训练，把 28x28 的灰度图分为 "

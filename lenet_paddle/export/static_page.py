@@ -17,6 +17,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from lenet_paddle.data.datasets import describe_data
 from lenet_paddle.errors import InputError
 from lenet_paddle.files import write_json
 from lenet_paddle.runtime import need
@@ -43,7 +44,8 @@ def write_static_page(
         if file.suffix in (".js", ".css", ".svg") and file.name != "backend-server.js":
             shutil.copy(file, static)
     shutil.copyfile(model, folder / "model.onnx")
-    shown = {key: description[key] for key in ("classes", "preprocess", "input", "dataset")}
+    shown = {key: description[key] for key in ("classes", "preprocess", "input")}
+    shown |= describe_data(str(description["dataset"]))
     write_json(folder / "model.json", {**shown, "features": features, "backend": "browser"})
     _fetch_runtime(static / "ort")
 

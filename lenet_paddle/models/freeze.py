@@ -1,37 +1,23 @@
-"""Layers that keep their weights while the others are trained."""
+"""Freezing: layers that keep their weights while the others are trained."""
 
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
 
-from paddle import Tensor, nn
+from paddle import nn
 
 from lenet_paddle.errors import InputError
-
-_STATISTICS = ("_mean", "_variance")  # of a batch normalisation: measured, not learned
-
-
-def weighted_layers(network: nn.Layer) -> dict[str, nn.Layer]:
-    """The layers that hold weights themselves, by their names in `network.named_sublayers()`, in
-    the order in which the network was built, which is that of the data."""
-    named = network.named_sublayers()
-    return {name: layer for name, layer in named if learned_parameters(layer)}
-
-
-def learned_parameters(layer: nn.Layer) -> dict[str, Tensor]:
-    """A layer's own weights, frozen or not; no running statistics, and nothing of sublayers."""
-    named = layer.named_parameters(include_sublayers=False)
-    return {name: weight for name, weight in named if name not in _STATISTICS}
+from lenet_paddle.models.parameters import weighted_layers
 
 
 def freeze_layers(network: nn.Layer, freeze: str | None) -> set[str]:
-    """Keep layers as they are: the names of their tensors in `network.state_dict()`.
+    """Freeze layers and return the names of their tensors in `network.state_dict()`.
 
     `freeze` is a number N, for the first N layers with weights; or names and patterns (as of
     `fnmatch`) with commas between them, where the name of a block means all layers in it; or
-    None. Weights get `stop_gradient`, so no optimizer touches them or keeps anything for them; a
-    batch normalisation computes with the statistics that it has, and leaves them. Calling it again
-    changes nothing. Raises `InputError` when nothing fits, and when nothing is left to train.
+    None. Weights get `stop_gradient`, so that optimizers neither change them nor keep a state for
+    them; batch normalisation uses its running statistics and does not update them. Freezing twice
+    changes nothing. Raises `InputError` if no layer matches, or if no layer is left to train.
     """
     if freeze is None:
         return set()
@@ -52,7 +38,7 @@ def freeze_layers(network: nn.Layer, freeze: str | None) -> set[str]:
 
 
 def _choose(names: list[str], freeze: str) -> list[str]:
-    """The layers that `freeze` means, in their order."""
+    """Return the names that `freeze` matches, in the layers' order."""
     if freeze.isdecimal():
         fitting = {freeze: names[: int(freeze)]}
     else:
@@ -69,18 +55,6 @@ def _choose(names: list[str], freeze: str) -> list[str]:
 
 
 def _fits(name: str, pattern: str) -> bool:
-    """Whether the layer, or a block that it lies in, has a name of this pattern."""
+    """Return whether the layer's name, or that of a block around it, matches the pattern."""
     parts = name.split(".")
     return any(fnmatchcase(".".join(parts[: i + 1]), pattern) for i in range(len(parts)))
-
-
-def count_parameters(network: nn.Layer) -> tuple[int, int]:
-    """How many weights are trained, and how many are frozen; running statistics are neither."""
-    trained = frozen = 0
-    for layer in weighted_layers(network).values():
-        for weight in learned_parameters(layer).values():
-            if weight.stop_gradient:
-                frozen += weight.size
-            else:
-                trained += weight.size
-    return trained, frozen

@@ -6,7 +6,6 @@ import { View } from "./view.js";
 import { preferredLanguage, say, translatePage } from "./words.js";
 
 const find = (id) => document.getElementById(id);
-const DATA_SETS = { mnist: "MNIST", fashion_mnist: "Fashion-MNIST" };
 const SPEAK_AFTER = 700; // ms without a change, before an answer is read out
 
 const drawing = new Drawing(find("sheet"));
@@ -63,7 +62,7 @@ function report(words) {
 
 function describe() {
     if (!model) return;
-    const data = DATA_SETS[model.dataset] ?? say("a set of pictures");
+    const data = model.dataset_title ?? say("a set of pictures");
     find("about").textContent = [
         say("Trained on {0} with lenet_paddle.", data),
         model.backend === "browser" ? say("What you draw stays in this browser.")
@@ -189,7 +188,7 @@ function showModel() {
         find("title").dataset.say = "Draw or drop a picture";
         find("swap").hidden = false;
         find("sheet").classList.add("exact");
-        if (model.dataset === "fashion_mnist") find("swap").click();
+        if (model.is_light_on_dark) find("swap").click();
     }
     useLanguage(document.documentElement.lang === "en" ? "en" : "zh");
 }

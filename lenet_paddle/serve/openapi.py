@@ -104,6 +104,8 @@ MODEL_JSON = document(
         preprocess=TEXT,
         input={"type": "object"},
         dataset=TEXT,
+        dataset_title={"type": ["string", "null"]},
+        is_light_on_dark={"type": "boolean"},
         features=list_of(object_of(name=TEXT, shape=list_of(WHOLE))),
     )
 )

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from starlette.exceptions import HTTPException
 
+from lenet_paddle.data.datasets import describe_data
 from lenet_paddle.data.preprocess import (
     SIZE,
     TooManyPixels,
@@ -62,7 +63,7 @@ class Service:
             "classes": list(self.predictor.classes),
             "preprocess": self.predictor.preprocess,
             "input": description["input"],
-            "dataset": self.predictor.dataset,
+            **describe_data(self.predictor.dataset),
             "features": description["features"],
         }
 

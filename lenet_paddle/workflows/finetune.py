@@ -41,7 +41,8 @@ from lenet_paddle.files import (
     write_text,
 )
 from lenet_paddle.models import build_model, input_size
-from lenet_paddle.models.freeze import freeze_layers, weighted_layers
+from lenet_paddle.models.freeze import freeze_layers
+from lenet_paddle.models.parameters import weighted_layers
 from lenet_paddle.settings import load_yaml
 from lenet_paddle.training.checkpoint import load_weights, read_state, set_weights
 from lenet_paddle.workflows.seeds import read_result

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from lenet_paddle import runtime
+from lenet_paddle.data.datasets import DATASETS
 from lenet_paddle.data.load import load_dataset, load_test_set
 from lenet_paddle.errors import InputError
 from lenet_paddle.export.engines import EngineChoice
@@ -107,7 +108,8 @@ def _collect(results: Iterator[Answer | InputError], total: int) -> tuple[list[A
 
 def _answer_samples(predictor: Predictor, run: str | None, top_k: int) -> list[Answer]:
     """Answers for four images of the test set that the model was made for."""
-    if predictor.dataset not in ("mnist", "fashion_mnist") and run is None:
+    record = DATASETS.get(predictor.dataset)
+    if run is None and (record is None or record.data_dir is not None):
         raise InputError(f"give pictures: the test images of {predictor.dataset} are not known")
     if run is None:
         test_set = load_dataset(predictor.dataset, "test")

@@ -38,7 +38,8 @@ from lenet_paddle.files import (
     write_text,
 )
 from lenet_paddle.models import VISION_PREFIX, build_model, input_size
-from lenet_paddle.models.freeze import count_parameters, freeze_layers
+from lenet_paddle.models.freeze import freeze_layers
+from lenet_paddle.models.parameters import count_parameters
 from lenet_paddle.runtime import Device
 from lenet_paddle.training.callbacks import AFTER_TRAINING, StopOnSignal
 from lenet_paddle.training.checkpoint import (

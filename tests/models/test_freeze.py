@@ -13,7 +13,8 @@ from training_help import bars, train, weights_of
 
 from lenet_paddle import InputError, TrainConfig, build_model
 from lenet_paddle.analysis.layers import analyse, totals
-from lenet_paddle.models.freeze import count_parameters, freeze_layers
+from lenet_paddle.models.freeze import freeze_layers
+from lenet_paddle.models.parameters import count_parameters
 from lenet_paddle.training.average import AverageWeights
 from lenet_paddle.training.callbacks import ShareStatistics
 from lenet_paddle.training.checkpoint import load_optimizer_state, load_weights

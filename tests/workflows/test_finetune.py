@@ -17,12 +17,12 @@ from crash_help import Tools
 from tools_help import SMALL, assert_refused, tool, tool_command, wait_for
 
 import lenet_paddle.workflows.finetune as module
+import lenet_paddle.workflows.train as train_workflow
 from lenet_paddle import (
     InputError,
     TrainConfig,
     load_dataset,
     load_weights,
-    run,
     train_and_evaluate,
 )
 from lenet_paddle.config import FinetuneConfig
@@ -183,10 +183,10 @@ def test_stopped_again_and_again_it_resumes_exactly(whole, source, data_dir, tmp
         (module, "evaluate_corruptions", 1),
         (Recorder, "on_eval_end", 2),  # the first epoch of the first stage is over
         (module, "evaluate_corruptions", 1),  # the first stage is over
-        (run, "create_run_dir", 1),  # the second has no folder yet
+        (train_workflow, "create_run_dir", 1),  # the second has no folder yet
         (Recorder, "on_eval_end", 1),  # it has one, but no whole epoch
         (Recorder, "on_eval_end", 2),
-        (run, "export_inference", 1),
+        (train_workflow, "export_inference", 1),
         (module, "swap_link", 1),
     ):
         with monkeypatch.context() as patch:
