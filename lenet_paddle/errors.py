@@ -1,4 +1,4 @@
-"""Errors with which the tools end in one line."""
+"""Errors that a tool reports in one line."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ _LONGEST_MESSAGE = 2000  # characters
 
 
 class InputError(ValueError):
-    """Bad input from outside: its one-line text says what came, what was expected, how to mend.
+    """Bad input. The one-line message says what came, what was expected and how to mend it.
 
-    Names in it may come from a file: characters that would command a terminal are written out,
-    and what is too long to be read is shortened.
+    Names in it may come from a file: control characters are escaped, and messages of over 2,000
+    characters are shortened.
     """
 
     def __init__(self, text: str) -> None:
@@ -25,7 +25,7 @@ def _printable(character: str) -> str:
 
 
 class RunStopped(RuntimeError):
-    """A run ended early for a reason; `status` is the exit status that a tool ends with."""
+    """A run that ended early; `status` is the tool's exit status."""
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -15,7 +17,8 @@ from typing import NoReturn
 import pytest
 
 from lenet_paddle.cli import parse_args, run_tool
-from lenet_paddle.config import TrainConfig
+from lenet_paddle.config import FinetuneConfig, TrainConfig
+from lenet_paddle.data.augment import PRESETS
 from lenet_paddle.errors import InputError, RunStopped
 from lenet_paddle.models import MODELS
 
@@ -236,6 +239,55 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
 
 def test_there_are_tools() -> None:
     assert "train" in [tool.stem for tool in TOOLS]
+
+
+@pytest.mark.parametrize(
+    ("tool", "cls", "titles"),
+    [
+        ("train", TrainConfig, ["network", "data", "augment", "optimization", "output", "run"]),
+        (
+            "finetune",
+            FinetuneConfig,
+            ["dataset", "augment", "optimization", "output", "stages"],
+        ),
+    ],
+)
+def test_help_lists_every_flag_once_under_the_title_of_its_group(
+    tool: str, cls: type, titles: list[str]
+) -> None:
+    text = _run(TOOLS[0].parent / f"{tool}.py", "--help").stdout
+    assert re.findall(r"╭─ (\w+) options", text) == titles
+    flags = re.findall(r"^│ --([a-z0-9-]+)", text, re.MULTILINE)
+    assert flags == [field.name.replace("_", "-") for field in dataclasses.fields(cls)]
+
+
+def test_help_gives_the_ranges_of_the_presets() -> None:
+    text = " ".join(_run(TOOLS[0].parent / "train.py", "--help").stdout.replace("│", " ").split())
+    for preset in ("light", "strong"):
+        for name, value in PRESETS[preset].items():
+            about = text.split(f"--{name.replace('_', '-')} ")[1].split(" --")[0]
+            assert f"{preset} {value}" in about
+
+
+def test_a_fine_tuning_takes_its_defaults_and_old_yaml_flat(tmp_path: Path) -> None:
+    path = tmp_path / "finetune.yaml"
+    path.write_text("mode: sequential\ncorruptions: fog,stripe\nlearning_rate: 0.0005\nepochs: 3\n")
+    flags = ["--config", str(path), "--init-from", "run", "--data-dir", "d", "--epochs", "1"]
+    config = parse_args(FinetuneConfig, "a tool", flags)
+    assert config == FinetuneConfig(
+        init_from="run",
+        data_dir="d",
+        mode="sequential",
+        corruptions="fog,stripe",
+        learning_rate=0.0005,
+        epochs=1,
+        config=str(path),
+    )
+    assert (config.dataset, config.batch_size, config.monitor) == ("mnist_c", 128, "val_loss")
+    stage = config.stage(model="mlp", name="01-fog", corruption="fog")
+    assert isinstance(stage, TrainConfig)
+    assert (stage.learning_rate, stage.batch_size, stage.corruption) == (0.0005, 128, "fog")
+    assert stage.config is None
 
 
 @each_tool

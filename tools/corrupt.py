@@ -1,4 +1,4 @@
-"""Corrupt MNIST as MNIST-C does, and write it in MNIST-C's layout.
+"""Corrupt MNIST as MNIST-C does, and write the images in MNIST-C's layout.
 
   python tools/corrupt.py --out mnist_c --splits test
   python tools/corrupt.py --out mnist_c                  # with the training images: 0.9 GB
@@ -14,19 +14,19 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lenet_paddle.cli import parse_args, run_tool
-from lenet_paddle.data.datasets import CORRUPTIONS, IDENTITY
+from lenet_paddle.data.datasets import ALL_CORRUPTIONS
 
 
 @dataclass(frozen=True)
 class Args:
     out: str
-    """The folder that gets one folder a corruption."""
-    corruptions: str = ",".join((*CORRUPTIONS, IDENTITY))
-    """Which, with commas between them."""
+    """The folder to write, with one folder per corruption."""
+    corruptions: str = ",".join(ALL_CORRUPTIONS)
+    """Names of corruptions, with commas between them."""
     severity: int | None = None
-    """1 (mild) to 5, for those that have it (default: MNIST-C's own choice for each)."""
+    """1 (mild) to 5, for corruptions that have it (default: MNIST-C's own for each)."""
     seed: int = 0
-    """Decides everything that is left to chance."""
+    """Seed of all random draws."""
     limit: int | None = None
     """The first N images of each split only."""
     splits: str = "test,train"
@@ -38,10 +38,14 @@ def main() -> None:
 
     from lenet_paddle.data.mnist_c import write_mnist_c
 
-    names, splits = (
-        [name.strip() for name in text.split(",")] for text in (args.corruptions, args.splits)
+    files = write_mnist_c(
+        Path(args.out),
+        corruptions=[name.strip() for name in args.corruptions.split(",")],
+        severity=args.severity,
+        seed=args.seed,
+        limit=args.limit,
+        parts=[name.strip() for name in args.splits.split(",")],
     )
-    files = write_mnist_c(Path(args.out), names, args.severity, args.seed, args.limit, splits)
     for folder in dict.fromkeys(path.parent for path in files):
         print(folder)
 

@@ -4,12 +4,12 @@
   python tools/evaluate.py --run output/lenet_builtin-mnist-001 --checkpoint latest --json
   python tools/evaluate.py --run output/lenet_builtin-mnist-001 --dataset mnist_c --generated
 
-Prints loss, accuracy, top-k, calibration error and a line a class; writes metrics.json (or
-metrics-<dataset>.json), a confusion matrix and a sheet of the worst mistakes into the run.
+Prints loss, accuracy, top-k accuracy, calibration error and a line per class; writes metrics.json
+(or metrics-<dataset>.json), a confusion matrix and the worst mistakes into the run.
 
-For mnist_c it prints a line a corruption with accuracy, loss, the hardest class, and with
+For mnist_c it prints a line per corruption with accuracy, loss, the hardest class, and with
 --baseline the error divided by that run's; writes metrics-mnist_c.json, mnist_c.csv, a chart and
-a sheet of the worst mistakes.
+the worst mistakes.
 """
 
 import json
@@ -31,13 +31,13 @@ class Args:
     checkpoint: str = "best"
     """best, latest, or one such as epoch_0005."""
     dataset: DatasetName | None = None
-    """Another data set than the run's own; its test images are used."""
+    """Evaluate on the test images of this data set (default: the run's own)."""
     data_dir: str | None = None
-    """Where that data set lies."""
+    """Where that data set is."""
     generated: bool = False
     """With --dataset mnist_c: corrupt the run's own test images, instead of --data-dir."""
     baseline: str | None = None
-    """With --dataset mnist_c: a run to compare with, output/<run>; its best checkpoint is taken."""
+    """With --dataset mnist_c: a run to compare with, output/<run>, at its best checkpoint."""
     json: bool = False
     """Print JSON and nothing else."""
     device: Device = "auto"
@@ -50,7 +50,11 @@ def main() -> None:
     from lenet_paddle.workflows.robustness import evaluate_any
 
     result, table = evaluate_any(
-        *(Path(args.run), args.checkpoint, args.dataset, args.data_dir, args.generated),
+        Path(args.run),
+        checkpoint=args.checkpoint,
+        dataset=args.dataset,
+        data_dir=args.data_dir,
+        generated=args.generated,
         baseline=None if args.baseline is None else Path(args.baseline),
         device=args.device,
     )

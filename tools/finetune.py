@@ -1,11 +1,11 @@
-"""Go on training a run's network with new data, and see what it learns and forgets.
+"""Fine-tune a run's network on new data, and measure what it learns and forgets.
 
   python tools/finetune.py --init-from output/RUN --data-dir mnist_c --freeze 1
   python tools/finetune.py --init-from output/RUN --data-dir mnist_c --mode sequential
   python tools/finetune.py --init-from output/RUN --dataset folder --data-dir my_pictures
-  python tools/finetune.py --resume output/NAME          # goes on exactly where it was stopped
+  python tools/finetune.py --resume output/NAME          # exactly where it stopped
 
-Prints a line an epoch, and the accuracy on every test set before and after each stage; writes
+Prints a line per epoch, and the accuracy on every test set before and after each stage; writes
 the stages (each a run), matrix.csv, matrix.md and figures/forgetting.png to output/NAME.
 """
 

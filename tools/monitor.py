@@ -3,8 +3,8 @@
   python tools/monitor.py --logdir output
   python tools/monitor.py --logdir output/lenet_builtin-mnist-001 --lang zh --open
 
-Only this machine can reach it, and it reports to nobody; from elsewhere go through
-`ssh -L 8040:127.0.0.1:8040 machine`. It ends with Ctrl-C.
+Only this machine can reach it, and its telemetry is off; from another machine, tunnel with
+`ssh -L 8040:127.0.0.1:8040 machine`. Stop it with Ctrl-C.
 """
 
 import sys
@@ -26,7 +26,7 @@ class Args:
     lang: Literal["en", "zh"] = "en"
     """The language of the pages."""
     open: bool = False
-    """Open the address in the browser too."""
+    """Open the address in the browser."""
 
 
 def main() -> None:
@@ -34,7 +34,7 @@ def main() -> None:
 
     from lenet_paddle.workflows.monitor import monitor
 
-    monitor(Path(args.logdir), args.port, args.lang, args.open)
+    monitor(Path(args.logdir), port=args.port, language=args.lang, open_browser=args.open)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""Say what pictures show, by a run or by an exported model.
+"""Classify pictures with a run or with an exported model.
 
   python tools/predict.py --run output/lenet_builtin-mnist-001 my_digit.jpg scans/
   python tools/predict.py --model output/lenet_builtin-mnist-001/inference my_digit.jpg
   python tools/predict.py --run output/lenet_builtin-mnist-001
 
-Prints a line a picture: file, class, probability, the next best. Without pictures it answers for
-the test images 5, 20, 48 and 210 and draws them. A file that cannot be read is reported, the
-others are still answered, and the exit status is 1.
+Prints a line per picture: file, class, probability, the next best. Without pictures it classifies
+and draws the test images 5, 20, 48 and 210. A file that cannot be read is reported, the others
+are still classified, and the exit status is 1.
 """
 
 import sys
@@ -33,13 +33,13 @@ class Args:
     checkpoint: str = "best"
     """With --run: best, latest, or one such as epoch_0005."""
     engine: EngineChoice = "auto"
-    """With --model: what runs it; auto is the faster one as measured when it was exported."""
+    """With --model: the engine; auto is the faster one, as measured at the export."""
     format: Literal["table", "json", "csv"] = "table"
-    """How the answers are printed."""
+    """Output format."""
     top_k: int = 3
-    """How many classes are named for each picture."""
+    """Classes named per picture."""
     figure: bool = False
-    """Draw original, what the network saw, and the answer, into predictions.png."""
+    """Draw each picture, the network's input and the prediction into predictions.png."""
 
 
 def main() -> int:
@@ -48,7 +48,11 @@ def main() -> int:
     from lenet_paddle.workflows.predict import predict_pictures
 
     text, failed = predict_pictures(
-        *(args.pictures, args.run, args.model, args.checkpoint, args.engine),
+        args.pictures,
+        run=args.run,
+        model=args.model,
+        checkpoint=args.checkpoint,
+        engine=args.engine,
         style=args.format,
         top_k=args.top_k,
         figure=args.figure,

@@ -3,9 +3,9 @@
   python tools/train.py                                  # LeNet on the embedded MNIST
   python tools/train.py --model mlp --epochs 1 --limit 5000 --name quick
   python tools/train.py --dataset folder --data-dir my_pictures --val-size 200
-  python tools/train.py --config configs/mnist_best.yaml --seeds 0,1,2   # and a table of them
+  python tools/train.py --config configs/mnist_best.yaml --seeds 0,1,2   # and a table of results
 
-Prints a line an epoch, the test accuracy (0.98 or more with the defaults) and where things are.
+Prints a line per epoch, the test accuracy (0.98 or more with the defaults) and the run's folder.
 """
 
 import sys
@@ -31,7 +31,7 @@ def main() -> None:
     from lenet_paddle.workflows.train import train_and_evaluate
 
     result = train_and_evaluate(config)
-    if "accuracy" not in result:  # not the process of a job that writes
+    if "accuracy" not in result:  # a rank other than 0
         return
     run_dir = result["run_dir"]
     print(f"run:      {run_dir} (checkpoints/best, history.csv, metrics.json, figures/)")

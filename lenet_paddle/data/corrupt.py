@@ -1,13 +1,13 @@
-"""MNIST-C's 15 corruptions, written anew for whole batches.
+"""MNIST-C's 15 corruptions, vectorised over whole batches.
 
 After N. Mu and J. Gilmer: MNIST-C: A Robustness Benchmark for Computer Vision, 2019 (arXiv
 1906.02337), which took many of them from D. Hendrycks and T. Dietterich: Benchmarking Neural
 Network Robustness to Common Corruptions and Perturbations, 2019 (arXiv 1903.12261). Parameters
-and default severities are MNIST-C's; docs/mnist-c.md compares the results with its own.
+and default severities are MNIST-C's; docs/mnist-c.md compares the results with MNIST-C's own.
 
 Each corruption is a function (images float64 (N, 28, 28) in 0..1, the severity's parameter, a
-generator) -> the same, which it may leave a little outside 0..1. It draws image by image,
-so that the first N of more images come out as N alone do.
+generator) -> images of the same shape, perhaps a little outside 0..1. It draws image by image, so
+that the first N images come out the same however many follow.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from lenet_paddle.data.datasets import IDENTITY
 from lenet_paddle.data.preprocess import SIZE
 from lenet_paddle.errors import InputError
 
-BLOCK = 200  # images that are worked on at once; a generator of its own draws for each block
-_MAPS = 8  # of fog are made at once: they fit into a processor's cache
+BLOCK = 200  # images corrupted at once, with a generator per block
+_MAPS = 8  # fog maps made at once: they fit into a processor's cache
 _CENTRE = (SIZE - 1) / 2
-_DRAWS = 0x636F72  # sets these generators apart from those of other draws
+_DRAWS = 0x636F72  # separates these generators from those of other draws
 
 
 def corrupt(
@@ -35,13 +35,12 @@ def corrupt(
     seed: int = 0,
     report: Callable[[int], None] | None = None,
 ) -> np.ndarray:
-    """Corrupt images, uint8 (N, 28, 28) with 0 the background, as MNIST-C does; a new array.
+    """Corrupt images, uint8 (N, 28, 28) with background 0, as MNIST-C does; return a new array.
 
-    `severity` 1..5; without it MNIST-C's own for this corruption. stripe, dotted_line, zigzag,
-    canny_edges and identity have one strength only. What chance decides depends on `seed`, the
-    corruption, and an image's place: the first N come out the same whatever follows them.
-    `report` is told now and then how many are done. Raises `InputError` for an unknown corruption,
-    severity or shape.
+    `severity` is 1 to 5, by default MNIST-C's own for the corruption; stripe, dotted_line,
+    zigzag, canny_edges and identity have one strength only. Random draws depend on `seed`, the
+    corruption and the image's position. `report` is called with the number of images done.
+    Raises `InputError` for an unknown corruption, severity or shape.
     """
     if corruption not in _RECIPES:
         raise InputError(
@@ -65,20 +64,20 @@ def corrupt(
 def corrupt_block(
     images: np.ndarray, corruption: str, severity: int | None, rng: np.random.Generator
 ) -> np.ndarray:
-    """Like `corrupt`, all images at once with a generator of the caller's, and unchecked."""
+    """Corrupt all images at once with the caller's generator, without `corrupt`'s checks."""
     function, default, parameters = _RECIPES[corruption]
     changed = function(images / 255.0, parameters[(severity or default) - 1], rng)
-    values = (np.clip(changed, 0, 1) * 255).astype(np.float32)  # so that halves are halves
+    values = (np.clip(changed, 0, 1) * 255).astype(np.float32)  # so that halves stay exact
     return np.rint(values).astype(np.uint8)
 
 
 def _shot_noise(images: np.ndarray, photons: float, rng: np.random.Generator) -> np.ndarray:
-    """As a sensor sees it that counts `photons` for white: Poisson noise."""
+    """Add Poisson noise, as of a sensor that counts `photons` for white."""
     return rng.poisson(images * photons) / photons
 
 
 def _impulse_noise(images: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
-    """A share of the pixels becomes black or white, as many of each: salt and pepper."""
+    """Turn a share of the pixels black or white in equal parts: salt and pepper."""
     chance = rng.random(images.shape)
     noisy = np.where(chance < share / 2, 0.0, images)
     return np.where(chance > 1 - share / 2, 1.0, noisy)
@@ -87,9 +86,9 @@ def _impulse_noise(images: np.ndarray, share: float, rng: np.random.Generator) -
 def _glass_blur(
     images: np.ndarray, parameter: tuple[float, int, int], rng: np.random.Generator
 ) -> np.ndarray:
-    """Blurred; half of the pixels change places with near ones; blurred again.
+    """Blur, exchange half of the pixels with near ones, blur again.
 
-    MNIST-C's blur smooths down the columns only: its library took the other axis for colours.
+    MNIST-C's blur smooths along the columns only: its library took the other axis for colours.
     """
     sigma, reach, passes = parameter
     blurred = np.floor(_blur(images, (sigma, 0)) * 255)
@@ -118,10 +117,10 @@ def _blur(images: np.ndarray, sigma: tuple[float, float]) -> np.ndarray:
 def _motion_blur(
     images: np.ndarray, parameter: tuple[int, float], rng: np.random.Generator
 ) -> np.ndarray:
-    """A trail to one side whose weights fall off as a Gaussian's, within 45 degrees of level.
+    """Smear to one side with a Gaussian's weights, within 45 degrees of the horizontal.
 
-    As ImageMagick does it: the pixels of the trail are not interpolated, and fractions of a grey
-    level are cut off.
+    As in ImageMagick, the pixels of the trail are not interpolated, and grey levels are rounded
+    down.
     """
     radius, sigma = parameter
     angles = np.radians(rng.uniform(-45, 45, len(images)))
@@ -140,7 +139,7 @@ def _motion_blur(
 
 
 def _shear(images: np.ndarray, angle: float, rng: np.random.Generator) -> np.ndarray:
-    """Upright lines lean by an angle in radians, to either side."""
+    """Lean upright lines by an angle in radians, to either side."""
     matrices = [_shear_matrix(angle), _shear_matrix(-angle)]
     return _warp(images, matrices, rng.integers(0, 2, len(images)))
 
@@ -150,19 +149,19 @@ def _shear_matrix(angle: float) -> np.ndarray:
 
 
 def _rotate(images: np.ndarray, angle: float, rng: np.random.Generator) -> np.ndarray:
-    """Turned by an angle in radians, to either side."""
+    """Rotate by an angle in radians, to either side."""
     cos, sin = math.cos(angle), math.sin(angle)
     matrices = [np.array([[cos, -sin], [sin, cos]]), np.array([[cos, sin], [-sin, cos]])]
     return _warp(images, matrices, rng.integers(0, 2, len(images)))
 
 
 def _scale(images: np.ndarray, size: float, rng: np.random.Generator) -> np.ndarray:
-    """Shrunk to a share of its size."""
+    """Shrink to a share of the size."""
     return _warp(images, [np.eye(2) / size], np.zeros(len(images), int))
 
 
 def _warp(images: np.ndarray, matrices: list[np.ndarray], chosen: np.ndarray) -> np.ndarray:
-    """Pixel (x, y), from the centre, comes from the image's chosen matrix @ (x, y), bilinear."""
+    """Take pixel (x, y), from the centre, from `matrices[chosen] @ (x, y)`, bilinear."""
     from scipy import ndimage
 
     result = np.empty_like(images)
@@ -178,12 +177,12 @@ def _warp(images: np.ndarray, matrices: list[np.ndarray], chosen: np.ndarray) ->
 
 
 def _brightness(images: np.ndarray, added: float, rng: np.random.Generator) -> np.ndarray:
-    """Lighter by a share of white."""
+    """Add a share of white."""
     return images + added
 
 
 def _translate(images: np.ndarray, pixels: int, rng: np.random.Generator) -> np.ndarray:
-    """Shifted along both axes, each to either side."""
+    """Shift along both axes, each to either side."""
     sides = rng.integers(0, 2, (len(images), 2)) * 2 * pixels
     padded = np.pad(images, ((0, 0), (pixels, pixels), (pixels, pixels)))
     place = np.arange(SIZE)
@@ -192,7 +191,7 @@ def _translate(images: np.ndarray, pixels: int, rng: np.random.Generator) -> np.
 
 
 def _stripe(images: np.ndarray, _: None, rng: np.random.Generator) -> np.ndarray:
-    """Inverted in the left and the right quarter."""
+    """Invert the left and the right quarter."""
     result = images.copy()
     for columns in (slice(0, SIZE // 4), slice(3 * SIZE // 4, SIZE)):
         result[:, :, columns] = 1 - images[:, :, columns]
@@ -202,7 +201,7 @@ def _stripe(images: np.ndarray, _: None, rng: np.random.Generator) -> np.ndarray
 def _fog(
     images: np.ndarray, parameter: tuple[float, float], rng: np.random.Generator
 ) -> np.ndarray:
-    """A cloud is added, a corner of a plasma fractal, and all is scaled to the old maximum."""
+    """Add a cloud, the corner of a plasma fractal, and scale to the old maximum."""
     strength, decay = parameter
     clouds = np.empty_like(images)
     for start in range(0, len(images), _MAPS):
@@ -213,10 +212,10 @@ def _fog(
 
 
 def _plasma(count: int, side: int, decay: float, rng: np.random.Generator) -> np.ndarray:
-    """Height maps in 0..1 by the diamond-square algorithm on a torus, float32 (count, side, side).
+    """Draw height maps in 0..1 by the diamond-square algorithm on a torus.
 
-    Points half-way between known ones get their mean and a random part, whose range is divided
-    by decay^2 each time that the distance is halved.
+    Returns float32 (count, side, side). Points half-way between known ones get their mean plus a
+    random part, whose range is divided by decay^2 whenever the distance is halved.
     """
     heights, roughness = np.zeros((count, 1, 1), np.float32), 1.0
     while heights.shape[1] < side:
@@ -239,7 +238,7 @@ def _spatter(
     parameter: tuple[float, float, float, float, float],
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """Dark grey drops, where smooth noise is above a threshold."""
+    """Add dark grey drops where smooth noise is above a threshold."""
     mean, deviation, size, threshold, softness = parameter
     liquid = _blur(rng.normal(mean, deviation, images.shape), (size, size))
     drops = _blur((liquid > threshold).astype(np.float64), (softness, softness))
@@ -248,14 +247,14 @@ def _spatter(
 
 
 def _dotted_line(images: np.ndarray, _: None, rng: np.random.Generator) -> np.ndarray:
-    """A straight line from left to right: two columns are left out, two drawn, and so on."""
+    """Add a straight dotted line from left to right: two columns of gap, two drawn, and so on."""
     left, right = rng.integers(0, SIZE - 1, (len(images), 2)).T
     line = _line(np.zeros(len(images)), left, np.full(len(images), SIZE - 1.0), right)
     return images + line * (np.arange(SIZE) // 2 % 2)
 
 
 def _zigzag(images: np.ndarray, _: None, rng: np.random.Generator) -> np.ndarray:
-    """A zigzag line from left to right, rising or falling by up to 5 rows."""
+    """Add a zigzag line from left to right, rising or falling by up to 5 rows."""
     first, last = 2, 25  # columns
     start, rise = rng.integers([0, -5], [SIZE - 1, 5], (len(images), 2)).T
     angle = np.arctan(rise / (last - first))
@@ -271,7 +270,7 @@ def _zigzag(images: np.ndarray, _: None, rng: np.random.Generator) -> np.ndarray
 
 
 def _line(x0: np.ndarray, y0: np.ndarray, x1: np.ndarray, y1: np.ndarray) -> np.ndarray:
-    """A soft line from (x0, y0) to (x1, y1), x0 < x1, an image; each of shape (N,)."""
+    """Draw a soft line per image from (x0, y0) to (x1, y1), x0 < x1, each of shape (N,)."""
     place = np.arange(SIZE)
     heights = y0[:, None] + ((y1 - y0) / (x1 - x0))[:, None] * (place - x0[:, None])
     distances = np.abs(place[None, :, None] - heights[:, None, :])
@@ -281,7 +280,7 @@ def _line(x0: np.ndarray, y0: np.ndarray, x1: np.ndarray, y1: np.ndarray) -> np.
 
 
 def _canny_edges(images: np.ndarray, _: None, rng: np.random.Generator) -> np.ndarray:
-    """The edges only (Canny 1986, sigma 1): 0 or 1."""
+    """Keep the edges only (Canny 1986, sigma 1): 0 or 1."""
     try:
         from skimage.feature import canny
     except ImportError:
@@ -297,7 +296,7 @@ def _identity(images: np.ndarray, _: None, rng: np.random.Generator) -> np.ndarr
 
 _Corruption = Callable[[np.ndarray, Any, np.random.Generator], np.ndarray]
 _ONE = (None,) * 5  # one strength for all severities
-# name -> (the function, the default severity, the parameter of each severity)
+# Name -> (function, default severity, parameter of each severity).
 _RECIPES: dict[str, tuple[_Corruption, int, tuple[Any, ...]]] = {
     "shot_noise": (_shot_noise, 5, (60, 25, 12, 5, 3)),
     "impulse_noise": (_impulse_noise, 4, (0.03, 0.06, 0.09, 0.17, 0.27)),

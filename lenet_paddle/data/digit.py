@@ -1,4 +1,4 @@
-"""Bring the picture of a handwritten digit to the form of the MNIST digits."""
+"""Turn the picture of a handwritten digit into one like those of MNIST."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from PIL import Image
 FIELD = 28  # side of an MNIST picture
 BOX = 20  # side of the box the digit is scaled into
 FINE = 80  # the same box while strokes are thickened, finer for rounder strokes
-WORK = 400  # longer side, in pixels, of the picture the digit is looked for in
+WORK = 400  # longer side, in pixels, of the picture in which the digit is searched
 WINDOW = 101  # side of a neighbourhood in that picture, wider than any stroke
 STROKE = 2.6  # thinner strokes, in pixels of the box, are thickened; MNIST has about 3
 
@@ -16,10 +16,10 @@ STROKE = 2.6  # thinner strokes, in pixels of the box, are thickened; MNIST has 
 def prepare_digit(picture: np.ndarray) -> np.ndarray:
     """Turn a grey picture of one handwritten digit into one like those of MNIST.
 
-    Takes a uint8 array of shape (H, W), values 0 (black) to 255 (white): a photo or
-    a drawing, dark on light or light on dark. Returns a uint8 array of shape
-    (28, 28): the digit white (255) on black (0). An empty picture gives zeros.
-    A picture that is 28x28 already is taken for an MNIST digit and returned unchanged.
+    The picture is a uint8 array of shape (H, W), values 0 (black) to 255 (white): a photo or
+    a drawing, dark on light or light on dark. Returns a uint8 array of shape (28, 28) with the
+    digit white (255) on black (0); an empty picture gives zeros. A picture of 28x28 counts as
+    an MNIST digit and is returned unchanged.
 
     LeCun, Bottou, Bengio and Haffner, "Gradient-based learning applied to document
     recognition", 1998, section III-A: the digit is scaled, its aspect ratio kept, into
@@ -60,13 +60,13 @@ def _dark_on_light(picture: np.ndarray) -> np.ndarray:
 
 
 def _ink(picture: np.ndarray) -> np.ndarray:
-    """How much light the ink takes away (0 to 1), whatever light falls on the paper."""
+    """Return the share of light that the ink absorbs (0 to 1), independent of the lighting."""
     from scipy import ndimage
 
     smooth = ndimage.gaussian_filter(picture, 0.8)
-    # Closing fills whatever is dark and narrower than the window. Unlike blurring it
-    # keeps the straight edge of a shadow where it is, so that no line is left there.
-    # Padded first, for the margin that closing would get wrong is half a window wide.
+    # Closing fills dark areas narrower than the window. Unlike blurring it keeps the
+    # straight edge of a shadow in place, so that no line is left there.
+    # Padded first, because closing is wrong in a margin of half a window.
     half = WINDOW // 2
     wide = np.pad(smooth, half, mode="edge")
     paper = ndimage.grey_closing(wide, (WINDOW, WINDOW), mode="nearest")[half:-half, half:-half]
@@ -75,7 +75,7 @@ def _ink(picture: np.ndarray) -> np.ndarray:
 
 
 def _cut_out(ink: np.ndarray) -> np.ndarray:
-    """The rectangle around the digit, bare paper 0 and full ink 1; empty without a digit."""
+    """Cut out the rectangle around the digit, paper 0 and full ink 1; empty without a digit."""
     from scipy import ndimage
 
     nothing = np.zeros((0, 0), np.float32)
@@ -87,7 +87,7 @@ def _cut_out(ink: np.ndarray) -> np.ndarray:
         return nothing
     digit = _digit_parts(ink, dark)
     full = np.percentile(ink[digit], 80)
-    digit &= ink > 0.4 * full  # what a shadow left beside the strokes is fainter
+    digit &= ink > 0.4 * full  # remains of shadows are fainter
     rows, columns = ndimage.find_objects(digit.astype(np.uint8))[0]
     soft = ndimage.binary_dilation(digit, iterations=2)  # with the grey edges of the strokes
     digit = np.where(soft, ink / full, 0)[rows, columns].clip(0, 1).astype(np.float32)

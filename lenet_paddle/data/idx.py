@@ -1,9 +1,9 @@
-"""IDX files, the format of MNIST, read strictly.
+"""Read IDX files, the format of MNIST, strictly.
 
 The format (http://yann.lecun.com/exdb/mnist/): a big-endian magic number 0x0000TTDD (type 0x08
 is unsigned byte, DD the number of dimensions), DD sizes of 4 bytes each, then the data in C
-order. `paddle.vision.datasets.MNIST` fails with struct.error for counts that are no multiple of
-100 and checks nothing; this reader checks everything and says what it found.
+order. `paddle.vision.datasets.MNIST` checks nothing and fails with struct.error unless the count
+is a multiple of 100; this reader checks everything, and its errors say what it found.
 """
 
 from __future__ import annotations
@@ -22,12 +22,14 @@ _IMAGES, _LABELS = 0x00000803, 0x00000801
 _KINDS = {_IMAGES: "an IDX file of images", _LABELS: "an IDX file of labels"}
 _MAX_BYTES = 1 << 40
 _PIECE = 1 << 26  # bytes read at once
-_MAX_UNPACKED = 1 << 30  # bytes in memory, of what is packed over a hundredfold
+_MAX_UNPACKED = 1 << 30  # bytes, for a file that is packed over a hundredfold
 
 
 def read_images(path: Path) -> np.ndarray:
-    """Read an image file as uint8 (N, H, W); one that is not gzipped is memory-mapped, so that
-    it may be larger than the memory. Raises `InputError`."""
+    """Read an image file as uint8 (N, H, W). Raises `InputError`.
+
+    A file that is not gzipped is memory-mapped and may be larger than the memory.
+    """
     return _read(path, _IMAGES)
 
 
@@ -46,7 +48,7 @@ def read_labels(path: Path, num_classes: int = 10) -> np.ndarray:
 
 
 def _read(path: Path, magic: int) -> np.ndarray:
-    """Read at most one byte more than the header announces, so that no bomb fills the memory."""
+    """Read at most one byte more than the header announces, to be safe from gzip bombs."""
     num_dims = magic & 0xFF
     try:
         with path.open("rb") as raw, _unpacked(raw) as file:
@@ -73,8 +75,10 @@ def _read(path: Path, magic: int) -> np.ndarray:
 
 
 def check_unpacked(path: Path, unpacked: int, packed: int) -> None:
-    """Raise `InputError` for a file that would fill the memory with what it does not hold: images
-    are packed to a tenth, nothing but zeros to a thousandth."""
+    """Raise `InputError` for a file that would unpack to over a gigabyte and over a hundredfold.
+
+    Images are packed to about a tenth of their size, zeros to a thousandth.
+    """
     if unpacked > max(_MAX_UNPACKED, 100 * packed):
         raise InputError(
             f"{path}: {packed:,} bytes that announce {unpacked:,}; over a gigabyte and over a "
@@ -83,14 +87,14 @@ def check_unpacked(path: Path, unpacked: int, packed: int) -> None:
 
 
 def _unpacked(raw: io.BufferedReader) -> io.BufferedIOBase:
-    """Go by content, not by name: gzip starts with the bytes 1f 8b."""
+    """Open a gzip stream where the content is gzip (it starts with 1f 8b), whatever the name."""
     is_gzip = raw.read(2) == b"\x1f\x8b"
     raw.seek(0)
     return gzip.GzipFile(fileobj=raw) if is_gzip else raw
 
 
 def _read_exactly(file: io.BufferedIOBase, size: int) -> bytes:
-    """Read up to `size + 1` bytes in pieces: a false size must not allocate before data comes."""
+    """Read up to `size + 1` bytes in pieces, so that a false size allocates nothing."""
     pieces, left = [], size + 1
     while left and (piece := file.read(min(left, _PIECE))):
         pieces.append(piece)

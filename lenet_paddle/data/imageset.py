@@ -1,4 +1,4 @@
-"""Images with their labels and class names, and how a set is divided."""
+"""Images with labels and class names, and how a set is divided."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lenet_paddle.errors import InputError
 
 
 class MappedImages:
-    """Images of memory-mapped files, chosen by `index`, and read when they are asked for."""
+    """Images of memory-mapped files, selected by `index` and read on access."""
 
     def __init__(self, images: np.ndarray | JoinedImages, index: np.ndarray) -> None:
         self.images, self.index = images, index
@@ -31,9 +31,9 @@ class MappedImages:
 
 
 class JoinedImages:
-    """Several arrays of images, mostly memory-mapped ones, that are indexed as if they were one.
+    """Several arrays of images, mostly memory-mapped, indexed as one.
 
-    Images are read when they are asked for by their numbers (an integer array, or one integer).
+    Images are read on access by their numbers (an integer array, or one integer).
     """
 
     def __init__(self, parts: Sequence[np.ndarray]) -> None:
@@ -56,10 +56,12 @@ class JoinedImages:
 class ImageSet:
     """Grey images with labels.
 
-    images: uint8 (N, H, W), 0..255 with 0 the background of MNIST-like data; an array, or
+    images: uint8 (N, H, W), 0..255, 0 is the background of MNIST-like data; an array, or
         `MappedImages`, which acts as one.
-    labels: int64 (N,), each in [0, len(classes)).
-    classes: the class names; `classes[label]` names an image.
+    labels: int64 (N,), in [0, len(classes)).
+    classes: the class names; `classes[label]` is the class of an image.
+
+    Raises `InputError` for other shapes, types and labels.
     """
 
     images: np.ndarray
@@ -74,7 +76,7 @@ class ImageSet:
         if self.labels.shape != self.images.shape[:1]:
             raise InputError(
                 f"{len(self.images)} images but labels of shape {self.labels.shape}; "
-                f"expected one label an image"
+                "expected one label per image"
             )
         if len(self.labels) and not 0 <= self.labels.min() <= self.labels.max() < self.num_classes:
             raise InputError(
@@ -87,11 +89,11 @@ class ImageSet:
 
     @property
     def num_classes(self) -> int:
-        """How many classes there are, whether or not each has an image."""
+        """Return the number of classes, with or without images."""
         return len(self.classes)
 
     def take(self, indices: Any) -> ImageSet:
-        """The images at `indices`: an index array, or a slice (a view, nothing is copied).
+        """Return the images at `indices`: an index array, or a slice (a view without a copy).
 
         Of a memory-mapped file only the indices are kept.
         """
@@ -105,10 +107,10 @@ class ImageSet:
         return ImageSet(images, self.labels[indices], self.classes)
 
     def as_paddle_dataset(self, input_size: int = 28) -> Any:
-        """This set as a `paddle.io.Dataset` of (float32 (1, S, S) in [-1, 1], int64 (1,)).
+        """Return a `paddle.io.Dataset` of (float32 (1, S, S) in [-1, 1], int64 (1,)).
 
-        For `paddle.Model.fit` and `paddle.io.DataLoader` as a tutorial uses them; our own way,
-        `BatchLoader`, normalises whole batches at once and is faster.
+        It is for `paddle.Model.fit` and `paddle.io.DataLoader` as tutorials use them;
+        `BatchLoader` normalises whole batches at once and is faster.
         """
         import paddle
 
@@ -128,7 +130,7 @@ class ImageSet:
 
 
 def join_sets(sets: Sequence[ImageSet]) -> ImageSet:
-    """Sets of the same classes as one, one behind the other; no image is read or copied."""
+    """Concatenate sets of the same classes without reading or copying an image."""
     joined = JoinedImages([one.images for one in sets])
     images = MappedImages(joined, np.arange(joined.shape[0]))
     labels = np.concatenate([one.labels for one in sets])
@@ -136,8 +138,8 @@ def join_sets(sets: Sequence[ImageSet]) -> ImageSet:
 
 
 def check_classes(names: Sequence[str], source: Path) -> None:
-    """Raise `InputError` for class names that no terminal, table or figure can show: such that
-    cannot be printed, of over 100 bytes, or there twice. `source` is where they stand."""
+    """Raise `InputError` for class names that cannot be shown: not printable, of over 100 bytes,
+    or duplicates. `source` is the file or folder that they come from."""
     for name in names:
         if not name.isprintable() or len(name.encode(errors="replace")) > 100:
             raise InputError(
@@ -161,8 +163,8 @@ def check_counts(images: Path, num_images: int, labels: Path, num_labels: int) -
 def stratified_draw(labels: np.ndarray, size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Divide indices 0..N-1 into (kept, drawn), both sorted, `drawn` of length `size`.
 
-    Each class gives its share of `size`, rounded by largest remainder; who is drawn within a
-    class is chosen by `seed`.
+    Each class gives its share of `size`, rounded by largest remainder; `seed` decides which
+    images of a class are drawn.
     """
     rng = np.random.default_rng(seed)
     classes, counts = np.unique(labels, return_counts=True)

@@ -1,4 +1,4 @@
-"""Batches from memory, a whole batch at once, in an order that (seed, epoch) alone decides."""
+"""Batches from memory, normalised as a whole, in an order that depends on (seed, epoch) only."""
 
 from __future__ import annotations
 
@@ -9,23 +9,24 @@ import numpy as np
 from lenet_paddle.data.imageset import ImageSet
 from lenet_paddle.data.preprocess import SIZE, normalise
 
-AUGMENTATION = 0x617567  # sets its generators apart from those of other draws
+AUGMENTATION = 0x617567  # separates its generators from those of other draws
 
 
 class BatchLoader:
     """Yields `[images float32 (B, 1, S, S) in [-1, 1], labels int64 (B, 1)]`.
 
-    `paddle.Model.fit`, `evaluate` and `predict` take it where they take a `DataLoader`. The last,
-    partial batch is kept. `set_epoch` chooses the order when `shuffle` is on: a permutation drawn
-    from (seed, epoch), so an epoch is repeated exactly, whatever came before it.
+    `paddle.Model.fit`, `evaluate` and `predict` take it in place of a `DataLoader`. The last,
+    partial batch is kept. With `shuffle`, `set_epoch` chooses the order: a permutation drawn from
+    (seed, epoch), so that an epoch can be repeated exactly.
 
-    With `num_ranks` > 1 `batch_size` is that of all ranks together, and of each batch a rank
-    gets every num_ranks-th image; together they see each image once. So that the ranks keep
-    step, one that has no image of the last batch gets that batch's first (`count_own` is 0
-    then); with `even` all get as many, which gathering needs.
+    With `num_ranks` > 1, `batch_size` is the total over the ranks, and a rank gets every
+    num_ranks-th image of a batch; together they see each image once. A rank without an image in
+    the last batch gets that batch's first, to keep step (`count_own` is 0 then); with `even` all
+    ranks get equally many, as gathering needs.
 
-    `augment` makes variants of each batch, uint8 (B, H, W) -> the same, from a generator that
-    (seed, epoch, step) decide. It sees the batch of all ranks, so that they train what one would.
+    `augment` maps a batch, uint8 (B, H, W), and a generator from (seed, epoch, step) to a batch
+    of the same shape. It gets the batch of all ranks, so that they train on the variants that one
+    process would.
     """
 
     def __init__(
@@ -51,20 +52,20 @@ class BatchLoader:
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the order of the next pass; epochs count from 0."""
+        """Choose the order of the next epoch; epochs count from 0."""
         self.epoch = epoch
 
     @property
     def num_images(self) -> int:
-        """Images in one pass, of all ranks together."""
+        """Return the images per epoch, over all ranks."""
         return len(self.image_set)
 
     def count_images(self, step: int) -> int:
-        """Images in batch number `step` (from 0), of all ranks together."""
+        """Return the images in batch number `step` (from 0), over all ranks."""
         return min(self.batch_size, self.num_images - step * self.batch_size)
 
     def count_own(self, step: int) -> int:
-        """Images of batch number `step` that are this rank's."""
+        """Return this rank's images in batch number `step`."""
         return len(range(self.rank, self.count_images(step), self.num_ranks))
 
     def __len__(self) -> int:

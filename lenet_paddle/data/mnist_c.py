@@ -1,4 +1,4 @@
-"""MNIST-C (Mu and Gilmer 2019, arXiv 1906.02337) in its published layout, read and written.
+"""Read and write MNIST-C (Mu and Gilmer 2019, arXiv 1906.02337) in its published layout.
 
 mnist_c/<corruption>/{train,test}_{images,labels}.npy, read as memory-mapped files.
 """
@@ -26,25 +26,25 @@ _log = logging.getLogger(__name__)
 
 
 def list_corruptions(data_dir: Path) -> list[str]:
-    """The corruptions that have a folder, in `CORRUPTIONS`' order, `identity` last.
+    """Return the corruptions that have a folder, in `CORRUPTIONS`' order, `identity` last.
 
-    `data_dir` is the folder `mnist_c` or the one that holds it. Folders of other names are
-    passed over with a word in the log. Raises `InputError` when there is no corruption.
+    `data_dir` is the folder `mnist_c` or its parent. Folders of other names are skipped, with a
+    message. Raises `InputError` when there is no corruption.
     """
     return _scan(data_dir)[1]
 
 
 def _scan(data_dir: Path, is_quiet: bool = False) -> tuple[Path, list[str]]:
-    """The folder that holds the corruptions, and their names; a word on others unless quiet."""
+    """Return the folder of the corruptions and their names; report other folders unless quiet."""
     for root in (data_dir / "mnist_c", data_dir):
         folders = [p.name for p in root.iterdir() if p.is_dir()] if root.is_dir() else []
         found = [name for name in ALL_CORRUPTIONS if name in folders]
         if found:
             others = {name for name in folders if not name.startswith(".")} - set(found)
             if others and not is_quiet:
-                _log.info("%s: no corruption and passed over: %s", root, ", ".join(sorted(others)))
+                _log.info("%s: skipped, not corruptions: %s", root, ", ".join(sorted(others)))
             return root, found
-    came = "has no folder of a corruption" if data_dir.is_dir() else "is no folder"
+    came = "has no folder of a corruption" if data_dir.is_dir() else "is not a folder"
     raise InputError(
         f"{data_dir}: {came}; expected mnist_c/ with folders such as {CORRUPTIONS[0]}/ in it "
         "(python tools/corrupt.py makes one)"
@@ -52,12 +52,12 @@ def _scan(data_dir: Path, is_quiet: bool = False) -> tuple[Path, list[str]]:
 
 
 def load_mnist_c(part: str, data_dir: Path, corruption: str | None = None) -> ImageSet:
-    """The part "train" or "test" of one corruption, or of all of `CORRUPTIONS` that are there.
+    """Load the part "train" or "test" of one corruption, or of all `CORRUPTIONS` in the folder.
 
-    uint8 (N, 28, 28), memory-mapped: nothing is read but what is asked for. Joined sets
-    (`corruption` None; identity is not among them) are interleaved: the first image of each
-    corruption, then the second of each, and so on, so that the first N are an even mixture.
-    Raises `InputError` for an unknown or missing corruption and for damaged or foreign files.
+    Images are uint8 (N, 28, 28), memory-mapped. Several corruptions (`corruption` None, without
+    identity) are interleaved: the first image of each corruption, then the second of each, and so
+    on, so that the first N are an even mixture. Raises `InputError` for an unknown or missing
+    corruption and for damaged or foreign files.
     """
     if corruption is not None and corruption not in ALL_CORRUPTIONS:
         raise InputError(
@@ -89,7 +89,7 @@ def _load_one(folder: Path, part: str, data_dir: Path) -> ImageSet:
         )
     check_counts(name, len(images), labels_name, len(labels))
     if images.ndim == 4:
-        images = images[..., 0]  # a view; the file stays mapped
+        images = images[..., 0]  # a view of the mapped file
     try:
         return ImageSet(images, np.array(labels, np.int64), DIGITS)
     except InputError as error:
@@ -106,7 +106,7 @@ def _map(path: Path) -> np.ndarray:
 
 
 def _interleave(sets: list[ImageSet]) -> ImageSet:
-    """The sets as one, without reading an image: image 0 of each, then image 1 of each ..."""
+    """Join the sets without reading an image: image 0 of each, then image 1 of each ..."""
     position = np.concatenate([np.arange(len(one)) for one in sets])
     order = np.argsort(position, kind="stable")
     return join_sets(sets).take(order)
@@ -120,11 +120,11 @@ def write_mnist_c(
     limit: int | None = None,
     parts: Sequence[str] = PARTS,
 ) -> list[Path]:
-    """Corrupt MNIST's first `limit` images (default: all) of each part; the files written.
+    """Corrupt the first `limit` images (default: all) of MNIST's parts; return the files written.
 
-    <out>/<corruption>/<part>_images.npy, uint8 (N, 28, 28, 1), and <part>_labels.npy, int64
-    (N,). `severity` and `seed` as in `corrupt.corrupt`; test images are those that it makes with
-    this very seed. Raises `InputError` for unknown names, and where a file exists already.
+    They are <out>/<corruption>/<part>_images.npy, uint8 (N, 28, 28, 1), and <part>_labels.npy,
+    int64 (N,). `severity` and `seed` are those of `corrupt.corrupt`; the seed is used as it is
+    for test images. Raises `InputError` for unknown names, and when a file exists already.
     """
     for kind, names, known in (
         ("corruption", corruptions, ALL_CORRUPTIONS),
@@ -140,14 +140,14 @@ def write_mnist_c(
     if not 0 <= seed < _TRAIN_SEED:
         raise InputError(f"seed is {seed}; expected a whole number from 0 to {_TRAIN_SEED - 1}")
     if out.exists() and not out.is_dir():
-        raise InputError(f"{out}: is no folder; choose another --out")
+        raise InputError(f"{out}: is not a folder; choose another --out")
     folders = [out / name for name in corruptions]
     written = [path for part in parts for folder in folders for path in _files(folder, part)]
     for path in written:
         if path.exists():
             raise InputError(f"{path} exists; remove it, or choose another --out")
     sets = {part: load_mnist(part, None).take(slice(0, limit)) for part in parts}
-    for name in corruptions:  # what is missing or wrong is said before the long work
+    for name in corruptions:  # fail before the long work
         corrupt(sets[parts[0]].images[:1], name, severity, seed)
     total = len(folders) * sum(map(len, sets.values()))
     progress, done = Progress(total, "images"), 0
@@ -171,5 +171,5 @@ def write_mnist_c(
 
 
 def _files(folder: Path, part: str) -> tuple[Path, Path]:
-    """A part's images and labels."""
+    """Return the paths of a part's images and labels."""
     return folder / f"{part}_images.npy", folder / f"{part}_labels.npy"

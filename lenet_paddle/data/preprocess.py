@@ -1,6 +1,6 @@
-"""The only way from uint8 pixels to the network's float32 input, and from a picture to 28x28.
+"""Prepare pictures (any picture -> uint8 28x28) and normalise batches (uint8 -> float32).
 
-Training, evaluation, prediction and the export's check all pass here.
+Training, evaluation, prediction, the export's check and the server all use these functions.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from lenet_paddle.errors import InputError
 if TYPE_CHECKING:
     from PIL import Image
 
-SIZE = 28  # pixels a side, of MNIST and of every picture that is brought to its form
-MAX_PIXELS = 50_000_000  # a picture with more is refused before it is decoded
-MAX_SIDE = 65_535  # JPEG's; to scale down a longer one takes memory beyond its pixels
-MAX_SCANS = 100  # of a JPEG file, which takes one pass over all pixels each; 10 are usual
+SIZE = 28  # side in pixels of MNIST images, and of every prepared picture
+MAX_PIXELS = 50_000_000  # larger pictures are refused before they are decoded
+MAX_SIDE = 65_535  # JPEG's limit; scaling down a longer side takes memory beyond the pixels
+MAX_SCANS = 100  # of a JPEG file, each a pass over all pixels; 10 are usual
 NORMALISATION = "(x - 127.5) / 127.5"
 
 
 class TooManyPixels(InputError):
-    """A picture larger than is allowed; found before it is decoded."""
+    """A picture over the size limit, refused before it is decoded."""
 
 
 def normalise(images: np.ndarray, input_size: int = SIZE) -> np.ndarray:
-    """uint8 (B, H, W), 0..255 -> float32 (B, 1, S, S), (x - 127.5) / 127.5, so -1..1.
+    """Normalise uint8 (B, H, W), 0..255, to float32 (B, 1, S, S), (x - 127.5) / 127.5 in [-1, 1].
 
-    Where S is larger than the images, the background (-1) is put around them, evenly.
-    Raises `InputError` for images larger than S.
+    Smaller images are centred on the background (-1). Raises `InputError` for images larger than
+    S.
     """
     batch, height, width = images.shape
     if height > input_size or width > input_size:
@@ -50,10 +50,10 @@ def normalise(images: np.ndarray, input_size: int = SIZE) -> np.ndarray:
 
 
 def load_picture(path: Path) -> np.ndarray:
-    """Read a picture of any kind that Pillow knows as grey uint8 (H, W).
+    """Read a picture of any format that Pillow knows as grey uint8 (H, W).
 
-    Turned as its EXIF says; transparent parts become white paper. Raises `InputError` for a
-    file that is no picture, is damaged, or has more than 50 million pixels.
+    It is rotated as its EXIF data say; transparent parts become white. Raises `InputError` for a
+    file that is not a picture, is damaged, or has more than 50 million pixels.
     """
     with path.open("rb") as file:
         return decode_picture(file, str(path))
@@ -65,10 +65,10 @@ def decode_picture(
     max_pixels: int = MAX_PIXELS,
     formats: tuple[str, ...] | None = None,
 ) -> np.ndarray:
-    """Like `load_picture`, for an open binary file; `name` stands in the error messages.
+    """Read a picture from an open binary file, like `load_picture`; errors call it `name`.
 
-    Raises `TooManyPixels` above `max_pixels`, or 65,535 a side. `formats` are Pillow's names of
-    those that are read, all by default.
+    `formats` are Pillow's names of the formats accepted, by default all. Raises `TooManyPixels`
+    above `max_pixels`, or above 65,535 pixels a side.
     """
     import warnings
 
@@ -76,9 +76,9 @@ def decode_picture(
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of large pictures and odd EXIF; errors are enough
+            warnings.simplefilter("ignore")  # large pictures, odd EXIF
             picture = Image.open(file, formats=formats)  # the header only
-            if picture.format == "EPS":  # a program, which Pillow would have Ghostscript run
+            if picture.format == "EPS":  # a program, which Pillow runs in Ghostscript
                 raise UnidentifiedImageError
             if picture.width * picture.height > max_pixels or max(picture.size) > MAX_SIDE:
                 raise TooManyPixels(
@@ -93,23 +93,23 @@ def decode_picture(
     except InputError:
         raise
     except UnidentifiedImageError:
-        raise InputError(f"{name}: no picture that can be read; expected PNG, JPEG ...") from None
+        raise InputError(f"{name}: not a readable picture; expected PNG, JPEG ...") from None
     except Image.DecompressionBombError:
         raise TooManyPixels(
-            f"{name}: far more pixels than a picture has; "
+            f"{name}: far too many pixels; "
             f"expected at most {max_pixels / 1e6:g} million, scale it down first"
         ) from None
     except Exception as error:  # Pillow's decoders raise nearly anything
         raise InputError(f"{name}: damaged picture ({error}); copy or save it again") from None
 
 
-# The head of a scan: its marker, its length, and how many components it has. Within the data of a
-# scan FF is followed by 00, but what stands behind a picture, a film say, may hold FF DA.
+# The head of a scan: marker, length and number of components. In the data of a scan FF is followed
+# by 00, but data after the picture, such as a film, may hold FF DA.
 _SCAN = re.compile(rb"\xff\xda\x00(?:\x06\x00|\x08\x01|\x0a\x02|\x0c\x03|\x0e\x04)")
 
 
 def _check_scans(file: IO[bytes], name: str) -> None:
-    """Raises `InputError` for a JPEG file that takes hours: 10 MB have room for 200,000 scans."""
+    """Raise `InputError` for a JPEG file that would take hours: 10 MB can hold 200,000 scans."""
     position = file.tell()
     file.seek(0)
     scans = len(_SCAN.findall(file.read()))
@@ -119,11 +119,11 @@ def _check_scans(file: IO[bytes], name: str) -> None:
 
 
 def _check_tiles(file: IO[bytes], name: str, max_pixels: int) -> None:
-    """Raises `InputError` for a TIFF file whose tiles, which are decoded whole, are larger than a
-    picture may be: its own size does not bound theirs.
+    """Raise `InputError` for a TIFF file with tiles larger than a picture may be.
 
-    Reads the tags of the first picture by itself (TIFF 6.0, section 2, and BigTIFF), since Pillow
-    leaves out those of a type that it does not know, and libtiff, which decodes, does not.
+    Tiles are decoded whole, and may be larger than the picture. The tags of the first picture are
+    read here (TIFF 6.0, section 2, and BigTIFF), because Pillow skips tags of unknown types which
+    libtiff, the decoder, reads.
     """
     position = file.tell()
     file.seek(0)
@@ -133,8 +133,8 @@ def _check_tiles(file: IO[bytes], name: str, max_pixels: int) -> None:
         return struct.unpack(order + form, file.read(struct.calcsize(order + form)))
 
     is_big = read("H") == (43,)
-    if is_big and order == ">":  # Pillow and libtiff take its head to mean different places
-        raise InputError(f"{name}: a BigTIFF file that is big-endian is not read; save it again")
+    if is_big and order == ">":  # Pillow and libtiff read its head differently
+        raise InputError(f"{name}: a big-endian BigTIFF file is not supported; save it again")
     file.seek(read("IQ")[1] if is_big else read("I")[0])
     sides = {322: 0, 323: 0}  # TileWidth, TileLength
     for _ in range(min(read("Q" if is_big else "H")[0], 65_535)):  # libtiff takes no more
@@ -174,9 +174,9 @@ def _to_grey(picture: Image.Image) -> Image.Image:
 def prepare_picture(picture: np.ndarray, mode: Preprocess) -> np.ndarray:
     """Bring a grey picture, uint8 (H, W) of any size, to uint8 (28, 28).
 
-    `digit` makes of it a digit as MNIST's are (`digit.prepare_digit`); `resize` scales it to fit
-    with its aspect kept and fills the rest with the median of its border. A picture that is
-    28x28 already passes unchanged.
+    Mode `digit` turns it into a digit like those of MNIST (`digit.prepare_digit`); `resize`
+    scales it to fit, keeps its aspect ratio, and fills the rest with the median of its border. A
+    picture of 28x28 is returned unchanged.
     """
     if picture.shape == (SIZE, SIZE):
         return picture
@@ -188,10 +188,12 @@ def prepare_picture(picture: np.ndarray, mode: Preprocess) -> np.ndarray:
 
 
 def encode_png(picture: np.ndarray) -> bytes:
-    """A grey picture, uint8 (H, W), as the bytes of a PNG file; a third of Pillow's time for one
-    of 28x28. Source: the PNG specification, https://www.w3.org/TR/png-3/, sections 5 and 11."""
+    """Encode a grey picture, uint8 (H, W), as a PNG file; for 28x28 in a third of Pillow's time.
+
+    Source: the PNG specification, https://www.w3.org/TR/png-3/, sections 5 and 11.
+    """
     height, width = picture.shape
-    rows = np.zeros((height, 1 + width), np.uint8)  # each begins with its filter: 0, none
+    rows = np.zeros((height, 1 + width), np.uint8)  # each row begins with its filter, 0: none
     rows[:, 1:] = picture
     header = struct.pack(">2I5B", width, height, 8, 0, 0, 0, 0)  # 8 bits, grey
     chunks = (b"IHDR" + header, b"IDAT" + zlib.compress(rows.tobytes(), 1), b"IEND")
@@ -200,13 +202,13 @@ def encode_png(picture: np.ndarray) -> bytes:
 
 
 def shrink(picture: np.ndarray, side: int) -> np.ndarray:
-    """Scale a grey picture, uint8 (H, W), so that neither side is longer than `side`."""
+    """Scale down a grey picture, uint8 (H, W), so that no side is longer than `side`."""
     longer = max(picture.shape)
     return picture if longer <= side else _scaled(picture, side / longer)
 
 
 def enlarge(picture: np.ndarray, times: int) -> np.ndarray:
-    """A grey picture, uint8 (H, W), `times` as large, bicubic."""
+    """Enlarge a grey picture, uint8 (H, W), `times` in both directions, bicubic."""
     from PIL import Image
 
     height, width = picture.shape

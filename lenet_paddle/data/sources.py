@@ -1,7 +1,6 @@
-"""Where image sets come from: the embedded MNIST, Fashion-MNIST, a folder of pictures, a .npz.
+"""Loaders of data sets: the embedded MNIST, Fashion-MNIST, a folder of pictures, a .npz file.
 
-Each reads the parts "train" and "test" as an `ImageSet`; dividing off `val` is done in one place,
-`load_splits`.
+Each loads one part, "train" or "test", as an `ImageSet`; `load.load_splits` divides off "val".
 """
 
 from __future__ import annotations
@@ -23,27 +22,27 @@ from lenet_paddle.files import leads_out
 from lenet_paddle.progress import Progress
 
 EMBEDDED = Path(__file__).parent / "mnist"
-# Seeds the draw of test images from one tree, in every run: a run that starts from the weights of
-# another, under another seed, must not be tested on what that one was trained on.
+# Seed of the draw of test images, the same for every run: a run that starts from the weights of
+# another run, with another seed, must not be tested on images that those were trained on.
 TEST_DRAW = 0
 _MAX_CLASSES = 1000  # a stray label must not make a confusion matrix of gigabytes
 _PREFIX = {"train": "train", "test": "t10k"}
 
 
 def load_mnist(part: str, data_dir: Path | None) -> ImageSet:
-    """MNIST (LeCun, Cortes; CC BY-SA 3.0), embedded: uint8 (60000 or 10000, 28, 28), 0..255.
+    """Load the embedded MNIST (LeCun, Cortes; CC BY-SA 3.0): uint8 (60000 or 10000, 28, 28).
 
-    `data_dir` names a folder with other IDX files under the same names, gzipped or not. The
-    checksums of the embedded files stand in `data/mnist/README.md`.
+    Values are 0..255. `data_dir` is a folder with other IDX files of the same names, gzipped or
+    not. The checksums of the embedded files are in `data/mnist/README.md`.
     """
     return _load_idx(data_dir or EMBEDDED, part, DIGITS, is_given=data_dir is not None)
 
 
 def load_fashion_mnist(part: str, data_dir: Path | None) -> ImageSet:
-    """Fashion-MNIST (Xiao et al. 2017, arXiv 1708.07747; MIT): uint8, shapes as MNIST's.
+    """Load Fashion-MNIST (Xiao et al. 2017, arXiv 1708.07747; MIT): uint8, shapes as MNIST's.
 
-    Looked for in `data_dir`; else in Paddle's cache and in Debian's package; else downloaded by
-    Paddle. Raises `InputError` that names all the ways when none works.
+    The files come from `data_dir`, or from Paddle's cache or Debian's package, or from Paddle's
+    download. Raises `InputError` with all these ways when none works.
     """
     if data_dir is not None:
         return _load_idx(data_dir, part, FASHION, is_given=True)
@@ -76,12 +75,12 @@ def _download_fashion_mnist(part: str, cache: Path, debian: Path) -> None:
 def _load_idx(
     folder: Path, part: str, classes: tuple[str, ...], is_given: bool = False
 ) -> ImageSet:
-    """The images and labels of a part; `is_given`: in a folder that may be anybody's."""
+    """Load a part from IDX files; `is_given` refuses links out of a folder that the user named."""
     paths = []
     for kind, dims in (("images", 3), ("labels", 1)):
         path = _find_idx(folder, part, kind, dims)
         if path is None:
-            came = "is no folder" if not folder.is_dir() else f"has no {part} {kind}"
+            came = "is not a folder" if not folder.is_dir() else f"has no {part} {kind}"
             name = f"{_PREFIX[part]}-{kind}-idx{dims}-ubyte"
             raise InputError(f"{folder}: {came}; expected the IDX file {name} or {name}.gz in it")
         paths.append(path)
@@ -114,7 +113,7 @@ def load_folder(
     `data_dir`.
     """
     if not data_dir.is_dir():
-        raise InputError(f"{data_dir}: is no folder; expected one folder of pictures a class")
+        raise InputError(f"{data_dir}: is not a folder; expected one folder of pictures per class")
     roots = {name: data_dir / name for name in ("train", "test")}
     if all(root.is_dir() for root in roots.values()):
         check_links(roots.values(), data_dir)
@@ -141,7 +140,7 @@ def check_links(paths: Iterable[Path], data_dir: Path) -> None:
     """Raise `InputError` for a link that leads out of `data_dir`."""
     for path in paths:
         if path.is_symlink() and leads_out(path, data_dir):
-            raise InputError(f"{path}: a link out of {data_dir}; put what it names there instead")
+            raise InputError(f"{path}: a link out of {data_dir}; copy its target there instead")
 
 
 def _class_names(root: Path, data_dir: Path) -> tuple[str, ...]:
@@ -165,15 +164,15 @@ def _list_pictures(
     for label, name in enumerate(classes):
         of_class = sorted(p for p in (root / name).iterdir() if not p.name.startswith("."))
         if not of_class:
-            raise InputError(f"{root / name}: no picture in it; expected at least one a class")
+            raise InputError(f"{root / name}: has no picture; expected at least one per class")
         files += of_class
         labels += [label] * len(of_class)
     check_links(files, data_dir)
     for file in files:
         if file.is_dir():
             raise InputError(f"{file}: a folder inside a class; expected pictures only")
-        if not file.is_file():  # reading a pipe would wait for ever
-            raise InputError(f"{file}: no file, or a broken link; expected pictures only")
+        if not file.is_file():  # opening a pipe would block
+            raise InputError(f"{file}: not a file, or a broken link; expected pictures only")
     return files, np.array(labels, np.int64)
 
 
@@ -190,14 +189,14 @@ def _read_pictures(
 
 
 def load_npz(part: str, data_dir: Path | None) -> ImageSet:
-    """x_train, y_train, x_test, y_test: in a .npz file, as Keras ships MNIST, or each as a .npy
-    file in a folder, whose images are memory-mapped and may be larger than the memory.
+    """Load x_train, y_train, x_test, y_test from a .npz file, as Keras ships MNIST, or from .npy
+    files in a folder, whose images are memory-mapped and may be larger than the memory.
 
-    x: uint8 (N, H, W) or (N, H, W, 1); y: integers (N,) from 0. The classes are named by their
-    numbers. Pickled objects in the file are refused. Raises `InputError`.
+    x: uint8 (N, H, W) or (N, H, W, 1); y: integers (N,) from 0. Class names are the numbers.
+    Raises `InputError`, also for pickled objects in the file.
     """
     x_name, y_name = f"x_{part}", f"y_{part}"
-    assert data_dir is not None  # load_splits asks for it
+    assert data_dir is not None  # checked by load_splits
     images, labels, train_labels = _read_arrays(data_dir, (x_name, y_name, "y_train"))
     if images.ndim == 4 and images.shape[-1] == 1:
         images = images[..., 0]
@@ -220,7 +219,7 @@ def load_npz(part: str, data_dir: Path | None) -> ImageSet:
 
 
 def _read_arrays(path: Path, names: tuple[str, ...]) -> list[np.ndarray]:
-    """The arrays `names` of a .npz file or of a folder of .npy files. Raises `InputError`."""
+    """Read the arrays `names` from a .npz file or a folder of .npy files. Raises `InputError`."""
     if path.is_dir():
         _check_names(path, names, sorted(file.stem for file in path.glob("*.npy")))
         files = [path / f"{name}.npy" for name in names]
@@ -228,7 +227,7 @@ def _read_arrays(path: Path, names: tuple[str, ...]) -> list[np.ndarray]:
         return [map_npy(file) for file in files]
     with path.open("rb") as file:
         if not zipfile.is_zipfile(file):
-            raise InputError(f"{path}: not a readable .npz file (it is no whole zip archive)")
+            raise InputError(f"{path}: not a readable .npz file (not a whole zip archive)")
         file.seek(0)
         try:
             with np.load(file, allow_pickle=False) as arrays:
@@ -244,22 +243,22 @@ def _read_arrays(path: Path, names: tuple[str, ...]) -> list[np.ndarray]:
 
 
 def map_npy(path: Path) -> np.ndarray:
-    """The array of a .npy file, memory-mapped. Raises `InputError` for a damaged or foreign file,
+    """Memory-map the array of a .npy file. Raises `InputError` for a damaged or foreign file,
     OSError for one that cannot be opened."""
-    if path.exists() and not path.is_file():  # a pipe would be waited for
-        raise InputError(f"{path}: is no file; expected a .npy file")
+    if path.exists() and not path.is_file():  # opening a pipe would block
+        raise InputError(f"{path}: is not a file; expected a .npy file")
     with path.open("rb") as file:
         try:
             _check_header(file)
-            with np.errstate(over="raise"):  # of a shape that cannot be
+            with np.errstate(over="raise"):  # from an impossible shape
                 return np.load(path, mmap_mode="r", allow_pickle=False)
         except Exception as error:  # a damaged or foreign file raises nearly anything
             raise InputError(f"{path}: not a readable .npy file ({error})") from None
 
 
 def _check_header(file: IO[bytes]) -> None:
-    """Raise ValueError unless a .npy file is of numbers. NumPy 2.3 ends the process by a division
-    by zero when it maps elements of no size, |V0 or |S0, in the shape (-1,)."""
+    """Raise ValueError unless a .npy file holds numbers. NumPy 2.3 ends the process by a division
+    by zero when it maps elements of size 0, |V0 or |S0, in the shape (-1,)."""
     readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
     shape, _, dtype = readers[npy.read_magic(file)](file)
     if dtype.kind not in "biuf" or min(shape, default=0) < 0:

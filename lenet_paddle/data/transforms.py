@@ -14,8 +14,8 @@ import numpy as np
 
 from lenet_paddle.data.augment import PRESETS, AugmentConfig, Fill
 
-# Fields that one matrix product smooths. With more, NumPy's BLAS would take a second thread, and
-# wait for it longer than the product takes whenever that core is busy.
+# Fields smoothed by one matrix product. With more, NumPy's BLAS would use a second thread, and wait
+# for it longer than the product takes whenever that core is busy.
 GROUP = 16
 NUM_BARS = 3
 
@@ -35,10 +35,10 @@ class Augmentation(AugmentConfig):
                 object.__setattr__(self, name, preset.get(name, 0.0))
 
     def __call__(self, images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Variants of `images`, uint8 (B, H, W) -> uint8 (B, H, W), never written into.
+        """Return variants of `images`, uint8 (B, H, W) -> uint8 (B, H, W); the input is unchanged.
 
-        Flips, then affine map and elastic distortion as one sampling, then blur, contrast,
-        brightness, bars, noise and erasing; rounded once, at the end.
+        Flips come first, then affine map and elastic distortion in one sampling, then blur,
+        contrast, brightness, bars, noise and erasing; values are rounded once, at the end.
         """
         images = _flip(images, self.horizontal_flip, rng, axis=2)
         images = _flip(images, self.vertical_flip, rng, axis=1)
@@ -71,9 +71,11 @@ class Augmentation(AugmentConfig):
     def _draw_affine(
         self, batch: int, height: int, width: int, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """For each image the map from a place in the variant to one in the original: what it
-        takes of row and column, counted from the centre, and what it adds; each float32
-        (2 * B, 1), first for the rows in all originals, then for the columns."""
+        """Draw for each image the affine map from places in the variant to places in the original.
+
+        Returns the factors of row and column, counted from the centre, and the offset; each
+        float32 (2 * B, 1), first for the rows in all originals, then for the columns.
+        """
         angle, lean = (
             np.radians(_uniform(rng, limit, batch)) for limit in (self.rotation, self.shear)
         )
@@ -119,10 +121,10 @@ def choose_augmentation(config: AugmentConfig) -> Augmentation | None:
 
 
 def sample_bilinear(images: np.ndarray, where: np.ndarray, fill: Fill | None) -> np.ndarray:
-    """The values at `where`, float32 (B, H, W), from the four nearest pixels.
+    """Interpolate the values at `where`, float32 (B, H, W), from the four nearest pixels.
 
     images: uint8 (B, H, W); where: float32 (2, B, H*W), row and column for each place of the
-    result. Outside the image there is `fill`.
+    result. Outside the image `fill` decides.
     """
     batch, height, width = images.shape
     padded = np.pad(images, ((0, 0), (1, 1), (1, 1)), "edge" if fill == "nearest" else "constant")
@@ -142,7 +144,7 @@ def sample_bilinear(images: np.ndarray, where: np.ndarray, fill: Fill | None) ->
 
 
 def _between(values: np.ndarray, index: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """values[index], moved by `share` towards values[index + 1]."""
+    """Interpolate by `share` from values[index] to values[index + 1]."""
     left = values.take(index)
     change = values[1:].take(index)
     change -= left
@@ -178,26 +180,25 @@ def _unit_shear(lean: np.ndarray) -> np.ndarray:
 
 @functools.cache
 def _centred(side: int) -> np.ndarray:
-    """Where each pixel of a side is, from the side's middle: float32 (side,)."""
+    """Return the positions of a side's pixels relative to its middle: float32 (side,)."""
     return (np.arange(side) - (side - 1) / 2).astype(np.float32)
 
 
 def _smooth_fields(
     count: int, height: int, width: int, sigma: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """Smooth random fields, float32 (count, H, W), of mean 0 and variance 1 (Simard et al. 2003).
+    """Draw smooth fields, float32 (count, H, W), of mean 0 and variance 1 (Simard et al. 2003).
 
-    Even noise, smoothed by a Gaussian of `sigma` pixels: two values d pixels apart are
-    correlated by exp(-d^2 / (4 sigma^2)), within 0.03, since the noise stands not in every pixel
-    but 1.5 sigma apart, which is cheaper.
+    They are uniform noise smoothed by a Gaussian of `sigma` pixels: values d pixels apart are
+    correlated by exp(-d^2 / (4 sigma^2)), within 0.03, since the noise is drawn not for every
+    pixel but every 1.5 sigma, which is cheaper.
     """
     down, across = _smoothing(height, sigma), _smoothing(width, sigma)
     shape = (-(-count // GROUP), across.shape[1], GROUP, down.shape[1])
     noise = rng.random(shape, np.float32)
     noise -= np.float32(0.5)
     noise *= np.float32(12**0.5)  # variance 1
-    # Both products have their small factor on the left: the other way round they take five times
-    # as long.
+    # The small factor is on the left of both products; on the right it takes five times as long.
     values = (across @ noise.reshape(*shape[:2], -1)).reshape(-1, width, *shape[2:])
     values = down @ values.transpose(0, 3, 2, 1).reshape(len(noise), down.shape[1], -1)
     values = values.reshape(-1, height, GROUP, width).swapaxes(1, 2)
@@ -206,15 +207,15 @@ def _smooth_fields(
 
 @functools.cache
 def _smoothing(side: int, sigma: float) -> np.ndarray:
-    """Weights float32 (side, points) of the noise for each pixel, each row of length 1."""
+    """Return each pixel's weights of the noise, float32 (side, points), in rows of length 1."""
     points = np.arange(-2 * sigma, side + 2.5 * sigma, 1.5 * sigma)
     weights = np.exp(-(((np.arange(side)[:, None] - points) / sigma) ** 2) / 2)
     return (weights / np.linalg.norm(weights, axis=1, keepdims=True)).astype(np.float32)
 
 
 def _blur(values: np.ndarray, sigmas: np.ndarray) -> np.ndarray:
-    """Each image of (B, H, W) blurred by its own Gaussian; weights sum to 1 at borders too."""
-    for side in values.shape[1:]:  # along rows, then along columns: twice the same, transposed
+    """Blur each image of (B, H, W) by its own Gaussian; weights sum to 1 at the borders too."""
+    for side in values.shape[1:]:  # along rows, then transposed along columns
         distance = np.subtract.outer(np.arange(side), np.arange(side))
         narrow = np.maximum(sigmas, 1e-3)[:, None, None]
         weights = np.exp(-((distance / narrow) ** 2) / 2)
@@ -226,8 +227,8 @@ def _blur(values: np.ndarray, sigmas: np.ndarray) -> np.ndarray:
 def _draw_rectangles(
     batch: int, height: int, width: int, share: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """What random erasing covers (Zhong et al. 2020), bool (B, H, W): in a `share` of the images
-    a rectangle of 2 to 20 % of the area, its sides within 0.3 to 3.3 of each other."""
+    """Draw masks of random erasing (Zhong et al. 2020), bool (B, H, W): in a `share` of the images
+    a rectangle of 2 to 20 % of the area with an aspect ratio of 0.3 to 3.3."""
     chosen = rng.random(batch) < share
     area = rng.uniform(0.02, 0.2, batch) * height * width
     aspect = np.exp(rng.uniform(np.log(0.3), np.log(3.3), batch))
@@ -246,7 +247,7 @@ def _draw_rectangles(
 def _draw_bars(
     batch: int, height: int, width: int, share: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """What one bar covers, bool (B, H, W): in a `share` of the images a straight band of any
+    """Draw masks of one bar, bool (B, H, W): in a `share` of the images a straight band of any
     direction through a random place, 1 to 8 pixels wide and mostly narrow."""
     chosen = rng.random(batch) < share
     angle = rng.uniform(0, np.pi, batch)
@@ -259,5 +260,5 @@ def _draw_bars(
 
 
 def _to_bytes(values: np.ndarray) -> np.ndarray:
-    """Rounded and clipped to 0..255, uint8."""
+    """Round and clip to uint8."""
     return np.clip(values + np.float32(0.5), 0, 255).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Relatives of LeNet: those that courses train, and one with today's details."""
+"""Relatives of LeNet: two from courses, one with ReLU, and one with modern details."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lenet_paddle.models.lenet import lenet_sequential
 def lenet_relu(num_classes: int = 10) -> nn.Sequential:
     """Paddle's LeNet with ReLU between its linear layers; input (B, 1, 28, 28), 61,610 parameters.
 
-    Without them, as Paddle ships it, the three linear layers are one linear map.
+    Without ReLU, as Paddle ships it, the three linear layers are one linear map.
     """
     *maps, first, second, last = lenet_sequential(num_classes).children()
     return nn.Sequential(*maps, first, nn.ReLU(), second, nn.ReLU(), last)
@@ -21,8 +21,8 @@ def lenet_relu(num_classes: int = 10) -> nn.Sequential:
 def lenet_d2l(num_classes: int = 10) -> nn.Sequential:
     """LeNet of "Dive into Deep Learning" (chapter 7.6); input (B, 1, 28, 28), 61,706 parameters.
 
-    Sigmoids and average pooling; the weights start from Xavier's even distribution
-    (Glorot and Bengio 2010), the biases from 0.
+    Sigmoids and average pooling; weights are initialised by Xavier's uniform distribution
+    (Glorot and Bengio 2010), biases by 0.
     """
     return nn.Sequential(
         nn.Conv2D(1, 6, 5, padding=2, weight_attr=_xavier()),  # (B, 6, 28, 28)
@@ -43,9 +43,9 @@ def lenet_d2l(num_classes: int = 10) -> nn.Sequential:
 def cnn_regularized(num_classes: int = 10) -> nn.Sequential:
     """A Keras course's regularised CNN; input (B, 1, 28, 28), 232,650 parameters.
 
-    Keras's l2(0.001), which adds 0.001 * sum(w^2) to the loss, on the kernels of the
-    convolutions and of the two hidden linear layers; dropout behind these. It starts as Keras
-    does, from Xavier's even distribution.
+    The kernels of the convolutions and of the two hidden linear layers have Keras's l2(0.001),
+    which adds 0.001 * sum(w^2) to the loss; dropout follows the hidden linear layers. Weights are
+    initialised by Xavier's uniform distribution, as in Keras.
     """
     return nn.Sequential(
         nn.Conv2D(1, 32, 3, weight_attr=_xavier(0.001)),  # (B, 32, 26, 26)
@@ -66,12 +66,11 @@ def cnn_regularized(num_classes: int = 10) -> nn.Sequential:
 
 
 def lenet_modern(num_classes: int = 10) -> nn.Sequential:
-    """LeNet's shape with today's details; input (B, 1, 28, 28), 56,546 parameters.
+    """LeNet's shape with modern details; input (B, 1, 28, 28), 56,546 parameters.
 
-    LeNet-5's three convolutions, the last of which again leaves 120 maps, but wider, with batch
-    normalisation (Ioffe and Szegedy 2015) in the place of their biases, ReLU, and one linear
-    layer. Pooling comes right behind a convolution, so that what follows works on a quarter of
-    the maps.
+    LeNet-5's three convolutions, the last again with 120 maps, but wider, with batch
+    normalisation (Ioffe and Szegedy 2015) in place of biases, ReLU, and one linear layer. Pooling
+    directly follows the convolution, so that later layers work on a quarter of the values.
     """
     return nn.Sequential(
         nn.Conv2D(1, 8, 5, bias_attr=False),  # (B, 8, 24, 24)
@@ -91,11 +90,10 @@ def lenet_modern(num_classes: int = 10) -> nn.Sequential:
 
 
 def _xavier(l2: float = 0.0) -> ParamAttr:
-    """Weights from +-sqrt(6 / (fan_in + fan_out)), with a penalty of l2 * sum(w^2)."""
+    """Draw weights within +-sqrt(6 / (fan_in + fan_out)), with a penalty of l2 * sum(w^2)."""
     return ParamAttr(initializer=XavierUniform(), regularizer=l2_penalty(l2) if l2 else None)
 
 
 def l2_penalty(strength: float) -> L2Decay:
-    """What adds strength * sum(w^2) to the loss, as Keras's l2 does; Paddle's L2Decay(c) adds
-    c/2 * sum(w^2)."""
+    """Return a penalty of strength * sum(w^2), as Keras's l2; Paddle's L2Decay(c) is half of it."""
     return L2Decay(2 * strength)

@@ -1,4 +1,4 @@
-"""Layers that are cheaper on a CPU, lent to networks while they compute."""
+"""Faster layers for the CPU, which replace a network's own during training and evaluation."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ from paddle.nn import functional as F
 class Conv2D(nn.Conv2D):
     """`nn.Conv2D` with the bias added as (B, C, H*W) + (C, 1): same parameters, same names.
 
-    Paddle adds it as (B, C, H, W) + (1, C, 1, 1), and broadcasting over the two axes behind C
-    costs several times the convolution on a CPU, forward and backward. The sums are the same
-    ones: outputs agree bit for bit, gradients to rounding.
+    Paddle adds it as (B, C, H, W) + (1, C, 1, 1), and on a CPU this broadcast costs several times
+    the convolution, forward and backward. Outputs agree bit for bit, gradients up to rounding.
     """
 
     def forward(self, images: paddle.Tensor) -> paddle.Tensor:
@@ -30,7 +29,7 @@ class Conv2D(nn.Conv2D):
 
     @staticmethod
     def can_replace(layer: nn.Layer) -> bool:
-        """Whether `layer` is a convolution that this one computes."""
+        """Return whether this class computes the same as `layer`."""
         return (
             type(layer) is nn.Conv2D
             and layer.bias is not None
@@ -40,9 +39,9 @@ class Conv2D(nn.Conv2D):
 
 
 class LateReLU(nn.ReLU):
-    """An `nn.ReLU` before a `PoolReLU`, which does its work on a quarter of the values.
+    """An `nn.ReLU` that leaves its work to the `PoolReLU` after it, on a quarter of the values.
 
-    A hook that looks at its output still sees that of a ReLU.
+    With a forward hook it computes ReLU, so that the hook sees its output.
     """
 
     def forward(self, maps: paddle.Tensor) -> paddle.Tensor:
@@ -51,10 +50,10 @@ class LateReLU(nn.ReLU):
 
 
 class PoolReLU(nn.MaxPool2D):
-    """Max pooling, then ReLU: the values and gradients of ReLU, then max pooling, bit for bit.
+    """Max pooling, then ReLU, with the values and gradients of the reverse order, bit for bit.
 
-    Where the maximum is positive it is the same one, at the same place; where it is not, both
-    orders give 0 and pass no gradient.
+    A positive maximum is the same one at the same place in both orders; otherwise both give 0 and
+    pass no gradient.
     """
 
     def forward(self, maps: paddle.Tensor) -> paddle.Tensor:
@@ -64,12 +63,11 @@ class PoolReLU(nn.MaxPool2D):
 
 @contextlib.contextmanager
 def fast_layers(network: nn.Layer) -> Iterator[None]:
-    """While the block runs, layers of `network` are our cheaper ones on a CPU.
+    """Use the faster layers in `network` within a `with` block; on a CPU only.
 
-    Plain convolutions become `Conv2D`; where a ReLU stands right before a max pooling in an
-    `nn.Sequential`, they change places. Only the layers' classes change: parameters, names and
-    state stay what they are, and afterwards the network is again what it was. On a GPU nothing
-    happens.
+    Plain convolutions become `Conv2D`; a ReLU and a max pooling that follows it in an
+    `nn.Sequential` change places. Only the layers' classes change, and they are restored
+    afterwards; parameters, names and state are untouched.
     """
     plain: list[tuple[nn.Layer, type]] = []
     if paddle.get_device() == "cpu":
@@ -88,7 +86,7 @@ def fast_layers(network: nn.Layer) -> Iterator[None]:
 
 
 def _find_relu_pool(layers: list[nn.Layer]) -> Iterator[tuple[nn.Layer, nn.Layer]]:
-    """Pairs that stand side by side in an `nn.Sequential`, and nowhere else."""
+    """Find pairs of ReLU and max pooling next to each other in an `nn.Sequential` only."""
     uses = Counter(id(child) for layer in layers for child in layer._sub_layers.values())
     for block in (layer for layer in layers if type(layer) is nn.Sequential):
         for relu, pool in itertools.pairwise(block):

@@ -1,7 +1,7 @@
-"""LeNet in four dresses, and the perceptron that a course trains before it.
+"""Four LeNet variants, and the multilayer perceptron that courses train before them.
 
-Honest names: only `lenet5` follows the 1998 paper. The other three are what Paddle ships as
-LeNet: a 3x3 first convolution, ReLU, max pooling, and no activation between the linear layers.
+Only `lenet5` follows the 1998 paper. The other three are the network that Paddle calls LeNet: a
+3x3 first convolution, ReLU, max pooling, and no activation between the linear layers.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from paddle import nn
 def lenet5(num_classes: int = 10) -> nn.Sequential:
     """LeNet-5 after LeCun, Bottou, Bengio, Haffner 1998; input (B, 1, 32, 32), 61,706 parameters.
 
-    156 + 2,416 + 48,120 + 10,164 + 850. It differs from the paper where courses do: S2 and S4
-    average without trainable coefficients and squash with a sigmoid, C3 sees all maps, and the
-    output is linear instead of radial basis functions.
+    By layer 156 + 2,416 + 48,120 + 10,164 + 850. As in most courses it differs from the paper:
+    S2 and S4 average without trainable coefficients and apply a sigmoid, C3 is connected to all
+    maps, and the output is linear instead of radial basis functions.
     """
     return nn.Sequential(
         nn.Conv2D(1, 6, 5),  # C1 (B, 6, 28, 28)
@@ -52,9 +52,9 @@ def lenet_sequential(num_classes: int = 10) -> nn.Sequential:
 
 
 class LeNet(nn.Layer):
-    """Paddle's LeNet written out as a subclass; input (B, 1, 28, 28), 61,610 parameters.
+    """Paddle's LeNet as a subclass of `nn.Layer`; input (B, 1, 28, 28), 61,610 parameters.
 
-    Its parameters are named as those of `paddle.vision.models.LeNet`, so a checkpoint of either
+    Its parameters have the names of `paddle.vision.models.LeNet`, so that a checkpoint of either
     loads into the other.
     """
 
@@ -81,7 +81,7 @@ lenet_subclass = LeNet
 
 
 def lenet_builtin(num_classes: int = 10) -> nn.Layer:
-    """`paddle.vision.models.LeNet`, untouched; input (B, 1, 28, 28), 61,610 parameters."""
+    """`paddle.vision.models.LeNet`, unchanged; input (B, 1, 28, 28), 61,610 parameters."""
     return paddle.vision.models.LeNet(num_classes)
 
 

@@ -1,6 +1,6 @@
-"""The classifiers of `paddle.vision.models` on our small grey pictures: `vision:resnet18` ...
+"""The classifiers of `paddle.vision.models` for small grey pictures: `vision:resnet18` ...
 
-Nothing is downloaded: they start from fresh weights.
+They are freshly initialised; nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -8,9 +8,9 @@ from __future__ import annotations
 import paddle
 from paddle import nn
 
-# family -> the smallest side of a picture that it takes, by experiment: with a pixel less a
-# pooling window (alexnet: the first linear layer, made for 6x6 maps) no longer fits. Paddle raises
-# no error for such a window but invents a map of 1x1. Families not named here take any picture.
+# Family -> the smallest side of a picture that it takes, found by trial: with one pixel less a
+# pooling window (alexnet: the first linear layer, for 6x6 maps) no longer fits. Paddle raises no
+# error for such a window but returns a map of 1x1. Other families take any picture.
 SMALLEST_SIDE = {
     "densenet": 29,
     "squeezenet1_1": 29,
@@ -26,16 +26,15 @@ _AUXILIARY = tuple(
 
 
 def smallest_side(name: str) -> int:
-    """The side in pixels below which a picture is enlarged for `paddle.vision.models.<name>`."""
+    """Return the side in pixels below which `VisionModel` enlarges a picture for the network."""
     return next((side for family, side in SMALLEST_SIDE.items() if name.startswith(family)), 1)
 
 
 class VisionModel(nn.Layer):
     """`paddle.vision.models.<name>` for pictures of one channel.
 
-    The grey channel is given three times instead of changing the first convolution, so the
-    network stays the published one, with its parameter counts and names, whatever the family;
-    this is the same as a first convolution whose kernels are summed over the colours. Pictures
+    The grey channel is repeated three times, so that the network keeps its published parameters
+    and names; this equals a first convolution with kernels summed over the colours. Pictures
     below the network's smallest side are enlarged to it (bilinear).
     """
 
@@ -44,7 +43,7 @@ class VisionModel(nn.Layer):
         self.smallest = smallest_side(name)
         self.enlarge = nn.Upsample(size=[self.smallest, self.smallest], mode="bilinear")
         self.network = getattr(paddle.vision.models, name)(num_classes=num_classes)
-        if name == "googlenet":  # the heads that help its training are made for 224x224 alone
+        if name == "googlenet":  # its auxiliary heads need 224x224
             for part in _AUXILIARY:
                 setattr(self.network, part, nn.Identity())
 

@@ -1,8 +1,8 @@
-"""A trained network goes on with new data, in stages, and after each it is asked for the old.
+"""Fine-tune a trained network on new data in stages, and measure what it forgets.
 
 output/<name>/finetune.yaml   finetune.log   final -> stages/15-canny_edges
-output/<name>/start/          the weights that it starts from, and the settings of their run
-output/<name>/stages/01-shot_noise/ ...  each a whole run, from the best weights of the last
+output/<name>/start/          the initial weights, and the settings of their run
+output/<name>/stages/01-shot_noise/ ...  a run each, from the best weights of the stage before
 output/<name>/matrix.csv      matrix.md      figures/forgetting.png
 """
 
@@ -60,13 +60,13 @@ _log = logging.getLogger(__name__)
 
 
 def finetune(config: FinetuneConfig) -> Path:
-    """Fine-tune as `config` says; returns `output_dir/<name>`, whose `final` is the last run.
+    """Fine-tune by `config` and return `output_dir/<name>`, whose `final` is the last run.
 
-    After each stage the network is evaluated on the test images of every corruption and on
-    MNIST's (on other data sets: on theirs, and on those of the run that it comes from), and the
-    table and the figure are written anew. Interrupted at any moment, `resume` goes on exactly:
-    finished stages stay, an unfinished one goes on from its last whole epoch. Raises
-    `InputError` before anything is written, `RunStopped` when a training ends early.
+    After each stage the network is evaluated on the test images of every corruption and of MNIST
+    (with other data sets: on theirs and on those of the original run), and the table and the
+    figure are updated. An interrupted fine-tuning can be resumed exactly: finished stages are
+    kept, an unfinished one continues after its last whole epoch. Raises `InputError` before
+    anything is written, `RunStopped` when a training ends early.
     """
     if runtime.count_ranks() > 1:
         raise InputError("finetune runs in one process; leave paddle.distributed.launch out")
@@ -83,16 +83,16 @@ def finetune(config: FinetuneConfig) -> Path:
         remove_leftovers(folder)
         if note:
             _log.info(note)
-        _go_on(config, folder)
+        _run_stages(config, folder)
     return folder
 
 
-def _go_on(config: FinetuneConfig, folder: Path) -> None:
-    """Train and evaluate what is missing; all that is there already stays."""
+def _run_stages(config: FinetuneConfig, folder: Path) -> None:
+    """Train and evaluate the stages that are missing."""
     tests = _load_tests(config, folder)
     matrix = read_matrix(folder / "matrix.csv", list(tests))
     if BEFORE not in matrix:
-        _log.info("evaluating the weights that it starts from")
+        _log.info("evaluating the initial weights")
         _evaluate(config, folder, matrix, BEFORE, folder / "start", tests)
     for stage in _stage_configs(config, folder):
         run_dir = Path(stage.output_dir) / str(stage.name)
@@ -103,7 +103,7 @@ def _go_on(config: FinetuneConfig, folder: Path) -> None:
 
 
 def _train(stage: TrainConfig, run_dir: Path, folder: Path) -> bool:
-    """Train what is left of a stage; whether anything was."""
+    """Train the rest of a stage; return whether anything was left."""
     if read_result(run_dir) is not None:
         _log.info("%s is finished", run_dir)
         return False
@@ -121,7 +121,7 @@ def _evaluate(
     checkpoint: Path,
     tests: dict[str, ImageSet],
 ) -> None:
-    """Add a row to the matrix, and write table and figure anew."""
+    """Add a row to the matrix, and write table and figure."""
     classes = next(iter(tests.values())).classes
     network = build_model(str(config.model), len(classes))
     set_weights(network, load_weights(checkpoint / WEIGHTS), str(checkpoint))
@@ -134,7 +134,7 @@ def _evaluate(
 
 
 def _load_tests(config: FinetuneConfig, folder: Path) -> dict[str, ImageSet]:
-    """What is asked after each stage: test images by name; those of mnist_c stay on the disk."""
+    """Return the test sets to evaluate after each stage, by name; mnist_c's are memory-mapped."""
     if config.dataset == "mnist_c":
         data_dir = str(config.data_dir)
         names = [name for name in list_corruptions(Path(data_dir)) if name != IDENTITY]
@@ -143,7 +143,7 @@ def _load_tests(config: FinetuneConfig, folder: Path) -> dict[str, ImageSet]:
     [stage] = _stage_configs(config, folder)
     [test_set] = load_data(stage, "test")
     tests = {config.dataset: test_set}
-    if (folder / "start" / "config.yaml").exists():  # what the weights come from
+    if (folder / "start" / "config.yaml").exists():  # the run of the initial weights
         source = read_config(folder / "start")
         old, new = (
             (c.dataset, c.data_dir and Path(c.data_dir).resolve()) for c in (source, config)
@@ -152,13 +152,13 @@ def _load_tests(config: FinetuneConfig, folder: Path) -> dict[str, ImageSet]:
             name = source.dataset + (" before" if source.dataset == config.dataset else "")
             try:
                 tests = {name: load_test_set(source, test_set.classes), **tests}
-            except (InputError, OSError) as error:  # other classes, or no longer there
-                _log.info("the old test images are not asked: %s", error)
+            except (InputError, OSError) as error:  # other classes, or removed
+                _log.info("the original test images are left out: %s", error)
     return tests
 
 
 def _stage_configs(config: FinetuneConfig, folder: Path) -> list[TrainConfig]:
-    """The settings of each stage's run."""
+    """Return the settings of each stage's run."""
     own = {"output_dir": str(folder / "stages")}
     source = str(folder / "start")
     if config.corruptions is None:
@@ -181,8 +181,10 @@ def _stage_configs(config: FinetuneConfig, folder: Path) -> list[TrainConfig]:
 
 
 def _settle(config: FinetuneConfig) -> tuple[FinetuneConfig, TrainConfig | None]:
-    """`config` with all that it leaves open, and the settings of the run that it starts from;
-    None for a file of weights without a run. Raises `InputError`."""
+    """Fill in what `config` leaves open; return it with the settings of the original run.
+
+    These are None for a file of weights without a run. Raises `InputError`.
+    """
     if (Path(str(config.init_from)) / SETTINGS).is_file():
         raise InputError(
             f"{config.init_from} is a fine-tuning; start from {config.init_from}/final"
@@ -211,10 +213,12 @@ def _settle(config: FinetuneConfig) -> tuple[FinetuneConfig, TrainConfig | None]
 
 
 def _create(config: FinetuneConfig, source: TrainConfig | None) -> tuple[Path, str]:
-    """Make `output_dir/<name>` with the settings and the weights to start from; the folder, and
-    what the log is to say of it."""
+    """Create `output_dir/<name>` with the settings and the initial weights.
+
+    Returns the folder and a line for the log.
+    """
     folder = Path(config.output_dir) / str(config.name)
-    for stage in _stage_configs(config, folder):  # all are looked at before one is trained
+    for stage in _stage_configs(config, folder):  # fail before the first training
         [train_set] = load_data(dataclasses.replace(stage, replay=None), "train")
     network, note = _start_network(config, train_set.classes)
     with new_folder(folder.parent) as temporary:
@@ -229,8 +233,10 @@ def _create(config: FinetuneConfig, source: TrainConfig | None) -> tuple[Path, s
 
 
 def _start_network(config: FinetuneConfig, classes: tuple[str, ...]) -> tuple[paddle.nn.Layer, str]:
-    """The network with the weights of `init_from`; with another number of classes than it has
-    there its last layer is a new one. And a line that says so."""
+    """Return the network with the weights of `init_from`, and a line for the log.
+
+    For another number of classes its last layer is freshly initialised.
+    """
     path = Path(str(config.init_from))
     weights = load_weights(path)
     with paddle.utils.unique_name.guard():
@@ -245,7 +251,7 @@ def _start_network(config: FinetuneConfig, classes: tuple[str, ...]) -> tuple[pa
         set_weights(network, weights, str(path))
         return network, _compare_classes(path, classes)
     if frozen & set(of_last):
-        raise InputError(f"freeze {config.freeze} would keep the new last layer {last} untrained")
+        raise InputError(f"freeze {config.freeze} would leave the new last layer {last} untrained")
     set_weights(network, {**weights, **{name: own[name].numpy() for name in of_last}}, str(path))
     return network, (
         f"the last layer, {last}, is new, drawn for {len(classes)} classes; all others keep their "
@@ -254,7 +260,7 @@ def _start_network(config: FinetuneConfig, classes: tuple[str, ...]) -> tuple[pa
 
 
 def _compare_classes(path: Path, classes: tuple[str, ...]) -> str:
-    """What becomes of the last layer where the number of classes is the same."""
+    """Return a line for the log on the last layer, where the number of classes is the same."""
     if (path.parent / "state.json").exists():
         before = read_state(path.parent).classes
         if tuple(before) != classes:
@@ -266,16 +272,17 @@ def _compare_classes(path: Path, classes: tuple[str, ...]) -> str:
 
 
 def _resumed_config(folder: Path, config: FinetuneConfig) -> FinetuneConfig:
-    """The settings of the fine-tuning in `folder`; device and data_dir may be given anew."""
+    """Return the settings of the fine-tuning in `folder`, with `config`'s device and data_dir."""
     if not (folder / SETTINGS).is_file():
         raise InputError(
-            f"{folder}: no fine-tuning (it has no {SETTINGS}); expected what tools/finetune.py made"
+            f"{folder}: not a fine-tuning (it has no {SETTINGS}); expected "
+            "what tools/finetune.py made"
         )
     settings: dict[str, Any] = load_yaml(folder / SETTINGS, FinetuneConfig)
-    anew = {"data_dir": config.data_dir, "device": config.device}
+    changed = {"data_dir": config.data_dir, "device": config.device}
     if config.device == "auto":
-        del anew["device"]
-    settings |= {key: value for key, value in anew.items() if value is not None}
+        del changed["device"]
+    settings |= {key: value for key, value in changed.items() if value is not None}
     try:
         return FinetuneConfig(
             **{**settings, "output_dir": str(folder.parent), "name": folder.name, "resume": None}

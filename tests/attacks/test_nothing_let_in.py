@@ -213,7 +213,7 @@ def test_a_pipe_is_not_waited_for(write_tree: Tree, tmp_path_factory: pytest.Tem
         _load(folder)
     for name in ("x_train", "y_train", "x_test", "y_test"):
         os.mkfifo(arrays / f"{name}.npy")
-    with pytest.raises(InputError, match="is no file"):
+    with pytest.raises(InputError, match="is not a file"):
         sources.load_npz("train", arrays)
 
 
@@ -330,7 +330,7 @@ def test_postscript_is_not_run(monkeypatch):
     monkeypatch.setattr(EpsImagePlugin, "Ghostscript", run)
     data = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n%%EOF\n"
     assert Image.open(io.BytesIO(data)).format == "EPS"
-    with pytest.raises(InputError, match=r"x\.eps: no picture that can be read"):
+    with pytest.raises(InputError, match=r"x\.eps: not a readable picture"):
         decode_picture(io.BytesIO(data), "x.eps")
 
 

@@ -46,20 +46,23 @@ def test_the_folder_and_the_one_that_holds_it_are_both_taken(tmp_path: Path) -> 
     assert list_corruptions(tmp_path) == list_corruptions(tmp_path / "mnist_c") == ["fog"]
 
 
-def test_folders_that_are_no_corruption_are_passed_over_with_a_word(
+def test_folders_that_are_no_corruption_are_skipped_with_a_message(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     _write(tmp_path, ["fog", "frost", ".git"])
     (tmp_path / "zigzag").touch()  # a file
     with caplog.at_level(logging.INFO, "lenet_paddle"):
         assert list_corruptions(tmp_path) == ["fog"]
-    assert "passed over: frost" in caplog.text
+    assert "skipped, not corruptions: frost" in caplog.text
     assert ".git" not in caplog.text
 
 
 def test_a_folder_without_corruptions_is_refused_with_the_way_to_make_some(tmp_path: Path) -> None:
     _write(tmp_path, ["frost"])
-    for folder, came in ((tmp_path, "has no folder of a corruption"), (tmp_path / "x", "is no f")):
+    for folder, came in (
+        (tmp_path, "has no folder of a corruption"),
+        (tmp_path / "x", "is not a folder"),
+    ):
         with pytest.raises(InputError, match=rf"{came}.*shot_noise.*tools/corrupt\.py") as caught:
             list_corruptions(folder)
         assert str(folder) in str(caught.value)

@@ -90,7 +90,7 @@ def test_idx_files_are_found_under_every_name_in_circulation(
 
 @pytest.mark.parametrize("load", [sources.load_mnist, sources.load_fashion_mnist])
 def test_a_missing_idx_file_is_named(tmp_path: Path, write_idx: Writer, load: Callable) -> None:
-    assert "is no folder" in _refusal(
+    assert "is not a folder" in _refusal(
         tmp_path / "nowhere", lambda: load("test", tmp_path / "nowhere")
     )
     assert "t10k-images-idx3-ubyte" in _refusal(tmp_path, lambda: load("test", tmp_path))
@@ -304,10 +304,10 @@ def _nested_folder(folder: Path) -> Path:
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (_text_as_picture, "no picture"),
+        (_text_as_picture, "not a readable picture"),
         (_cut_picture, "damaged picture"),
-        (_empty_picture, "no picture"),
-        (_empty_class, "no picture in it; expected at least one"),
+        (_empty_picture, "not a readable picture"),
+        (_empty_class, "has no picture; expected at least one"),
         (_single_class, "has 1 class folders; expected two or more"),
         (_no_class, "has 0 class folders; expected two or more"),
         (_only_train, "only one of train/ and test/; expected both or neither"),
@@ -325,7 +325,7 @@ def test_a_spoilt_folder_is_refused_with_the_path_of_the_fault(
 def test_what_is_no_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for path in (tmp_path / "missing", tmp_path / "file"):
-        assert "is no folder" in _refusal(path, lambda path=path: _load_folder(path))
+        assert "is not a folder" in _refusal(path, lambda path=path: _load_folder(path))
 
 
 # --- npz ---

@@ -390,7 +390,7 @@ def test_weights_without_a_run_need_the_networks_name(source, data_dir, tmp_path
         ({"corruptions": "fog,fog"}, "corruptions is 'fog,fog'; expected names"),
         ({"corruptions": "rain"}, "corruptions is 'rain'; expected names"),
         ({"corruptions": "shear"}, "has no shear; it has stripe, fog"),
-        ({"data_dir": "nowhere"}, "nowhere: is no folder"),
+        ({"data_dir": "nowhere"}, "nowhere: is not a folder"),
         ({"data_dir": None}, "needs data_dir"),
         ({"freeze": "conv9"}, "freeze conv9: no such layer"),
         ({"replay_share": 2.0}, "replay_share is 2.0"),
@@ -411,9 +411,11 @@ def test_a_new_last_layer_cannot_be_frozen_and_another_folder_not_be_resumed(
 ):
     settings = settings_of(source, pictures, tmp_path / "out", dataset="folder", mode="joint")
     config = FinetuneConfig(**{**settings, "freeze": "fc.2", "val_size": 6})
-    with pytest.raises(InputError, match=r"would keep the new last layer fc\.2 untrained"):
+    with pytest.raises(InputError, match=r"would leave the new last layer fc\.2 untrained"):
         finetune(config)
-    assert_refused(tool("finetune", "--resume", source), "no fine-tuning (it has no finetune.yaml)")
+    assert_refused(
+        tool("finetune", "--resume", source), "not a fine-tuning (it has no finetune.yaml)"
+    )
     assert_refused(tool("finetune", "--seeds", "0,1", "--init-from", source), "--seeds")
 
 

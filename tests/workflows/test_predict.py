@@ -144,7 +144,9 @@ def test_unreadable_files_are_reported_the_rest_answered_and_the_status_is_1(
     errors = sorted(done.stderr.strip().splitlines())
     assert len(errors) == 4 and "Traceback" not in done.stderr
     for line, word in zip(
-        errors, ("damaged", "No such file", "at most 50 million", "no picture"), strict=True
+        errors,
+        ("damaged", "No such file", "at most 50 million", "not a readable picture"),
+        strict=True,
     ):
         assert word in line
 

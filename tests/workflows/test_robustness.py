@@ -315,7 +315,7 @@ def test_just_one_source_of_images_is_wanted(folder: Path) -> None:
     assert_refused(done, "--data-dir", "--generated", "tools/corrupt.py", "neither came")
     with pytest.raises(InputError, match=r"--data-dir .* --generated .* both came"):
         module.evaluate_robustness(folder / "a", data_dir="x", generated=True)
-    with pytest.raises(InputError, match="nowhere: is no folder"):
+    with pytest.raises(InputError, match="nowhere: is not a folder"):
         module.evaluate_robustness(folder / "a", data_dir="nowhere")
 
 

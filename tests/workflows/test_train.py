@@ -83,7 +83,7 @@ def test_a_name_that_exists_stops_and_overwrite_replaces_it(run_dir):
         (["--learning-rate", "-1"], ["learning_rate is -1.0; expected a number above 0"]),
         (["--model", "lennet"], ["lennet", "lenet5", "lenet_builtin"]),
         (["--dataset", "folder"], ["needs data_dir"]),
-        (["--data-dir", "nowhere"], ["nowhere: is no folder", "train-images-idx3-ubyte"]),
+        (["--data-dir", "nowhere"], ["nowhere: is not a folder", "train-images-idx3-ubyte"]),
         (["--amp", "O1"], ["needs a GPU"]),
         (["--model", "cnn_regularized", "--weight-decay", "0.1"], ["brings its own penalty"]),
         (["--overwrite"], ["overwrite needs name"]),
@@ -118,7 +118,10 @@ def test_bad_data_is_one_line_and_leaves_nothing(tmp_path):
         (["--data-dir", tmp_path / "cut"], "truncated or damaged gzip"),
         (["--data-dir", tmp_path / "swapped"], "swapped"),
         (["--dataset", "folder", "--data-dir", tmp_path / "empty"], "0 class folders"),
-        (["--dataset", "folder", "--data-dir", tmp_path / "text"], "notes.txt: no picture"),
+        (
+            ["--dataset", "folder", "--data-dir", tmp_path / "text"],
+            "notes.txt: not a readable picture",
+        ),
         (
             ["--dataset", "npz", "--val-size", "0", "--data-dir", tmp_path / "8.npz"],
             "train images are 8x8; expected 28x28",
