@@ -1,4 +1,4 @@
-"""Flags, the one line for bad input, exit statuses, and that --help answers at once."""
+"""Flags, one line for bad input, exit statuses, and a fast --help by group."""
 
 from __future__ import annotations
 
@@ -228,7 +228,7 @@ def _run(*command: str | Path, stdout: int = subprocess.PIPE) -> subprocess.Comp
     )
 
 
-def test_a_reader_that_goes_away_is_no_error() -> None:
+def test_a_closed_pipe_is_not_an_error() -> None:
     reader, writer = os.pipe()
     os.close(reader)
     code = "from lenet_paddle.cli import run_tool; run_tool(lambda: print('text'))"

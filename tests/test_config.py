@@ -1,4 +1,4 @@
-"""The settings: what is refused, in which words, and what a YAML file may hold."""
+"""Settings: bad values are refused with the reason, and YAML is read strictly."""
 
 from __future__ import annotations
 
@@ -254,7 +254,7 @@ def test_an_unknown_yaml_key_lists_the_valid_ones(tmp_path: Path) -> None:
     ],
     ids=lambda text: repr(text[:20]),
 )
-def test_what_is_no_yaml_is_refused_in_one_message_with_the_path(
+def test_invalid_yaml_is_refused_in_one_message_with_the_path(
     tmp_path: Path, text: str | bytes
 ) -> None:
     path = _yaml(tmp_path, text)
@@ -263,7 +263,7 @@ def test_what_is_no_yaml_is_refused_in_one_message_with_the_path(
 
 
 def _laughs(line: str) -> str:
-    """Nine times nine times nine ...: a value of a few hundred bytes and 9**20 parts."""
+    """Return a YAML bomb: a few hundred bytes that expand to 9**20 values."""
     lines = [f"a{i}: &a{i} " + line.replace("*", f"*a{i - 1}") for i in range(1, 21)]
     return "\n".join(["a0: &a0 {x: 1}", *lines, "name: *a20"])
 
@@ -299,7 +299,7 @@ def test_yaml_that_would_hide_grow_or_run_something_is_refused_at_once(
     ("text", "kind"),
     [("- epochs", "list"), ("epochs", "str"), ("3", "int"), ("[]", "list"), ("false", "bool")],
 )
-def test_yaml_that_is_no_mapping_is_refused(tmp_path: Path, text: str, kind: str) -> None:
+def test_yaml_other_than_a_mapping_is_refused(tmp_path: Path, text: str, kind: str) -> None:
     path = _yaml(tmp_path, text)
     with pytest.raises(InputError, match=f"{re.escape(str(path))}: holds a {kind}; expected `key"):
         load_yaml(path, TrainConfig)
@@ -311,7 +311,7 @@ def test_a_yaml_file_that_cannot_be_read_is_refused_by_path(tmp_path: Path) -> N
             load_yaml(path, TrainConfig)
 
 
-def test_a_yaml_number_that_is_none_is_refused_with_path_and_key(tmp_path: Path) -> None:
+def test_text_for_a_number_in_yaml_is_refused_with_path_and_key(tmp_path: Path) -> None:
     path = _yaml(tmp_path, "learning_rate: fast")
     with pytest.raises(InputError, match=r"settings.yaml: learning_rate is 'fast'; expected a num"):
         load_yaml(path, TrainConfig)

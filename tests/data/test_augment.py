@@ -1,4 +1,4 @@
-"""Augmentation against loops, hand values and statistics of what is drawn."""
+"""Augmentation against loops, hand-computed values and statistics of the draws."""
 
 from __future__ import annotations
 
@@ -108,14 +108,14 @@ def test_sampling_is_bilinear_also_across_the_border(
 
 
 class Fixed:
-    """A generator whose even draws are all the upper limit."""
+    """A generator whose uniform draws are all the upper limit."""
 
     def uniform(self, low: float, high: float, size: Any = None) -> np.ndarray:
         return np.full(size, high, float)
 
 
 def moved(augment: Augmentation, row: int, col: int) -> np.ndarray:
-    """Where the light of one pixel of 21x21 goes, (row, column), with the largest draws."""
+    """Return the centre (row, column) of one lit pixel of 21x21 after the largest draws."""
     image = np.zeros((1, 21, 21), np.uint8)
     image[0, row, col] = 255
     variant = augment(image, Fixed())[0].astype(float)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""The corruptions are MNIST-C's own, whatever chance draws, and the seed alone decides the draw."""
+"""The corruptions equal MNIST-C's up to random draws, which depend on the seed only."""
 
 from __future__ import annotations
 

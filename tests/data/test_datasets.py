@@ -33,7 +33,7 @@ def paths(
     write_tree: Callable[[int, int], Path],
     write_idx: Callable[[Path, np.ndarray], Path],
 ) -> dict[str, Path | None]:
-    """A small example of each data set; the embedded MNIST is itself."""
+    """Make a small example of each data set; None stands for the embedded MNIST."""
     root, labels = tmp_path_factory.mktemp("data"), np.arange(40) % 10
     images = np.zeros((40, 28, 28), np.uint8)
     np.savez(root / "a.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)

@@ -1,4 +1,4 @@
-"""What prepare_digit promises, whatever the network: shapes, centring, robustness."""
+"""`prepare_digit`: shapes, centring, robustness."""
 
 import numpy as np
 import pytest

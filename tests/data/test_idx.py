@@ -1,4 +1,4 @@
-"""IDX files: read back what was written, and refuse every damage in words."""
+"""IDX files are read back as written, and damaged ones are refused with the reason."""
 
 from __future__ import annotations
 

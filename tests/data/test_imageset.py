@@ -1,4 +1,4 @@
-"""Images with labels: what is refused, what is shared, and the stratified draw."""
+"""Image sets: bad ones are refused, views share memory, and the stratified draw."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _images(*shape: int) -> np.ndarray:
         (_images(2, 28, 28), [-1, 1], "labels run from -1 to 1; expected 0 to 1"),
     ],
 )
-def test_what_is_no_image_set_is_refused(images: np.ndarray, labels: list, said: str) -> None:
+def test_a_bad_image_set_is_refused(images: np.ndarray, labels: list, said: str) -> None:
     with pytest.raises(InputError, match=said):
         ImageSet(images, np.array(labels), ("a", "b"))
 
@@ -103,7 +103,7 @@ def test_a_draw_is_decided_by_its_seed(rng: np.random.Generator) -> None:
 
 @pytest.fixture
 def mapped_set(tmp_path: Path, numbered_set: Callable[..., ImageSet]) -> ImageSet:
-    """Ten numbered images in a memory-mapped file."""
+    """Return ten numbered images in a memory-mapped file."""
     full = numbered_set(10)
     np.save(tmp_path / "images.npy", full.images)
     mapped = np.load(tmp_path / "images.npy", mmap_mode="r")

@@ -1,4 +1,4 @@
-"""`load_dataset`: names, how validation images are held out, and what is shared."""
+"""`load_dataset`: names, and the division into training, validation and test images."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_the_validation_pictures_are_drawn_from_each_class_by_its_share(tree: Pa
 def test_every_seed_has_the_same_training_validation_and_test_images(
     tree: Path, tmp_path: Path, dataset: str
 ) -> None:
-    """Else a run that starts from another's weights is tested on what that was trained on."""
+    """Otherwise a run would be tested on images that its initial weights were trained on."""
     data_dir = tree
     if dataset == "npz":
         train, test = (load_dataset("folder", split, tree, 0) for split in ("train", "test"))

@@ -1,4 +1,4 @@
-"""Batches: each image once, in an order that seed and epoch alone decide."""
+"""Batches: each image once, in an order that depends on seed and epoch only."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MakeSet = Callable[..., ImageSet]
 
 
 def _order(loader: BatchLoader, epoch: int = 0) -> list[int]:
-    """The images of one pass; in `numbered_set` an image's label is its number."""
+    """Return the labels of one epoch; in `numbered_set` an image's label is its number."""
     loader.set_epoch(epoch)
     return [int(label) for _, labels in loader for label in labels[:, 0]]
 

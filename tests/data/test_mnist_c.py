@@ -1,4 +1,4 @@
-"""MNIST-C's published layout: found, mapped, joined evenly, and read strictly."""
+"""MNIST-C's published layout is found, mapped, mixed evenly and read strictly."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lenet_paddle.errors import InputError
 
 
 def _write(root: Path, names: tuple[str, ...] | list[str], count: int = 40) -> Path:
-    """Under each name `count` images a part; image i of the j-th name is filled with 50 j + i."""
+    """Write `count` images per part and name; image i of the j-th name is filled with 50 j + i."""
     for j, name in enumerate(names):
         folder = root / name
         folder.mkdir(parents=True)
@@ -173,7 +173,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_is_no_mnist_c_is_refused_in_a_line_that_names_the_file(
+def test_a_damaged_mnist_c_is_refused_in_a_line_that_names_the_file(
     tmp_path: Path, case: str
 ) -> None:
     kind, array, said = REFUSED[case]

@@ -1,4 +1,4 @@
-"""docs/own-data.md: its four commands make a served model of a folder of pictures."""
+"""The four commands of docs/own-data.md turn a folder of pictures into a served model."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
 def commands() -> list[list[str]]:
-    """The four commands of the document's first block."""
+    """Return the four commands of the document's first block."""
     block = re.findall(r"```bash\n(.*?)```", DOCUMENT, re.DOTALL)[0]
     return [shlex.split(line) for line in block.strip().splitlines()]
 
 
 def picture_of(shape: str, rng: np.random.Generator) -> Image.Image:
-    """A dark shape on light paper of 60 to 200 pixels a side: of any size, a little turned."""
+    """Draw a dark shape, of any size and slightly rotated, on 60 to 200 pixels of light paper."""
     width, height = (int(n) for n in rng.integers(60, 201, 2))
     picture = Image.new("L", (width, height), int(rng.integers(200, 256)))
     count, radius = CORNERS[shape], min(width, height) * rng.uniform(0.28, 0.45)
@@ -47,7 +47,7 @@ def picture_of(shape: str, rng: np.random.Generator) -> Image.Image:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which the document's names mean something."""
+    """Return a folder with the files that the document names."""
     place = tmp_path_factory.mktemp("place")
     (place / "tools").symlink_to(ROOT / "tools")
     rng = np.random.default_rng(0)
@@ -74,7 +74,7 @@ def test_both_languages_show_the_same_commands() -> None:
 
 @pytest.fixture(scope="module")
 def address(place: Path) -> Iterator[str]:
-    """The four commands, run one after the other; where the last one answers."""
+    """Run the four commands in turn; return the address of the server."""
     *first, serve = commands()
     assert len(first) == 3
     for words in first:
@@ -87,7 +87,7 @@ def address(place: Path) -> Iterator[str]:
 def test_a_folder_of_shapes_becomes_a_served_model_in_four_commands(
     address: str, place: Path
 ) -> None:
-    """New shapes, sent as the document's curl does, are told apart."""
+    """New shapes, sent like the document's curl, are classified correctly."""
     metrics = json.loads((place / "output" / "mine" / "metrics.json").read_text())
     # 0.911 here; a picture of the 45 is 0.022, and other machines round, and so train, otherwise.
     assert metrics["num_images"] == 45 and metrics["accuracy"] >= 0.8

@@ -1,4 +1,4 @@
-"""The field's most asked question: is one's own handwriting read as well as MNIST's?"""
+"""Handwriting on photos is recognised about as well as MNIST's digits."""
 
 from __future__ import annotations
 

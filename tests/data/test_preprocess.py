@@ -1,4 +1,4 @@
-"""From pixels to the network's input, exactly; from any picture to grey; damage in words."""
+"""Exact normalisation, pictures of all kinds to grey, and errors for damaged ones."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def test_a_picture_is_turned_as_its_exif_says(grey: np.ndarray, orientation: int
 
 
 def _write_tiff(order: str, is_big: bool, width: tuple[int, int], length: int) -> io.BytesIO:
-    """A picture of 28x28 in one tile; `width` is the tile's, and the type of its tag."""
+    """Return a TIFF of 28x28 in one tile of the given `width`, with a tag of the given type."""
     data = zlib.compress(bytes(width[1] * length if width[1] < 100 else 10))
     tags = {256: (4, 28), 257: (4, 28), 258: (4, 8), 259: (4, 8), 262: (4, 1), 277: (4, 1)}
     tags |= {322: width, 323: (4, length), 325: (4, len(data))}
@@ -165,7 +165,7 @@ def _write_tiff(order: str, is_big: bool, width: tuple[int, int], length: int) -
 
 @pytest.mark.parametrize(("order", "is_big"), [("<", False), (">", False), ("<", True)])
 def test_a_tiff_of_tiles_larger_than_a_picture_may_be_is_refused(order: str, is_big: bool) -> None:
-    """Pillow decodes a tile as a whole, for a picture of 28x28 as well."""
+    """Pillow decodes whole tiles, even for a picture of 28x28."""
     for kind in (3, 4):
         read = decode_picture(_write_tiff(order, is_big, (kind, 64), 64), "a.tif")
         assert read.shape == (28, 28)

@@ -1,4 +1,4 @@
-"""The embedded MNIST is the canonical one; Fashion-MNIST, folders and .npz files read strictly."""
+"""The embedded MNIST is the original; Fashion-MNIST, folders and .npz files are read strictly."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CANONICAL = re.findall(r"^\| (\S+-ubyte) \| ([\d,]+) \| ([0-9a-f]{32}) \|$", REA
 
 
 def _refusal(path: Path, load: Callable[[], object]) -> str:
-    """The message of the `InputError` that `load` raises; it must name `path`, in one line."""
+    """Return the message of the `InputError` that `load` raises: one line that names `path`."""
     with pytest.raises(InputError) as caught:
         load()
     message = str(caught.value)
@@ -158,7 +158,7 @@ def _load_folder(folder: Path, part: str = "train", test_size: int | None = None
 
 @pytest.fixture
 def two_trees(tmp_path: Path, write_picture: Writer) -> Path:
-    """train/ and test/ with classes b and a; each picture is filled with a number of its own."""
+    """Write train/ and test/ with classes b and a; each picture is filled with its own number."""
     names = ["train/b/1", "train/a/2", "train/a/1", "test/a/1", "test/b/1"]
     for value, name in enumerate(names):
         write_picture(tmp_path / f"{name}.png", np.full((28, 28), value))
@@ -333,7 +333,7 @@ def test_what_is_no_folder_is_refused(tmp_path: Path) -> None:
 
 @pytest.fixture
 def keras(rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Arrays as in the file that Keras downloads."""
+    """Return arrays as in Keras's MNIST file."""
     return {
         "x_train": rng.integers(0, 256, (6, 28, 28), dtype=np.uint8),
         "y_train": np.array([0, 1, 2, 0, 1, 2], np.uint8),
@@ -343,7 +343,7 @@ def keras(rng: np.random.Generator) -> dict[str, np.ndarray]:
 
 
 def _save_folder(folder: Path, **arrays: np.ndarray) -> None:
-    """Each array as a .npy file."""
+    """Write each array to a .npy file."""
     folder.mkdir()
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array)

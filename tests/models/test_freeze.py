@@ -1,4 +1,4 @@
-"""Frozen layers: bitwise as they were, nothing in the optimizer, counted as non-trainable."""
+"""Frozen layers keep every bit, have no optimizer state and count as non-trainable."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ SETTINGS = {
 def test_frozen_weights_and_statistics_are_bitwise_as_before_and_have_no_state(
     tmp_path, name, model
 ):
-    """lenet_modern has batch normalisation, cnn_regularized penalties of its own."""
+    """lenet_modern has batch normalisation, cnn_regularized has its own penalties."""
     settings = dict(SETTINGS[name])
     if model == "cnn_regularized" and settings["optimizer"] in ("adam", "momentum"):
         settings.pop("weight_decay", None)  # its own penalties take that place

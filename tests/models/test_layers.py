@@ -1,4 +1,4 @@
-"""The fast convolution against Paddle's own."""
+"""The faster layers against Paddle's."""
 
 import numpy as np
 import paddle

@@ -1,4 +1,4 @@
-"""The networks: parameters counted by hand, shapes stage by stage, and three LeNets that agree."""
+"""Parameters counted by hand, shapes by stage, and three LeNets with equal outputs."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def images(rng: np.random.Generator) -> paddle.Tensor:
 
 
 def _count(layer: paddle.nn.Layer) -> int:
-    """What is trained: the means and variances of batch normalisation are not."""
+    """Count the trained parameters, without the running statistics of batch normalisation."""
     trained = [parameter for parameter in layer.parameters() if not parameter.stop_gradient]
     return sum(int(np.prod(parameter.shape)) for parameter in trained)
 

@@ -1,4 +1,4 @@
-"""Paddle's own classifiers on our pictures: `vision:<name>`."""
+"""Paddle's classifiers, `vision:<name>`, on small grey pictures."""
 
 from __future__ import annotations
 

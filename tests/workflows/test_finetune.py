@@ -1,4 +1,4 @@
-"""Fine-tuning in stages: what is carried on, what is measured, and that it resumes exactly."""
+"""Fine-tuning in stages: the initial weights, the measurements, and exact resumption."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ STAGES = ["01-stripe", "02-fog"]
 
 
 def corrupted(images):
-    """Two corruptions, plain ones of our own."""
+    """Return two simple corruptions of the images."""
     return {
         "stripe": np.where(np.arange(28) % 14 < 7, 255 - images, images),
         "fog": images // 2 + np.uint8(100),
@@ -54,7 +54,7 @@ def corrupted(images):
 
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory):
-    """MNIST-C's layout with two corruptions of MNIST's first images."""
+    """Write MNIST-C's layout with two corruptions of MNIST's first images."""
     root = tmp_path_factory.mktemp("data")
     for part, count in (("train", 240), ("test", 60)):
         image_set = load_dataset("mnist", part, val_size=0).take(slice(0, count))
@@ -68,7 +68,7 @@ def data_dir(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
-    """A run on clean digits."""
+    """Train a run on clean digits."""
     output = tmp_path_factory.mktemp("output")
     settings = {"data_dir": SMALL[1], "val_size": 300, "epochs": 1, "limit": 1500}
     train_and_evaluate(TrainConfig(**settings, output_dir=str(output), name="source"))
@@ -86,13 +86,13 @@ def settings_of(source, data_dir, output, **others):
 
 @pytest.fixture(scope="module")
 def whole(source, data_dir, tmp_path_factory):
-    """A sequential fine-tuning that nothing has disturbed."""
+    """Run a sequential fine-tuning without interruption."""
     output = tmp_path_factory.mktemp("whole")
     return finetune(FinetuneConfig(**settings_of(source, data_dir, output)))
 
 
 def result_of(folder):
-    """Everything that must be equal, bit for bit."""
+    """Return the content of all files that must be equal, bit for bit."""
     files = ["matrix.csv", "matrix.md", "start/model.pdparams"]
     for stage in STAGES:
         files += [f"stages/{stage}/history.csv"]
@@ -104,7 +104,7 @@ def result_of(folder):
 
 
 def as_npz(data_dir):
-    """The corruption fog as another data set."""
+    """Write the corruption fog as a .npz data set."""
     folder = data_dir / "mnist_c" / "fog"
     arrays = {
         f"{short}_{part}": np.load(folder / f"{part}_{kind}.npy")
@@ -143,7 +143,7 @@ def test_the_frozen_layer_is_bitwise_that_of_the_source_and_the_others_moved(who
         assert same == name.startswith("features.0."), name
 
 
-def test_the_matrix_tells_the_accuracies_that_evaluating_each_run_gives(whole, source, data_dir):
+def test_the_matrix_holds_the_accuracies_that_evaluating_each_run_gives(whole, source, data_dir):
     rows = {row["stage"]: row for row in csv.DictReader((whole / "matrix.csv").open())}
     assert list(rows) == ["before", *STAGES]
     assert list(rows["before"]) == ["stage", "clean", *NAMES, "mean"]
@@ -161,7 +161,7 @@ def test_the_matrix_tells_the_accuracies_that_evaluating_each_run_gives(whole, s
 
 
 class Killed(BaseException):
-    """As sudden as SIGKILL, but in this process."""
+    """An exception that nothing catches, like SIGKILL in this process."""
 
 
 def fail_at_call(monkeypatch, owner, name, number):
@@ -177,7 +177,7 @@ def fail_at_call(monkeypatch, owner, name, number):
 
 
 def test_stopped_again_and_again_it_resumes_exactly(whole, source, data_dir, tmp_path, monkeypatch):
-    """Before a first table, inside each stage, in evaluations, between stages, before the end."""
+    """Stop before the first table, in each stage, in evaluations, between stages, at the end."""
     config = FinetuneConfig(**settings_of(source, data_dir, tmp_path))
     for owner, name, number in (
         (module, "evaluate_corruptions", 1),
@@ -223,7 +223,7 @@ def test_killed_by_sigkill_it_resumes_exactly_by_the_tool(whole, source, data_di
 
 @pytest.mark.slow
 def test_killed_between_and_inside_stages_it_resumes_exactly(source, data_dir, tmp_path):
-    """Six times, the moments spread over all changes of files; the continuation is killed too."""
+    """Kill at six moments spread over all changes of files, and kill the resumed process too."""
     flags = ["--freeze", "1", "--epochs", "2", "--batch-size", "32", "--val-size", "40"]
     flags += ["--init-from", source, "--data-dir", data_dir, "--mode", "sequential"]
     flags += ["--ema", "0.9", "--output-dir", tmp_path, "--name"]
@@ -307,7 +307,7 @@ def test_joint_is_one_stage_of_all_corruptions(source, data_dir, tmp_path, caplo
 
 @pytest.fixture
 def pictures(tmp_path, write_picture, rng):
-    """Three classes of pictures: a bar at the top, in the middle, at the bottom."""
+    """Write pictures of three classes: a bar at the top, in the middle or at the bottom."""
     for label, name in enumerate(("high", "low", "middle")):
         for number in range(20):
             picture = rng.integers(0, 60, (28, 28))
@@ -316,7 +316,7 @@ def pictures(tmp_path, write_picture, rng):
     return tmp_path / "pictures"
 
 
-def test_pictures_of_other_classes_get_a_new_last_layer_and_it_is_said(source, pictures, tmp_path):
+def test_pictures_of_other_classes_get_a_new_last_layer_and_a_message(source, pictures, tmp_path):
     flags = ["--dataset", "folder", "--data-dir", pictures, "--epochs", "2", "--val-size", "6"]
     flags += ["--init-from", source, "--freeze", "features", "--preprocess", "resize"]
     done = tool("finetune", *flags, "--output-dir", tmp_path, "--name", "mine")
@@ -342,7 +342,7 @@ def test_pictures_of_other_classes_get_a_new_last_layer_and_it_is_said(source, p
     assert_refused(refused, "fc.2.weight: expected [84, 3], file has [84, 10]")
 
 
-def test_on_other_data_of_the_same_classes_the_sources_own_test_set_is_asked_too(
+def test_on_other_data_of_the_same_classes_the_sources_own_test_set_is_evaluated_too(
     source, tmp_path, write_picture
 ):
     image_set = load_dataset("mnist", "test").take(slice(0, 120))
@@ -355,7 +355,7 @@ def test_on_other_data_of_the_same_classes_the_sources_own_test_set_is_asked_too
     assert float(rows[0]["mnist"]) == evaluate_run(source)["accuracy"]
 
 
-def test_the_sources_own_data_by_a_relative_path_are_asked_once(tmp_path, monkeypatch):
+def test_the_sources_own_data_by_a_relative_path_are_evaluated_once(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     train = load_dataset("mnist", "train").take(slice(0, 60))
     test = load_dataset("mnist", "test").take(slice(0, 20))
