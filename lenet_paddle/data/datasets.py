@@ -35,32 +35,32 @@ ALL_CORRUPTIONS = (*CORRUPTIONS, IDENTITY)
 class DatasetRecord:
     """The facts of one data set."""
 
-    title: str | None
-    """Its name for readers; None: the user's own data, without credit and licence."""
-    credit: str | None
-    """Who made it."""
-    licence: str | None
-    """Its licence."""
-    content: str
-    """What the images show."""
-    is_light_on_dark: bool
-    """Whether it shows light things on a dark ground, as far as that is known."""
-    classes: tuple[str, ...] | None
-    """The class names; None: found in the data."""
     loader: str
     """module:function in this package; (part, data_dir, **options) -> `ImageSet`."""
-    data_dir: str | None
-    """What `data_dir` must be the path of; None: the data is found without it."""
+    content: str
+    """What the images show."""
+    classes: tuple[str, ...] | None
+    """The class names; None: found in the data."""
     preprocess: Preprocess
     """How `preprocess: auto` brings pictures from outside to 28x28."""
-    is_sorted: bool
+    is_light_on_dark: bool
+    """Whether it shows light things on a dark ground, as far as that is known."""
+    title: str | None = None
+    """Its name for readers; None: the user's own data, without credit and licence."""
+    credit: str | None = None
+    """Who made it."""
+    licence: str | None = None
+    """Its licence."""
+    data_dir: str | None = None
+    """What `data_dir` must be the path of; None: the data is found without it."""
+    is_sorted: bool = False
     """Whether images may be sorted by class: validation images are then a stratified draw and
     the training images are shuffled once. Otherwise validation takes the last images."""
-    may_shrink_val: bool
+    may_shrink_val: bool = False
     """Whether a `val_size` of over half of the images becomes a tenth of them, instead of an error
     when none is left."""
     options: tuple[str, ...] = ()
-    """Settings that the loader takes besides: test_size draws a test set where there is none."""
+    """Settings that the loader takes; with test_size it draws a test set where there is none."""
 
     @property
     def terms(self) -> str:
@@ -72,69 +72,56 @@ class DatasetRecord:
 
 DATASETS: dict[str, DatasetRecord] = {
     "mnist": DatasetRecord(
+        loader="sources:load_mnist",
+        content="grey digits, 28x28",
+        classes=DIGITS,
+        preprocess="digit",
+        is_light_on_dark=True,
         title="MNIST",
         credit="Yann LeCun and Corinna Cortes",
         licence="CC BY-SA 3.0",
-        content="grey digits, 28x28",
-        is_light_on_dark=True,
-        classes=DIGITS,
-        loader="sources:load_mnist",
-        data_dir=None,
-        preprocess="digit",
-        is_sorted=False,
-        may_shrink_val=False,
     ),
     "fashion_mnist": DatasetRecord(
+        loader="sources:load_fashion_mnist",
+        content="grey clothes, 28x28",
+        classes=FASHION,
+        preprocess="resize",
+        is_light_on_dark=True,
         title="Fashion-MNIST",
         credit="Zalando (Xiao et al. 2017)",
         licence="MIT",
-        content="grey clothes, 28x28",
-        is_light_on_dark=True,
-        classes=FASHION,
-        loader="sources:load_fashion_mnist",
-        data_dir=None,
-        preprocess="resize",
-        is_sorted=False,
-        may_shrink_val=False,
     ),
     "folder": DatasetRecord(
-        title=None,
-        credit=None,
-        licence=None,
-        content="pictures of any size and colour, one folder per class",
-        is_light_on_dark=False,
-        classes=None,
         loader="sources:load_folder",
-        data_dir="a folder of pictures",
+        content="pictures of any size and colour, one folder per class",
+        classes=None,
         preprocess="resize",
+        is_light_on_dark=False,
+        data_dir="a folder of pictures",
         is_sorted=True,
         may_shrink_val=True,
         options=("preprocess", "test_size"),
     ),
     "npz": DatasetRecord(
-        title=None,
-        credit=None,
-        licence=None,
-        content="arrays x_train, y_train, x_test, y_test",
-        is_light_on_dark=False,
-        classes=None,
         loader="sources:load_npz",
-        data_dir="a .npz file",
+        content="arrays x_train, y_train, x_test, y_test",
+        classes=None,
         preprocess="resize",
+        is_light_on_dark=False,
+        data_dir="a .npz file",
         is_sorted=True,
         may_shrink_val=True,
     ),
     "mnist_c": DatasetRecord(
+        loader="mnist_c:load_mnist_c",
+        content="MNIST's digits under 15 corruptions, 28x28",
+        classes=DIGITS,
+        preprocess="digit",
+        is_light_on_dark=True,
         title="MNIST-C",
         credit="Norman Mu and Justin Gilmer (2019)",
         licence="its authors' terms",
-        content="MNIST's digits under 15 corruptions, 28x28",
-        is_light_on_dark=True,
-        classes=DIGITS,
-        loader="mnist_c:load_mnist_c",
         data_dir="the folder mnist_c (python tools/corrupt.py makes one)",
-        preprocess="digit",
-        is_sorted=False,
         may_shrink_val=True,
         options=("corruption",),
     ),
@@ -162,17 +149,13 @@ def describe_data(name: str) -> dict[str, Any]:
     }
 
 
-def check_request(name: str, data_dir: object, **options: object) -> None:
-    """Raise `InputError` unless the data set has the path it needs and takes the options given."""
+def check_request(name: str, data_dir: object, corruption: str | None = None) -> None:
+    """Raise `InputError` for a data set without the path it needs or with a foreign corruption."""
     record = find_dataset(name)
     if record.data_dir is not None and data_dir is None:
         raise InputError(f"dataset {name} needs data_dir: the path of {record.data_dir}")
-    for option, value in options.items():
-        if value is not None and option not in record.options:
-            takers = [other for other in DATASETS if option in DATASETS[other].options]
-            raise InputError(
-                f"{option} {value} is for dataset {', '.join(takers)}; dataset is {name}"
-            )
+    if corruption is not None and "corruption" not in record.options:
+        raise InputError(f"corruption {corruption} is for dataset mnist_c; dataset is {name}")
 
 
 def corruption_names(known: tuple[str, ...]) -> Bound:
@@ -217,14 +200,13 @@ class DatasetConfig(Settings):
     @property
     def picture_mode(self) -> Preprocess:
         """Return `preprocess`, with the data set's own mode in place of `auto`."""
-        return (
-            find_dataset(self.dataset).preprocess if self.preprocess == "auto" else self.preprocess
-        )
+        own = find_dataset(self.dataset).preprocess
+        return own if self.preprocess == "auto" else self.preprocess
 
 
 @dataclass(frozen=True)
 class DataConfig(DatasetConfig):
-    """The images to train and test on."""
+    """The images to train and test on, with corruptions of MNIST-C."""
 
     corruption: Annotated[str | None, CORRUPTION] = None
     """mnist_c: one corruption, such as fog (default: all in the folder, mixed)."""
@@ -235,6 +217,6 @@ class DataConfig(DatasetConfig):
 
     def _check_together(self) -> None:
         super()._check_together()
-        check_request(self.dataset, self.data_dir, corruption=self.corruption)
+        check_request(self.dataset, self.data_dir, self.corruption)
         if self.replay is not None and self.dataset != "mnist_c":
             raise InputError(f"replay is for dataset mnist_c; dataset is {self.dataset}")

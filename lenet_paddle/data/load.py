@@ -74,7 +74,7 @@ def load_splits(
     for split in splits:
         if split not in ("train", "val", "test"):
             raise InputError(f"split {split!r} is unknown; expected one of train, val, test")
-    check_request(name, data_dir, corruption=corruption)
+    check_request(name, data_dir, corruption)
     record = find_dataset(name)
     path = None if data_dir is None else Path(data_dir)
     given = {"test_size": test_size, "preprocess": preprocess, "corruption": corruption}
