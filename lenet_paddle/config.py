@@ -151,7 +151,7 @@ class OutputConfig(Settings):
     output_dir: Annotated[str, PER_COMMAND] = "output"
     """Folder of the runs."""
     keep_last: Annotated[int, COUNT] = 2
-    """Checkpoints kept: the newest N, and what is or was the best at each of them."""
+    """Checkpoints kept: the newest N, and the best one as of each of them."""
     keep_every: Annotated[int, NATURAL] = 0
     """Keep the checkpoint of every K-th epoch too; 0: none."""
     log_every: Annotated[int, COUNT] = 20

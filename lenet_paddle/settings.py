@@ -28,7 +28,7 @@ _MOST_DIGITS = 100  # of a number in it
 
 @dataclass(frozen=True)
 class Bound:
-    """What a field's values must satisfy: `field: Annotated[type, Bound(...)]`."""
+    """The valid values of a field, declared as `field: Annotated[type, Bound(...)]`."""
 
     holds: Callable[[Any], bool]
     words: str
@@ -77,7 +77,7 @@ class Settings:
 
 
 def _marks(cls: type[Any]) -> dict[str, tuple[Any, ...]]:
-    """Return what stands beside each field's type in `Annotated`."""
+    """Return the metadata of each field's `Annotated` type."""
     hints = typing.get_type_hints(cls, include_extras=True)
     return {name: getattr(hint, "__metadata__", ()) for name, hint in hints.items()}
 
