@@ -170,7 +170,7 @@ def test_a_signal_ends_the_run_cleanly(tmp_path, number, status):
     assert process.returncode == status
     last = errors.strip().splitlines()[-1]
     assert "Traceback" not in errors
-    assert "stopped by" in last and f"--resume {tmp_path}/a goes on from epoch" in last
+    assert "stopped by" in last and f"--resume {tmp_path}/a continues at epoch" in last
     assert not list((tmp_path / "a").rglob(".tmp-*"))
 
 
