@@ -82,6 +82,23 @@ def rename_new(temporary: Path, target: Path) -> bool:
     return True
 
 
+@contextlib.contextmanager
+def new_folder(parent: Path) -> Iterator[Path]:
+    """Yield a temporary folder in `parent` to fill and rename; remove it if it was not renamed."""
+    try:
+        make_folder(parent)
+        temporary = Path(tempfile.mkdtemp(prefix=".tmp-run-", dir=parent))
+    except OSError as error:
+        raise InputError(
+            f"{parent}: cannot be written ({error.strerror}); choose another --output-dir"
+        ) from None
+    try:
+        temporary.chmod(0o777 & ~current_umask())
+        yield temporary
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
 def leads_out(path: Path, folder: Path) -> bool:
     """Whether `path`, all links in it followed, lies outside `folder`."""
     return not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
@@ -166,10 +183,16 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
-def format_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
-    """A header and a line for each row, with all digits; what a row lacks is left empty."""
+def format_csv(rows: Iterable[Mapping[str, Any]], columns: Sequence[str] = ()) -> str:
+    """Return a CSV text: a header and a line per row, numbers with all digits.
+
+    The header has `columns`, then all other columns of the rows in order of appearance; cells that
+    a row lacks are empty.
+    """
+    rows = list(rows)
+    names = dict.fromkeys([*columns, *(name for row in rows for name in row)])
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(columns), lineterminator="\n")
+    writer = csv.DictWriter(text, list(names), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()

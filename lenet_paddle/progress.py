@@ -1,9 +1,13 @@
-"""Progress of long work with a rate and the time left: a line in place, or plain lines."""
+"""Progress of long work, with rate and time left: a line in place, or plain lines; log files."""
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import sys
 import time
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TextIO
 
 
@@ -63,3 +67,24 @@ def format_seconds(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60}m{whole % 60:02d}s"
     return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+
+
+class _LogFile(logging.FileHandler):
+    """Raise errors of writing, for which logging itself would print a traceback."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        raise
+
+
+@contextlib.contextmanager
+def log_to(path: Path) -> Iterator[None]:
+    """Append what the package logs to the file `path`, with the time."""
+    handler = _LogFile(path, encoding="utf-8", errors="backslashreplace")  # names of files
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    logger = logging.getLogger("lenet_paddle")
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        handler.close()

@@ -146,10 +146,11 @@ class Model:
     """A run's network, asked for its accuracy."""
 
     def __init__(self, run: str) -> None:
-        from lenet_paddle.export.predictor import load_run
+        from lenet_paddle.run_folder import Run
 
         self.name = Path(run).resolve().name
-        self.config, self.network, _ = load_run(Path(run))
+        self.config = Run.open(run).config
+        self.network, _ = Run.open(run).load_network()
 
     def accuracy(self, images: np.ndarray, labels: np.ndarray) -> float:
         """The share of right answers."""

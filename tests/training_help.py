@@ -1,16 +1,26 @@
-"""Small data and short trainings for the tests of the training room."""
+"""Small data and short trainings for tests."""
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import paddle
+from tools_help import PORTS
 
 from lenet_paddle import ImageSet, TrainConfig, build_model
-from lenet_paddle.training.callbacks import StopOnSignal
+from lenet_paddle.figures.visualdl import build_loggers
+from lenet_paddle.models import input_size
+from lenet_paddle.runtime import get_rank
 from lenet_paddle.training.checkpoint import TrainState
 from lenet_paddle.training.fit import fit
+from lenet_paddle.training.signals import StopOnSignal
 
 
 def bars(num_images: int, seed: int = 0) -> ImageSet:
@@ -37,18 +47,53 @@ def train(
     train_set: ImageSet | None = None,
     state: TrainState | None = None,
     stop: StopOnSignal | None = None,
+    callbacks: Sequence[Any] = (),
     **settings: object,
 ) -> tuple[paddle.nn.Layer, TrainState]:
-    """Train on bars; returns the network and its state."""
+    """Train on bars, as workflows.train does; return the network and its state."""
     config = TrainConfig(**{"epochs": 2, "batch_size": 32, "model": "mlp", **settings})
     train_set = train_set or bars(100)
     with paddle.utils.unique_name.guard():
         paddle.seed(config.seed)
         network = build_model(config.model, 3)
         held_out = bars(50, seed=1)
-        state = fit(config, network, train_set, held_out, run_dir, state=state, stop=stop)
+        if get_rank() == 0:
+            size = input_size(config.model)
+            loggers = build_loggers(config, network, train_set, held_out, size)
+            callbacks = [*loggers, *callbacks]
+        state = fit(
+            *(config, network, train_set, held_out, run_dir),
+            state=state,
+            stop=stop,
+            callbacks=callbacks,
+        )
     return network, state
 
 
 def weights_of(network: paddle.nn.Layer) -> dict[str, np.ndarray]:
     return {name: tensor.numpy().copy() for name, tensor in network.state_dict().items()}
+
+
+def run_two_ranks(script: str, folder: Path) -> list[Any]:
+    """Run a script as two processes that train together; return what each wrote as JSON.
+
+    It runs with this folder in `sys.path`; `report(value)` writes its result.
+    """
+    head = f"""import json, sys
+from pathlib import Path
+sys.path[:0] = {[path for path in sys.path if path]}
+import paddle
+paddle.distributed.init_parallel_env()
+rank, folder = paddle.distributed.get_rank(), Path({str(folder)!r})
+def report(value):
+    (folder / f"rank-{{rank}}.json").write_text(json.dumps(value))
+"""
+    (folder / "script.py").write_text(head + script)
+    launcher = ["-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--log_dir", "log"]
+    environment = os.environ | {"PORT_RANGE": f"{PORTS.start}:{PORTS.stop}"}
+    done = subprocess.run(
+        [sys.executable, *launcher, "script.py"], cwd=folder, env=environment, capture_output=True
+    )
+    logs = [path.read_text() for path in (folder / "log").glob("workerlog.*")]
+    assert done.returncode == 0, logs
+    return [json.loads((folder / f"rank-{rank}.json").read_text()) for rank in (0, 1)]

@@ -47,7 +47,7 @@ class Args:
 def main() -> None:
     args = parse_args(Args, __doc__)
 
-    from lenet_paddle.workflows.robustness import evaluate_any
+    from lenet_paddle.workflows.evaluate import evaluate_any
 
     result, table = evaluate_any(
         Path(args.run),

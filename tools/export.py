@@ -34,7 +34,7 @@ def main() -> None:
 
     from lenet_paddle.export.export import format_rows
     from lenet_paddle.export.formats import parse_formats
-    from lenet_paddle.workflows.train import export_run
+    from lenet_paddle.workflows.export import export_run
 
     out = None if args.out is None else Path(args.out)
     folder, rows = export_run(Path(args.run), args.checkpoint, parse_formats(args.formats), out)

@@ -29,12 +29,12 @@ from lenet_paddle.evaluation.evaluate import compute_logits, evaluate
 from lenet_paddle.export.engines import load_paddle
 from lenet_paddle.export.export import export_inference
 from lenet_paddle.models.layers import fast_layers
+from lenet_paddle.run_folder import Run
 from lenet_paddle.settings import load_yaml
-from lenet_paddle.training.callbacks import StopOnSignal
 from lenet_paddle.training.checkpoint import TrainState
 from lenet_paddle.training.fit import fit
 from lenet_paddle.training.optimizers import build_optimizer
-from lenet_paddle.workflows.seeds import read_result
+from lenet_paddle.training.signals import StopOnSignal
 
 
 class Clock(StopOnSignal):
@@ -306,6 +306,6 @@ def fast(seed: int) -> dict[str, float]:
     recipe = load_yaml(FAST, TrainConfig)
     with tempfile.TemporaryDirectory() as folder:
         result = train_and_evaluate(TrainConfig(**recipe, seed=seed, output_dir=folder))
-        row = read_result(Path(result["run_dir"]))
+        row = Run(result["run_dir"]).read_result()
         assert row is not None, "a run that has just been finished"
     return {"seconds": row["seconds"], "accuracy": row["test_accuracy"]}

@@ -18,10 +18,9 @@ from lenet_paddle.config import TrainConfig
 from lenet_paddle.data.preprocess import normalise
 from lenet_paddle.errors import InputError
 from lenet_paddle.evaluation.evaluate import compute_logits
-from lenet_paddle.export.predictor import read_config
 from lenet_paddle.models import build_model, input_size
 from lenet_paddle.models.layers import fast_layers
-from lenet_paddle.training.checkpoint import newest_checkpoint
+from lenet_paddle.run_folder import Run
 
 _log = logging.getLogger(__name__)
 
@@ -108,14 +107,15 @@ def time_forward(network: nn.Layer, size: int, seconds: float = 1.0) -> float:
 def compare_runs(paths: Iterable[str | Path]) -> list[dict[str, Any]]:
     """A record for each run among `paths`: the settings that differ, its figures, its speed.
 
-    What is no run is passed over with a word. Raises `InputError` when no run is left.
+    Skips folders that are not runs, with a warning. Raises `InputError` when no run is left.
     """
     found: list[tuple[TrainConfig, dict[str, Any]]] = []
     for path in map(Path, paths):
         try:
-            found.append((read_config(path), _read_results(path)))
+            run = Run.open(path)
+            found.append((run.config, _read_results(run)))
         except InputError as error:
-            _log.warning("%s; it is passed over", error)
+            _log.warning("%s; skipping it", error)
     if not found:
         raise InputError("no run among those folders; expected some output/<run>")
     settings = [config.to_dict() for config, _ in found]
@@ -139,12 +139,12 @@ def speed(config: TrainConfig, step: int, results: dict[str, Any]) -> dict[str, 
     return {**results, "images_per_second": num_images / seconds if seconds else None}
 
 
-def _read_results(run_dir: Path) -> dict[str, Any]:
+def _read_results(run: Run) -> dict[str, Any]:
     """What a run came to; None where it has not come so far."""
-    metrics = _read_metrics(run_dir / "metrics.json")
-    newest = newest_checkpoint(run_dir / "checkpoints")
+    metrics = _read_metrics(run.metrics_file())
+    newest = run.newest_checkpoint()
     results: dict[str, Any] = {
-        "run": str(run_dir),
+        "run": str(run),
         "test_accuracy": metrics.get("accuracy"),
         "test_loss": metrics.get("loss"),
         **dict.fromkeys(("val_accuracy", "val_loss", "best_epoch", "seconds")),

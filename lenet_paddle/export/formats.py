@@ -28,8 +28,8 @@ from lenet_paddle.export.static_page import write_static_page
 from lenet_paddle.files import write_text
 from lenet_paddle.models import build_model
 from lenet_paddle.runtime import need
-from lenet_paddle.training.checkpoint import set_weights
 from lenet_paddle.training.safe_weights import load_safetensors, save_safetensors
+from lenet_paddle.training.weights import set_weights
 
 NUM_CALIBRATED = 512  # training images from which int8's ranges are taken
 TRITON_BATCH = 64

@@ -10,11 +10,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from lenet_paddle.config import TrainConfig
 from lenet_paddle.data.datasets import Preprocess
 from lenet_paddle.data.imageset import check_classes
 from lenet_paddle.data.preprocess import SIZE, load_picture, normalise, prepare_picture, shrink
@@ -29,10 +28,7 @@ from lenet_paddle.export.engines import (
     load_engine,
 )
 from lenet_paddle.runtime import need
-from lenet_paddle.settings import load_yaml, read_yaml
-
-if TYPE_CHECKING:
-    import paddle
+from lenet_paddle.settings import read_yaml
 
 
 @dataclass(frozen=True)
@@ -93,8 +89,10 @@ class Predictor:
         """Use a run's checkpoint (`best`, `latest`, `epoch_0005`). Raises `InputError`."""
         from lenet_paddle.evaluation.evaluate import compute_logits
         from lenet_paddle.models import input_size
+        from lenet_paddle.run_folder import Run
 
-        config, network, classes = load_run(run_dir, checkpoint)
+        run = Run.open(run_dir)
+        config, (network, classes) = run.config, run.load_network(checkpoint)
         made = cls.__new__(cls)
         made.folder, made.description, made.engine = run_dir, {}, "paddle"
         made.classes, made.preprocess = classes, config.picture_mode
@@ -153,36 +151,6 @@ class Predictor:
                 yield error
             except OSError as error:
                 yield InputError(f"{path}: {error.strerror}")
-
-
-def load_run(
-    run_dir: Path, checkpoint: str = "best"
-) -> tuple[TrainConfig, paddle.nn.Layer, tuple[str, ...]]:
-    """A run's settings, its network with a checkpoint's weights in evaluation mode, its classes.
-
-    Raises `InputError` for a folder that is no run, a missing or damaged checkpoint.
-    """
-    from lenet_paddle.models import build_model
-    from lenet_paddle.training import checkpoint as saved
-
-    config = read_config(run_dir)
-    path = saved.find_checkpoint(run_dir, checkpoint)
-    classes = tuple(saved.read_state(path).classes)
-    network = build_model(config.model, len(classes))
-    saved.set_weights(network, saved.load_weights(path / "model.pdparams"), str(path))
-    network.eval()
-    return config, network, classes
-
-
-def read_config(run_dir: Path) -> TrainConfig:
-    """The settings of a run. Raises `InputError` for a folder that is no run."""
-    if not (run_dir / "config.yaml").is_file():
-        raise InputError(f"{run_dir}: no run (it has no config.yaml); expected output/<run>")
-    settings = load_yaml(run_dir / "config.yaml", TrainConfig)
-    try:
-        return TrainConfig(**settings)
-    except InputError as error:
-        raise InputError(f"{run_dir / 'config.yaml'}: {error}") from None
 
 
 def read_description(path: Path) -> dict[str, Any]:

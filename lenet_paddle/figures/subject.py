@@ -17,10 +17,10 @@ from lenet_paddle.data.load import load_data, load_test_set
 from lenet_paddle.data.preprocess import load_picture, normalise, prepare_picture
 from lenet_paddle.errors import InputError
 from lenet_paddle.evaluation.evaluate import predict_logits
-from lenet_paddle.export.predictor import load_run, read_config
 from lenet_paddle.figures.visualize import VisualizeConfig
 from lenet_paddle.figures.words import say
 from lenet_paddle.models import input_size
+from lenet_paddle.run_folder import Run
 
 
 @dataclass(frozen=True)
@@ -98,16 +98,16 @@ def need_runs(config: VisualizeConfig) -> list[Path]:
 
 def load_subject(config: VisualizeConfig) -> Subject:
     """The run that was named. Raises `InputError` when none was."""
-    run_dir = need_runs(config)[0]
+    run = Run.open(need_runs(config)[0])
     runtime.select_device("auto")
-    own, network, classes = load_run(run_dir, config.checkpoint)
-    settings = own.on_data(config.dataset, config.data_dir)
-    return Subject(run_dir.resolve().name, settings, network, classes)
+    network, classes = run.load_network(config.checkpoint)
+    settings = run.config.on_data(config.dataset, config.data_dir)
+    return Subject(run.name, settings, network, classes)
 
 
 def data_settings(config: VisualizeConfig) -> TrainConfig:
     """The settings that say which data: the run's, else the defaults, with --dataset put in."""
-    settings = read_config(Path(config.run[0])) if config.run else TrainConfig()
+    settings = Run.open(config.run[0]).config if config.run else TrainConfig()
     return settings.on_data(config.dataset, config.data_dir)
 
 

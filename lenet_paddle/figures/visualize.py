@@ -146,9 +146,9 @@ def visualize(config: VisualizeConfig) -> list[Path]:
     """
     from matplotlib.figure import Figure
 
-    from lenet_paddle.export.predictor import read_config
     from lenet_paddle.figures import words
     from lenet_paddle.figures.style import find_chinese_font, save_animation, save_figure
+    from lenet_paddle.run_folder import Run
 
     if config.lang == "zh" and not find_chinese_font():
         raise InputError(
@@ -157,7 +157,7 @@ def visualize(config: VisualizeConfig) -> list[Path]:
         )
     suffix = ""
     for run in config.run:
-        own = read_config(Path(run))  # a folder that is no run is said at once
+        own = Run.open(run).config  # report a folder that is not a run at once
         chosen = own.on_data(config.dataset, config.data_dir)
         suffix = "" if chosen is own else f"-{chosen.dataset}"
     with words.language(config.lang):

@@ -1,1 +1,1 @@
-"""Room 5: model + batches -> checkpoints + history."""
+"""Train a network: model + batches -> checkpoints + history."""

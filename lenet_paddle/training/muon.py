@@ -1,4 +1,4 @@
-"""Muon: momentum whose matrices are made orthogonal before they are applied."""
+"""Muon: momentum with orthogonalised updates of the weight matrices (Jordan et al. 2024)."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ STATE = "_muon_momentum_0"
 
 
 def choose_matrices(parameters: list[paddle.Tensor]) -> list[paddle.Tensor]:
-    """The parameters that Muon orthogonalises: kernels that are trained, but the last layer's."""
+    """Return the parameters that Muon orthogonalises: all trained kernels but the last layer's."""
     *matrices, _ = [p for p in parameters if p.ndim >= 2]
     return [p for p in matrices if not p.stop_gradient]
 
 
 class Muon:
-    """Muon (Jordan et al. 2024) for matrices, AdamW for the rest and for the last layer.
+    """Muon (Jordan et al. 2024) for matrices, AdamW for other parameters and the last layer.
 
     A kernel counts as the matrix (outputs, inputs); that of a convolution as (C_out, C_in*k*k).
     One step, with momentum m, gradient g and rate r:
@@ -27,11 +27,10 @@ class Muon:
         u = orthogonalise((1 - momentum) * g + momentum * m)             (Nesterov)
         w = w - r * weight_decay * w - r * max(1, outputs / inputs)^0.5 * u
 
-    `adam_rate` belongs to AdamW when the rate is `learning_rate`; `set_lr` moves both alike.
-    Weights of the last layer decay too; biases and the scales of normalisations do not.
-
-    It has what `paddle.Model` asks of an optimizer. A parameter's own `L2Decay` is added to its
-    gradient, as Paddle's optimizers do.
+    AdamW's rate is `adam_rate` when Muon's is `base_rate`; `set_lr` scales both. Weights of the
+    last layer decay too; biases and scales of normalisations do not. A parameter's own `L2Decay`
+    is added to its gradient, as Paddle's optimizers do. The class has the methods that
+    `paddle.Model` calls on an optimizer.
     """
 
     def __init__(
@@ -51,20 +50,20 @@ class Muon:
         self.momentum, self.weight_decay = momentum, weight_decay
         self.buffers = {p.name: paddle.zeros_like(p) for p in self.matrices}
         for name, buffer in self.buffers.items():
-            buffer.name = name + STATE  # else a counter names it, and files of equal states differ
+            buffer.name = name + STATE  # saved too; generated names differ from run to run
         self.adam_share = adam_rate / base_rate
         self.learning_rate = learning_rate
         self.adamw = paddle.optimizer.AdamW(
             learning_rate * self.adam_share,
             beta1=0.9,
             beta2=0.99,
-            parameters=[p for p in trained if p.name not in own] or [last],  # it wants some
+            parameters=[p for p in trained if p.name not in own] or [last],
             weight_decay=weight_decay,
             apply_decay_param_fun=lambda name: name == last.name,
         )
 
     def minimize(self, loss: paddle.Tensor) -> None:
-        """Update the parameters with the gradients that `loss.backward()` has left."""
+        """Update the parameters with the gradients of `loss.backward()`."""
         self.step()
 
     @paddle.no_grad()
@@ -93,27 +92,27 @@ class Muon:
         weight.subtract_(rate * direction)
 
     def clear_grad(self, set_to_zero: bool = True) -> None:
-        """Forget the gradients."""
+        """Clear the gradients."""
         for weight in self.matrices:
             weight.clear_gradient(set_to_zero)
         self.adamw.clear_grad(set_to_zero)
 
     def get_lr(self) -> float:
-        """The rate of the matrices."""
+        """Return the learning rate of the matrices."""
         return self.learning_rate
 
     def set_lr(self, rate: float) -> None:
-        """Choose the rate of the matrices, and in proportion AdamW's."""
+        """Set the learning rate of the matrices, and AdamW's in proportion."""
         self.learning_rate = rate
         self.adamw.set_lr(rate * self.adam_share)
 
     def state_dict(self) -> dict[str, Any]:
-        """Momenta of the matrices by the parameters' names, and AdamW's state."""
+        """Return the matrices' momenta by parameter name, and AdamW's state."""
         momenta = {name + STATE: buffer for name, buffer in self.buffers.items()}
         return {**momenta, **self.adamw.state_dict()}
 
     def set_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over what `state_dict` gave."""
+        """Restore what `state_dict` returned."""
         rest = dict(state)
         for name, buffer in self.buffers.items():
             buffer.set_value(rest.pop(name + STATE))
@@ -121,10 +120,10 @@ class Muon:
 
 
 def orthogonalise(matrix: paddle.Tensor) -> paddle.Tensor:
-    """About the nearest matrix with orthogonal rows (or columns): float32 (M, N) -> (M, N).
+    """Return roughly the nearest matrix with orthonormal rows (or columns), float32 (M, N).
 
-    A few steps of Newton and Schulz's iteration, X <- a X + (b A + c A^2) X with A = X X^T, bring
-    the singular values near 1.
+    A few Newton-Schulz steps, X <- a X + (b A + c A^2) X with A = X X^T, bring the singular values
+    near 1.
     """
     a, b, c = COEFFICIENTS
     is_tall = matrix.shape[0] > matrix.shape[1]

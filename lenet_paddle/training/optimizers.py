@@ -1,8 +1,8 @@
-"""Optimizers, and the learning rate as a pure function of where the training stands.
+"""Optimizers, and the learning rate as a pure function of settings, update and history.
 
-A schedule is no object with a state: Paddle's schedulers, restored from a checkpoint, keep the
-old base rate when a new one is wanted, and hapi's ReduceLROnPlateau changes nothing at all. A
-function of (settings, update, history) needs no restoring, so a resumed run is exact by itself.
+Paddle's schedulers have a state: restored from a checkpoint they keep the old base rate when a new
+one is wanted, and hapi's ReduceLROnPlateau changes nothing. A function needs no restoring, so a
+resumed run is exact.
 """
 
 from __future__ import annotations
@@ -13,10 +13,9 @@ from typing import Any
 
 import paddle
 
-from lenet_paddle.config import TrainConfig
+from lenet_paddle.config import OptimizationConfig
 from lenet_paddle.errors import InputError
 from lenet_paddle.models.cnn import l2_penalty
-from lenet_paddle.runtime import count_ranks
 from lenet_paddle.training.muon import Muon
 
 ONE_CYCLE_WARMUP = 0.3  # share of all updates; Smith 2018 and Paddle's OneCycleLR
@@ -24,12 +23,15 @@ ONE_CYCLE_START = 1 / 25  # the first rate, as a share of the highest
 ONE_CYCLE_END = 1 / 25 * 1e-4  # the last one
 
 
-def build_optimizer(config: TrainConfig, parameters: list[Any]) -> Any:
-    """The optimizer of `config`, at its first learning rate; a `paddle.optimizer.Optimizer`, or
-    `Muon`. For parameters with `stop_gradient` it does and keeps nothing. Raises `InputError`."""
+def build_optimizer(config: OptimizationConfig, parameters: list[Any]) -> Any:
+    """Build the optimizer of `config` at its first learning rate.
+
+    Returns a `paddle.optimizer.Optimizer` or `Muon`; parameters with `stop_gradient` are left
+    out. Raises `InputError`.
+    """
     check_penalties(config, parameters)
     if config.l2:
-        penalise(parameters, config.l2)
+        add_l2_penalty(parameters, config.l2)
     common: dict[str, Any] = {
         "learning_rate": learning_rate_at(config, 0, 1, []),
         "parameters": [p for p in parameters if not p.stop_gradient],
@@ -54,67 +56,36 @@ def build_optimizer(config: TrainConfig, parameters: list[Any]) -> Any:
     return optimizers.AdamW(**{**common, "weight_decay": config.weight_decay})
 
 
-def check_penalties(config: TrainConfig, parameters: list[Any]) -> None:
-    """Raise `InputError` for a weight decay that a network's own penalties would do away with."""
+def check_penalties(config: OptimizationConfig, parameters: list[Any]) -> None:
+    """Raise `InputError` for a weight decay that the network's own penalties would replace."""
     is_coupled = config.optimizer not in ("adamw", "muon")
     if config.weight_decay and is_coupled and any(p.regularizer for p in parameters):
         raise InputError(
-            f"{config.model} brings its own penalty, which takes the place of weight_decay; leave "
-            "that out, or choose optimizer adamw or muon"
+            "the network has its own penalty, which replaces weight_decay; leave weight_decay "
+            "out, or choose optimizer adamw or muon"
         )
 
 
-def average_over_ranks(tensors: list[paddle.Tensor]) -> None:
-    """Put the mean over the ranks into float tensors, by one flat all-reduce; nothing for none."""
-    if not tensors:
-        return
-    flat = paddle.concat([tensor.flatten() for tensor in tensors])
-    paddle.distributed.all_reduce(flat)
-    parts = paddle.split(flat / count_ranks(), [tensor.size for tensor in tensors])
-    for tensor, part in zip(tensors, parts, strict=True):
-        paddle.assign(part.reshape(tensor.shape), tensor)
+def add_l2_penalty(parameters: list[Any], l2: float) -> None:
+    """Add l2 * sum(w^2) to the loss for each kernel, as Keras's `kernel_regularizer` does.
 
-
-def penalise(parameters: list[Any], l2: float) -> None:
-    """Add l2 * sum(w^2) to the loss for each kernel, as Keras's `kernel_regularizer` does; one
-    that has a penalty from its network keeps that. Biases and normalisations have none."""
+    A kernel with a penalty of its network's keeps that; biases and normalisations get none.
+    """
     for parameter in parameters:
         if parameter.ndim >= 2 and parameter.regularizer is None:
             parameter.regularizer = l2_penalty(l2)
 
 
-class AverageOverRanks:
-    """An optimizer that takes the mean of the gradients over the ranks before it updates.
-
-    One flat all-reduce an update. Paddle's DataParallel reduces inside `backward`, for every
-    batch, and where another process is lost there the whole process aborts; here it is an
-    exception, so that the job can say how to go on. For the CPU without AMP.
-    """
-
-    def __init__(self, optimizer: paddle.optimizer.Optimizer, parameters: list[Any]) -> None:
-        self.optimizer = optimizer
-        self.parameters = [p for p in parameters if not p.stop_gradient]
-
-    def minimize(self, loss: paddle.Tensor) -> Any:
-        """What hapi calls after `backward`."""
-        # Whether a gradient came can only depend on the network, so the ranks agree.
-        average_over_ranks([p.grad for p in self.parameters if p.grad is not None])
-        return self.optimizer.minimize(loss)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.optimizer, name)
-
-
 def learning_rate_at(
-    config: TrainConfig,
+    config: OptimizationConfig,
     update: int,
     updates_per_epoch: int,
     history: Sequence[Mapping[str, Any]],
 ) -> float:
-    """The rate that update number `update` (from 0, over the whole run) applies.
+    """Return the learning rate of update number `update` (from 0, over the whole run).
 
-    The rate rises evenly over `warmup_epochs`; the schedule has the updates that are left.
-    `history` holds the rows of the finished epochs; only `plateau` looks at it.
+    The rate rises linearly over `warmup_epochs`; the schedule covers the remaining updates.
+    `history` holds the rows of the finished epochs; only `plateau` reads it.
     """
     warmup = round(config.warmup_epochs * updates_per_epoch)
     if update < warmup:
@@ -130,13 +101,13 @@ def learning_rate_at(
     if config.schedule == "one_cycle":
         return rate * _one_cycle(update, total)
     if config.schedule == "plateau":
-        after = history[math.ceil(config.warmup_epochs) : epoch]  # the rising rate is no plateau
+        after = history[math.ceil(config.warmup_epochs) : epoch]  # not those of the warm-up
         return rate * config.decay_factor ** count_plateaus(config, after)
     return rate
 
 
 def _one_cycle(update: int, total: int) -> float:
-    """Share of the highest rate: up along a cosine for 30 % of the updates, then down."""
+    """Return the share of the highest rate: up a cosine for 30 % of the updates, then down."""
     peak = max(1.0, ONE_CYCLE_WARMUP * total - 1)
     if update <= peak:
         return _cosine(ONE_CYCLE_START, 1.0, update / peak)
@@ -147,8 +118,8 @@ def _cosine(start: float, end: float, progress: float) -> float:
     return end + (start - end) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
-def count_plateaus(config: TrainConfig, history: Sequence[Mapping[str, Any]]) -> int:
-    """How often `config.monitor` went `decay_epochs` epochs without a new best."""
+def count_plateaus(config: OptimizationConfig, history: Sequence[Mapping[str, Any]]) -> int:
+    """Count how often `config.monitor` had no new best for `decay_epochs` epochs."""
     best, waited, plateaus = None, 0, 0
     for row in history:
         if best is None or is_better(config.monitor, row[config.monitor], best):
@@ -161,13 +132,15 @@ def count_plateaus(config: TrainConfig, history: Sequence[Mapping[str, Any]]) ->
 
 
 def is_better(monitor: str, value: float, best: float) -> bool:
-    """Whether `value` beats `best`: higher for an accuracy, lower for a loss."""
+    """Return whether `value` beats `best`: higher for an accuracy, lower for a loss."""
     return value > best if monitor.endswith("accuracy") else value < best
 
 
 def list_bests(monitor: str, history: Sequence[Mapping[str, Any]]) -> list[int]:
-    """The best epoch (from 1) until each epoch by `monitor`; without its values (no val) the last
-    epoch is the best."""
+    """Return, for each epoch, the best epoch (from 1) so far by `monitor`.
+
+    Without values of `monitor` (no validation images) each epoch counts as the best.
+    """
     bests: list[int] = []
     for epoch, row in enumerate(history, 1):
         value = row.get(monitor)

@@ -1,8 +1,8 @@
-"""Files of weights, read without trust: names, shapes, numbers, and no code.
+"""Read files of weights from untrusted sources without running code in them.
 
 safetensors is made for that (github.com/huggingface/safetensors). Paddle's `.pdparams` and
-`.pdopt` are pickles, which can name any function to be called; of those, only the steps that write
-arrays and plain containers are taken.
+`.pdopt` are pickles, which can call any function; the reader here accepts only the opcodes that
+write arrays and plain containers.
 """
 
 from __future__ import annotations
@@ -23,8 +23,10 @@ from lenet_paddle.runtime import need
 
 
 def is_safetensors(path: Path) -> bool:
-    """Whether a file is one by its name, or by how it begins: a cache may hold it under another
-    name, to which a link led."""
+    """Return whether a file is a safetensors file, by its name or its first bytes.
+
+    A cache may store it under a name without suffix.
+    """
     with path.open("rb") as file:
         start = file.read(9)  # the length of a JSON text, 8 bytes, and its first character
     return path.suffix == ".safetensors" or start[8:] == b"{"
@@ -33,7 +35,7 @@ def is_safetensors(path: Path) -> bool:
 def save_safetensors(
     path: Path, weights: dict[str, np.ndarray], metadata: dict[str, str] | None = None
 ) -> None:
-    """Write name -> array to `path`. Raises `InputError` where the package is missing."""
+    """Write name -> array to `path`. Raises `InputError` if the package is missing."""
     arrays = {name: np.ascontiguousarray(array) for name, array in weights.items()}
     need("safetensors.numpy").save_file(arrays, str(path), metadata)
 
@@ -53,9 +55,9 @@ def load_safetensors(path: Path) -> dict[str, np.ndarray]:
     return weights
 
 
-# The steps of a pickle that protocols 2 to 4 write for arrays, names, numbers and containers; and
-# two of Python 2, for its texts. Left out are those for objects, sets and what lies elsewhere.
-_TAKEN = b"".join(
+# The opcodes that protocols 2 to 4 write for arrays, names, numbers and containers, and two of
+# Python 2 for text. Those for objects, sets and external data are left out.
+_ALLOWED = b"".join(
     [
         *(pickle.PROTO, pickle.FRAME, pickle.STOP, pickle.MARK),
         *(pickle.MEMOIZE, pickle.BINPUT, pickle.LONG_BINPUT, pickle.BINGET, pickle.LONG_BINGET),
@@ -70,13 +72,13 @@ _TAKEN = b"".join(
         *(pickle.BINSTRING, pickle.SHORT_BINSTRING),
     ]
 )
-_MOST_STEPS = 1_000_000  # an array has about 20
-_LARGEST = 4  # times the file's size: what is read from it; one array may stand under two names
+_MOST_STEPS = 1_000_000  # an array takes about 20
+_LARGEST = 4  # times the file's size; one array may appear under two names
 _NUMBERS = re.compile(r"[fiu][1248]|b1")
 
 
 class _NumberType:
-    """What stands for `numpy.dtype`, which itself takes far more than the types of numbers."""
+    """Takes the place of `numpy.dtype`, which accepts far more than number types."""
 
     def __init__(self, text: str, align: bool = False, copy: bool = False) -> None:
         if not _NUMBERS.fullmatch(text):
@@ -85,7 +87,7 @@ class _NumberType:
 
 
 class _Array:
-    """What stands for an array: made empty first, whatever shape is given, and filled later."""
+    """Takes the place of an array: created empty, whatever its shape, and filled later."""
 
     view: np.ndarray | None = None
 
@@ -122,11 +124,11 @@ _KNOWN: dict[tuple[str, str], Callable[..., Any]] = {
 
 
 class _Steps:
-    """Gives the reader what to do for each step; counts them, for one byte may make an object."""
+    """Opcode -> handler. Counts the opcodes, since a single byte may create an object."""
 
     def __init__(self, own: dict[bytes, Callable[[_Reader], None]]) -> None:
         base = pickle._Unpickler.dispatch
-        self.known: dict[int, Callable[[Any], None]] = {code: base[code] for code in _TAKEN}
+        self.known: dict[int, Callable[[Any], None]] = {code: base[code] for code in _ALLOWED}
         self.known |= {code[0]: handler for code, handler in own.items()}
         self.left = _MOST_STEPS
 
@@ -143,10 +145,10 @@ class _Steps:
 
 
 class _Reader(pickle._Unpickler):
-    """Reads arrays and plain containers; every other name or step in the file is refused.
+    """Unpickle arrays and plain containers; refuse every other name or opcode in the file.
 
-    It rests on Python's own reader that is written in Python: the one in C allocates whatever a
-    length or a number in the file says.
+    Based on the unpickler written in Python: the one in C allocates whatever a length in the file
+    says.
     """
 
     stack: list[Any]
@@ -155,7 +157,7 @@ class _Reader(pickle._Unpickler):
     def __init__(self, data: bytes) -> None:
         super().__init__(io.BytesIO(data), encoding="latin1")
         self.left = _LARGEST * len(data)
-        self.dispatch = _Steps(  # type: ignore[misc,assignment]  # all that load() does is ask it
+        self.dispatch = _Steps(  # type: ignore[misc,assignment]  # load() only indexes it
             {
                 pickle.REDUCE: _Reader.load_reduce,
                 pickle.BUILD: _Reader.load_build,
@@ -165,14 +167,14 @@ class _Reader(pickle._Unpickler):
         )
 
     def find_class(self, module: str, name: str) -> Any:
-        """What stands for a name in the file."""
+        """Return the stand-in for a name in the file."""
         if (module, name) not in _KNOWN:
             what = f"{module:.40}.{name:.40}"
             raise InputError(f"it refers to {what}; only arrays and plain containers are read")
         return _KNOWN[module, name]
 
     def load_reduce(self) -> None:
-        """Call one of those with the few arguments that it takes."""
+        """Call a stand-in with at most three arguments."""
         args, function = self.stack.pop(), self.stack.pop()
         if not isinstance(args, tuple) or len(args) > 3:
             raise InputError("it calls something with more than it takes")
@@ -181,7 +183,7 @@ class _Reader(pickle._Unpickler):
         self.stack.append(function(*args))
 
     def load_build(self) -> None:
-        """Fill an array or its type; anything else would get attributes from the file."""
+        """Fill an array or its dtype; refuse to set attributes of anything else."""
         state, made = self.stack.pop(), self.stack[-1]
         if isinstance(made, _NumberType):
             made.dtype = made.dtype.newbyteorder(state[1])
@@ -195,30 +197,33 @@ class _Reader(pickle._Unpickler):
             raise InputError("it sets attributes; only arrays and plain containers are read")
 
     def load_setitem(self) -> None:
-        """Put one (name, value) into a dict."""
+        """Set one item of a dict."""
         value, key = self.stack.pop(), self.stack.pop()
         self.set_items([key, value])
 
     def load_setitems(self) -> None:
-        """Put many."""
+        """Set many items of a dict."""
         self.set_items(self.pop_mark())
 
     def set_items(self, items: list[Any]) -> None:
-        """Names only: the hash of a tuple of tuples of tuples ... may take for ever."""
+        """Set items with text keys only: hashing deeply nested tuples may never end."""
         for key, value in zip(items[::2], items[1::2], strict=True):
             if not isinstance(key, str):
                 raise InputError(f"it has a key that is a {type(key).__name__}; expected names")
             self.stack[-1][key] = value
 
     def spend(self, size: int) -> None:
-        """Count what is made against the file's size: a part of it may be used again and again."""
+        """Limit the total size of arrays: the file may use one part again and again."""
         self.left -= size
         if self.left < 0:
             raise InputError(f"it unpacks to over {_LARGEST} times its own size")
 
     def plain(self, content: dict[str, Any], seen: set[int]) -> dict[str, Any]:
-        """The arrays, texts and numbers in `content`, by name; (name, array) pairs, as paddle.save
-        writes tensors, become arrays. Anything else is left out. `seen` are the dicts so far."""
+        """Return the arrays, texts and numbers in `content` by name.
+
+        (name, array) pairs, as paddle.save writes tensors, become arrays; anything else is left
+        out. `seen` holds the ids of the dicts so far.
+        """
         if id(content) in seen:
             raise InputError("it has one dict in several places")
         seen.add(id(content))
@@ -235,7 +240,7 @@ class _Reader(pickle._Unpickler):
         return plain
 
     def copy(self, made: _Array) -> np.ndarray:
-        """The array, in this machine's order of bytes."""
+        """Return the array in native byte order."""
         if made.view is None:
             raise InputError("it has an array without content")
         self.spend(made.view.nbytes)
@@ -243,7 +248,7 @@ class _Reader(pickle._Unpickler):
 
 
 def _view(content: bytes, dtype: np.dtype, shape: Any, order: Any) -> np.ndarray:
-    """The bytes in the file as an array; nothing is allocated."""
+    """Return bytes of the file as an array, without allocating."""
     is_shape = isinstance(shape, tuple) and len(shape) <= 32
     if not is_shape or not all(type(n) is int and 0 <= n < 2**48 for n in shape):
         raise InputError("it has an array of a shape that cannot be")
@@ -253,8 +258,10 @@ def _view(content: bytes, dtype: np.dtype, shape: Any, order: Any) -> np.ndarray
 
 
 def load_pickle(path: Path) -> dict[str, Any]:
-    """The content of a `.pdparams` or `.pdopt` file, by name: arrays, texts, numbers, and dicts of
-    these; nothing in it is executed. Raises `InputError`."""
+    """Read a `.pdparams` or `.pdopt` file: arrays, texts, numbers, and dicts of these, by name.
+
+    Runs no code in it. Raises `InputError`.
+    """
     reader = _Reader(path.read_bytes())
     try:
         content = reader.load()

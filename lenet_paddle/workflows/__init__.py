@@ -1,1 +1,1 @@
-"""Whole jobs, the only place that knows all packages."""
+"""Whole jobs that combine the other packages: train, evaluate, export, fine-tune, predict."""

@@ -23,7 +23,6 @@ from lenet_paddle.data.load import load_data, load_dataset, load_test_set
 from lenet_paddle.data.mnist_c import list_corruptions
 from lenet_paddle.errors import InputError
 from lenet_paddle.evaluation.evaluate import evaluate_corruptions
-from lenet_paddle.export.predictor import read_config
 from lenet_paddle.figures.results.forgetting import (
     BEFORE,
     Matrix,
@@ -35,6 +34,7 @@ from lenet_paddle.figures.results.forgetting import (
 from lenet_paddle.figures.style import save_figure
 from lenet_paddle.files import (
     locked,
+    new_folder,
     remove_leftovers,
     rename_new,
     swap_link,
@@ -43,16 +43,13 @@ from lenet_paddle.files import (
 from lenet_paddle.models import build_model, input_size
 from lenet_paddle.models.freeze import freeze_layers
 from lenet_paddle.models.parameters import weighted_layers
+from lenet_paddle.progress import log_to
+from lenet_paddle.run_folder import Run, dump_config
 from lenet_paddle.settings import load_yaml
-from lenet_paddle.training.checkpoint import load_weights, read_state, set_weights
-from lenet_paddle.workflows.seeds import read_result
-from lenet_paddle.workflows.train import (
-    dump_config,
-    log_file,
-    new_folder,
-    resolve_source,
-    train_and_evaluate,
-)
+from lenet_paddle.training.checkpoint import read_state
+from lenet_paddle.training.weights import load_weights, set_weights
+from lenet_paddle.workflows.start import resolve_source
+from lenet_paddle.workflows.train import train_and_evaluate
 
 SETTINGS = "finetune.yaml"
 WEIGHTS = "model.pdparams"
@@ -79,7 +76,7 @@ def finetune(config: FinetuneConfig) -> Path:
         runtime.select_device(config.device, config.amp)
         config, source = _settle(config)
         folder, note = _create(config, source)
-    with locked(folder), log_file(folder / "finetune.log"):
+    with locked(folder), log_to(folder / "finetune.log"):
         remove_leftovers(folder)
         if note:
             _log.info(note)
@@ -97,14 +94,14 @@ def _run_stages(config: FinetuneConfig, folder: Path) -> None:
     for stage in _stage_configs(config, folder):
         run_dir = Path(stage.output_dir) / str(stage.name)
         if _train(stage, run_dir, folder) or run_dir.name not in matrix:
-            best = run_dir / "checkpoints" / "best"
+            best = Run(run_dir).find_checkpoint("best")
             _evaluate(config, folder, matrix, run_dir.name, best, tests)
     swap_link(folder / "final", f"stages/{run_dir.name}")
 
 
 def _train(stage: TrainConfig, run_dir: Path, folder: Path) -> bool:
     """Train the rest of a stage; return whether anything was left."""
-    if read_result(run_dir) is not None:
+    if Run(run_dir).read_result() is not None:
         _log.info("%s is finished", run_dir)
         return False
     if run_dir.exists():
@@ -143,8 +140,9 @@ def _load_tests(config: FinetuneConfig, folder: Path) -> dict[str, ImageSet]:
     [stage] = _stage_configs(config, folder)
     [test_set] = load_data(stage, "test")
     tests = {config.dataset: test_set}
-    if (folder / "start" / "config.yaml").exists():  # the run of the initial weights
-        source = read_config(folder / "start")
+    start = Run(folder / "start")
+    if start.config_file.exists():  # the run that the weights come from
+        source = start.config
         old, new = (
             (c.dataset, c.data_dir and Path(c.data_dir).resolve()) for c in (source, config)
         )
@@ -191,8 +189,8 @@ def _settle(config: FinetuneConfig) -> tuple[FinetuneConfig, TrainConfig | None]
         )
     weights = Path(str(resolve_source(config).init_from))
     run_dir, source = weights.parent.parent.parent, None
-    if weights.parent.parent.name == "checkpoints" and (run_dir / "config.yaml").is_file():
-        source = read_config(run_dir)
+    if weights.parent.parent == Run(run_dir).checkpoints and Run(run_dir).config_file.is_file():
+        source = Run.open(run_dir).config
     model = config.model or (source.model if source else None)
     if model is None:
         raise InputError(f"{weights} belongs to no run; name its network with --model")

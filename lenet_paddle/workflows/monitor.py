@@ -1,4 +1,4 @@
-"""VisualDL's server, started safely: for this machine only, without telemetry, in one language."""
+"""Start VisualDL's server for this machine only, without telemetry."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from typing import IO, Literal
 
 from lenet_paddle.errors import InputError, RunStopped
 
-HOST = "127.0.0.1"  # VisualDL asks for no password: nobody else may reach it
+HOST = "127.0.0.1"  # VisualDL has no password
 START_SECONDS = 60.0
 
 
@@ -28,9 +28,10 @@ def monitor(
     language: Literal["en", "zh"] = "en",
     open_browser: bool = False,
 ) -> None:
-    """Serve the logs under `logdir` until Ctrl-C, SIGTERM or SIGHUP; print the address when the
-    server answers. Raises `InputError` for a folder without logs and a port that is taken,
-    `RunStopped` when the server ends by itself.
+    """Serve the logs under `logdir` until Ctrl-C, SIGTERM or SIGHUP.
+
+    Prints the address when the server answers. Raises `InputError` for a folder without logs or a
+    port in use, `RunStopped` if the server ends by itself.
     """
     check_logdir(logdir)
     check_port(port)
@@ -44,7 +45,7 @@ def monitor(
 
 
 def check_logdir(logdir: Path) -> None:
-    """Raise `InputError` unless there is a VisualDL log somewhere under `logdir`."""
+    """Raise `InputError` unless there is a VisualDL log under `logdir`."""
     if not logdir.is_dir():
         raise InputError(
             f"{logdir}: no such folder; --logdir names the folder of the runs or one run"
@@ -65,7 +66,7 @@ def check_port(port: int) -> None:
             raise InputError(f"port {port}: {error.strerror}; choose another --port") from None
 
 
-# Not `-m`: modules are not looked for in the folder that VisualDL is started in, which is data.
+# Not `-m`, which would also import modules from the current folder, the one of the logs.
 _START = (
     "import sys; sys.path[:] = [path for path in sys.path if path]; "
     "from visualdl.server.app import main; main()"
@@ -73,17 +74,15 @@ _START = (
 
 
 def server_command(logdir: Path, port: int, language: str) -> list[str]:
-    """How VisualDL is started, in the folder that holds `logdir`.
+    """Return the command that starts VisualDL in the parent folder of `logdir`.
 
-    Without --language its pages fail for clients that name none. Without --disable-telemetry it
-    reports each start to a public host, and would write what that host answers over its own code.
-    With an absolute --logdir it takes an embedding's vectors for its labels (2.5.3: its cache's
-    keys are the same).
+    Without --language its pages fail for clients that send none. Without --disable-telemetry it
+    reports each start to a public host and overwrites its own code with the answer. With an
+    absolute --logdir it confuses an embedding's vectors and labels (2.5.3).
     """
     return [
         *(sys.executable, "-c", _START, "--logdir", logdir.resolve().name or "."),
-        *("--host", HOST, "--port", str(port)),
-        *("--language", language, "--disable-telemetry"),
+        *("--host", HOST, "--port", str(port), "--language", language, "--disable-telemetry"),
     ]
 
 
@@ -91,8 +90,9 @@ def server_command(logdir: Path, port: int, language: str) -> list[str]:
 def serving(
     logdir: Path, port: int, language: Literal["en", "zh"] = "en"
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """While the block runs, VisualDL serves `logdir`; it answers when the block begins, and at
-    the end it is gone with all processes it started. Raises `RunStopped` when it does not start.
+    """Serve `logdir` during the block, with a server that already answers.
+
+    At the end all its processes are ended. Raises `RunStopped` if it does not start.
     """
     with tempfile.TemporaryFile() as output:
         server = subprocess.Popen(
@@ -101,14 +101,14 @@ def serving(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            start_new_session=True,  # a group of its own, so that all of it can be ended
+            start_new_session=True,  # a process group, so that all of it can be ended
         )
         try:
             _wait_until_it_answers(server, port, output)
             yield server
         finally:
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(server.pid, signal.SIGKILL)  # it keeps nothing that could be lost
+                os.killpg(server.pid, signal.SIGKILL)  # it has nothing to save
             server.wait()
 
 
@@ -131,7 +131,7 @@ def _wait_until_it_answers(server: subprocess.Popen[bytes], port: int, output: I
 
 @contextlib.contextmanager
 def _stopped_by_signals() -> Iterator[None]:
-    """Ctrl-C, SIGTERM and SIGHUP (the terminal is closed) end the block, quietly."""
+    """End the block quietly on Ctrl-C, SIGTERM and SIGHUP (a closed terminal)."""
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     heeded = [n for n in numbers if signal.getsignal(n) is not signal.SIG_IGN]  # nohup, `&`
     previous = {n: signal.signal(n, signal.default_int_handler) for n in heeded}

@@ -1,4 +1,4 @@
-"""Answers for files and folders of pictures, as text and as a picture."""
+"""Classify picture files and folders with a run or an exported model."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from lenet_paddle.data.datasets import DATASETS
 from lenet_paddle.data.load import load_dataset, load_test_set
 from lenet_paddle.errors import InputError
 from lenet_paddle.export.engines import EngineChoice
-from lenet_paddle.export.predictor import Answer, Predictor, read_config
+from lenet_paddle.export.predictor import Answer, Predictor
 from lenet_paddle.figures.style import plot_answers, save_figure
 from lenet_paddle.files import format_csv, leads_out
 from lenet_paddle.progress import Progress
+from lenet_paddle.run_folder import Run
 
 _log = logging.getLogger(__name__)
 
-TEST_SAMPLES = (5, 20, 48, 210)  # what is answered without pictures
+TEST_SAMPLES = (5, 20, 48, 210)  # classified when no pictures are given
 MAX_DRAWN = 64
 
 
@@ -34,13 +35,13 @@ def predict_pictures(
     top_k: int = 3,
     figure: bool = False,
 ) -> tuple[str, int]:
-    """Answer for files and folders of pictures by a run or by an exported model.
+    """Classify files and folders of pictures with a run or an exported model.
 
-    Without pictures the test images 5, 20, 48 and 210 are answered and drawn. Returns the
-    answers as text (`style`: table, json or csv) and how many files could not be read or drawn;
-    each of those is logged. The figure goes to figures/predictions.png of the run, for an
-    exported model to predictions.png in the current folder. Raises `InputError` when there is
-    nothing to answer by.
+    Without pictures, test images 5, 20, 48 and 210 are classified and drawn. Returns the
+    predictions as text (`style`: table, json or csv) and the number of files that could not be
+    read or drawn, each of which is logged. The figure is figures/predictions.png of the run, or
+    predictions.png in the current folder for an exported model. Raises `InputError` unless exactly
+    one of `run` and `model` is given.
     """
     if (run is None) == (model is None):
         raise InputError("give either --run output/RUN or --model output/RUN/inference")
@@ -53,7 +54,7 @@ def predict_pictures(
     if run is not None:
         runtime.select_device("auto")
         predictor = Predictor.from_run(Path(run), checkpoint)
-        path = Path(run) / "figures" / "predictions.png"
+        path = Run(run).figures / "predictions.png"
     else:
         predictor = Predictor(str(model), engine)
         path = Path("predictions.png")
@@ -65,15 +66,18 @@ def predict_pictures(
     if answers and (figure or not pictures):
         try:
             draw_answers(answers, path)
-        except OSError as error:  # the answers are worth more than the figure
+        except OSError as error:  # still return the answers
             _log.warning("%s: %s; the figure was not drawn", path, error.strerror)
             failed += 1
     return format_answers(answers, style), failed
 
 
 def find_pictures(names: Iterable[str]) -> list[Path]:
-    """The files named, and of each folder its files in sorted order; hidden ones are passed
-    over, and with a word links out of it. Raises `InputError` for a folder without files."""
+    """Return the named files, and the files of each named folder in sorted order.
+
+    Skips hidden files, and links that lead out of their folder, with a warning. Raises
+    `InputError` for a folder without files.
+    """
     found: list[Path] = []
     for path in map(Path, names):
         if not path.is_dir():
@@ -81,7 +85,9 @@ def find_pictures(names: Iterable[str]) -> list[Path]:
             continue
         inside = sorted(p for p in path.iterdir() if p.is_file() and p.name[0] != ".")
         for link in [p for p in inside if p.is_symlink() and leads_out(p, path)]:
-            _log.warning("%s: a link out of its folder, passed over; name it itself", link)
+            _log.warning(
+                "%s: skipping a link that leads out of its folder; name the file itself", link
+            )
             inside.remove(link)
         if not inside:
             raise InputError(f"{path}: a folder without files; expected pictures right in it")
@@ -90,7 +96,7 @@ def find_pictures(names: Iterable[str]) -> list[Path]:
 
 
 def _collect(results: Iterator[Answer | InputError], total: int) -> tuple[list[Answer], int]:
-    """The answers, and how many files had none; errors are logged as they come."""
+    """Collect the answers, log the errors, and count the latter."""
     answers: list[Answer] = []
     failed = 0
     progress = Progress(total, "pictures")
@@ -107,14 +113,14 @@ def _collect(results: Iterator[Answer | InputError], total: int) -> tuple[list[A
 
 
 def _answer_samples(predictor: Predictor, run: str | None, top_k: int) -> list[Answer]:
-    """Answers for four images of the test set that the model was made for."""
+    """Classify four images of the model's own test set."""
     record = DATASETS.get(predictor.dataset)
     if run is None and (record is None or record.data_dir is not None):
         raise InputError(f"give pictures: the test images of {predictor.dataset} are not known")
     if run is None:
         test_set = load_dataset(predictor.dataset, "test")
     else:
-        test_set = load_test_set(read_config(Path(run)), predictor.classes)
+        test_set = load_test_set(Run.open(run).config, predictor.classes)
     return [
         predictor.answer(
             f"test image {i} ({test_set.classes[test_set.labels[i]]})", test_set.images[i], top_k
@@ -135,11 +141,11 @@ def _to_row(answer: Answer) -> dict[str, str]:
 
 
 def format_answers(answers: Sequence[Answer], style: str) -> str:
-    """Answers as a `table` for the screen, as a `json` list, or as `csv` with a header."""
+    """Format answers as a `table` for the screen, a `json` list, or `csv` with a header."""
     if style == "json":
         return json.dumps([a.to_dict() for a in answers], indent=2, ensure_ascii=False) + "\n"
     if style == "csv":
-        return format_csv(("file", "class", "probability", "top_k"), map(_to_row, answers))
+        return format_csv(map(_to_row, answers), ("file", "class", "probability", "top_k"))
     width = max((len(answer.name) for answer in answers), default=0)
     lines = []
     for answer in answers:
@@ -150,7 +156,7 @@ def format_answers(answers: Sequence[Answer], style: str) -> str:
 
 
 def draw_answers(answers: Sequence[Answer], path: Path) -> None:
-    """Draw the first 64 answers: original, what the network saw, class and probability."""
+    """Draw the first 64 answers: original, network input, class and probability."""
     drawn = answers[:MAX_DRAWN]
     captions = [
         f"{Path(a.name).name[-24:]}\n{a.top_k[0][0]}  p = {a.top_k[0][1]:.2f}" for a in drawn

@@ -1,9 +1,8 @@
-"""One recipe with several seeds, and a table of what came of it."""
+"""Train one recipe with several seeds and tabulate the results."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 import statistics
 from collections.abc import Sequence
@@ -15,16 +14,15 @@ import yaml
 from lenet_paddle import runtime
 from lenet_paddle.config import TrainConfig, parse_seeds, to_name
 from lenet_paddle.errors import InputError
-from lenet_paddle.export.predictor import read_config
 from lenet_paddle.files import format_csv, make_folder, write_text
 from lenet_paddle.models import VISION_PREFIX
-from lenet_paddle.training.callbacks import is_finished
-from lenet_paddle.training.checkpoint import epoch_name, newest_checkpoint
-from lenet_paddle.workflows.train import dump_config, resolve_source, train_and_evaluate
+from lenet_paddle.run_folder import Run, dump_config
+from lenet_paddle.workflows.start import resolve_source
+from lenet_paddle.workflows.train import train_and_evaluate
 
 _log = logging.getLogger(__name__)
 
-# What the table tells of a run, and with how many decimals.
+# Columns of the table, and their decimals.
 COLUMNS = {
     "epochs": 0,
     "val_accuracy": 4,
@@ -33,24 +31,24 @@ COLUMNS = {
     "seconds": 1,
 }
 Row = dict[str, Any]
-FREE = ("device", "vdl", "log_every", "keep_last", "keep_every")  # settings that change no result
+FREE = ("device", "vdl", "log_every", "keep_last", "keep_every")  # do not change the result
 
 
 def run_seeds(config: TrainConfig) -> Path:
-    """Train `config` with each of `config.seeds`, and write seeds.csv and seeds.md.
+    """Train `config` with each of `config.seeds`; write seeds.csv and seeds.md.
 
-    The runs are `output_dir/<name>-seed-N`, the tables lie in `output_dir/<name>`, which is
-    returned; without a name that of the config file is taken. A run that is there already goes
-    on where it stood, and a finished one is left alone. Raises `InputError` where one was made
-    with other settings, and what `train_and_evaluate` raises.
+    The runs are `output_dir/<name>-seed-N`; the tables are in `output_dir/<name>`, which is
+    returned. The default name is that of the config file. Existing runs are resumed, finished ones
+    kept. Raises `InputError` for a run made with other settings, and what `train_and_evaluate`
+    raises.
     """
     seeds = parse_seeds(str(config.seeds))
     if runtime.count_ranks() > 1:
         raise InputError("seeds runs in one process; leave paddle.distributed.launch out")
     name = config.name or _default_name(config)
     folder = Path(config.output_dir) / name
-    if (folder / "config.yaml").exists() or (folder.exists() and not folder.is_dir()):
-        raise InputError(f"{folder} is no folder of tables; choose another --name")
+    if Run(folder).config_file.exists() or (folder.exists() and not folder.is_dir()):
+        raise InputError(f"{folder} is not a folder of tables; choose another --name")
     rows: list[Row] = []
     for seed in seeds:
         own = dataclasses.replace(
@@ -58,7 +56,7 @@ def run_seeds(config: TrainConfig) -> Path:
         )
         rows.append({"seed": seed, **_result_of(own)})
     make_folder(folder)
-    write_text(folder / "seeds.csv", format_csv(["seed", *COLUMNS], [*rows, *summarise_rows(rows)]))
+    write_text(folder / "seeds.csv", format_csv([*rows, *summarise_rows(rows)]))
     write_text(folder / "seeds.md", format_markdown(rows))
     return folder
 
@@ -70,38 +68,38 @@ def _default_name(config: TrainConfig) -> str:
 
 
 def _result_of(config: TrainConfig) -> Row:
-    """A run's row, after training what is left of it."""
-    run_dir = Path(config.output_dir) / str(config.name)
-    if run_dir.exists():
-        _check_settings(run_dir, config)
-        if (row := read_result(run_dir)) is not None:
-            _log.info("%s is finished: test accuracy %.4f", run_dir, row["test_accuracy"])
+    """Train the remaining epochs of a run and return its row."""
+    run = Run(Path(config.output_dir) / str(config.name))
+    if run.path.exists():
+        _check_settings(Run.open(run.path), config)
+        if (row := run.read_result()) is not None:
+            _log.info("%s is finished: test accuracy %.4f", run, row["test_accuracy"])
             return row
-        config = TrainConfig(resume=str(run_dir), device=config.device)
+        config = TrainConfig(resume=str(run), device=config.device)
     elif config.init_from is not None:
         _check_source(config)
     train_and_evaluate(config)
-    if (row := read_result(run_dir)) is None:
-        raise InputError(f"{run_dir}: changed while it was trained; run the command again")
+    if (row := run.read_result()) is None:
+        raise InputError(f"{run}: changed while it was trained; run the command again")
     return row
 
 
 def _check_source(config: TrainConfig) -> None:
-    """Raise `InputError` where `init_from` is a run that is not finished."""
+    """Raise `InputError` if `init_from` is a run that is not finished."""
     source = Path(str(config.init_from).replace("{seed}", str(config.seed)))
-    if (source / "config.yaml").exists() and read_result(source) is None:
+    run = Run(source)
+    if run.config_file.exists() and run.read_result() is None:
         raise InputError(f"{source} is not finished; run its own command first")
 
 
-def _check_settings(run_dir: Path, config: TrainConfig) -> None:
+def _check_settings(run: Run, config: TrainConfig) -> None:
+    """Raise `InputError` if `run` was made with settings that change the result."""
     free = set(FREE)
-    if config.init_from is not None and read_result(run_dir) is not None:
-        free.add("init_from")  # which may be gone by now
+    if config.init_from is not None and run.read_result() is not None:
+        free.add("init_from")  # it may have been removed since
     elif config.init_from is not None:
         config = resolve_source(config)
-    wanted, found = (
-        yaml.safe_load(dump_config(settings)) for settings in (config, read_config(run_dir))
-    )
+    wanted, found = (yaml.safe_load(dump_config(settings)) for settings in (config, run.config))
     other = [
         f"{key} {found[key]}, now {wanted[key]}"
         for key in wanted.keys() - free
@@ -109,40 +107,12 @@ def _check_settings(run_dir: Path, config: TrainConfig) -> None:
     ]
     if other:
         raise InputError(
-            f"{run_dir} was made with other settings ({'; '.join(other)}); choose another --name"
+            f"{run} was made with other settings ({'; '.join(other)}); choose another --name"
         )
 
 
-def read_result(run_dir: Path) -> Row | None:
-    """What the table tells of a run whose training is finished and which is tested and exported;
-    None for any other."""
-    saved = newest_checkpoint(run_dir / "checkpoints")
-    metrics_file = run_dir / "metrics.json"
-    if saved is None or not metrics_file.exists():
-        return None
-    if not (run_dir / "inference" / "inference.yml").exists():
-        return None
-    state = saved[1]
-    if not is_finished(read_config(run_dir), state):
-        return None
-    try:
-        metrics = json.loads(metrics_file.read_text(encoding="utf-8"))
-        if metrics["checkpoint"] != epoch_name(state.best_epoch):
-            return None  # tools/evaluate.py was asked for another one
-        tested = {"test_accuracy": metrics["accuracy"], "test_loss": metrics["loss"]}
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return None
-    chosen = state.history[state.best_epoch - 1]
-    return {
-        "epochs": state.epoch,
-        "val_accuracy": chosen.get("val_accuracy"),
-        **tested,
-        "seconds": state.seconds,
-    }
-
-
 def summarise_rows(rows: Sequence[Row]) -> tuple[Row, Row]:
-    """Mean and sample standard deviation of each column; None where there are too few values."""
+    """Return mean and sample standard deviation per column; None for too few values."""
     mean, deviation = Row(seed="mean"), Row(seed="standard deviation")
     for column in COLUMNS:
         values = [row[column] for row in rows if row[column] is not None]
@@ -152,7 +122,7 @@ def summarise_rows(rows: Sequence[Row]) -> tuple[Row, Row]:
 
 
 def format_markdown(rows: Sequence[Row]) -> str:
-    """The same as a table to read."""
+    """Return the rows, mean and deviation as a Markdown table."""
     lines = [
         ["seed", *(column.replace("_", " ") for column in COLUMNS)],
         ["---"] * (1 + len(COLUMNS)),

@@ -29,13 +29,13 @@ READ_ALL = """
 import json, resource, sys, time
 from pathlib import Path
 from lenet_paddle.errors import InputError
-from lenet_paddle.training import checkpoint
+from lenet_paddle.training import weights as weight_files
 
 size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (size + (1 << 30),) * 2)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for path in sorted(Path(sys.argv[1]).iterdir()):
-    for load in (checkpoint.load_weights, checkpoint.load_optimizer_state):
+    for load in (weight_files.load_weights, weight_files.load_optimizer_state):
         start = time.process_time()
         try:
             said = f"read {sorted(load(path))}"

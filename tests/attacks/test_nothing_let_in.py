@@ -23,7 +23,7 @@ from lenet_paddle.data.preprocess import TooManyPixels, decode_picture
 from lenet_paddle.errors import InputError
 from lenet_paddle.export.predictor import read_description
 from lenet_paddle.files import leads_out
-from lenet_paddle.training.checkpoint import find_checkpoint
+from lenet_paddle.run_folder import Run
 from lenet_paddle.workflows.predict import find_pictures
 
 Tree = Callable[[int, int], Path]
@@ -45,7 +45,7 @@ def test_the_name_of_a_checkpoint_cannot_leave_its_folder(tmp_path, name):
         folder.mkdir(exist_ok=True)
         (folder / "model.pdparams").write_bytes(b"")
     with pytest.raises(InputError, match="no checkpoint"):
-        find_checkpoint(tmp_path, name)
+        Run(tmp_path).find_checkpoint(name)
 
 
 def test_a_name_that_climbs_is_refused_by_the_tool_and_nothing_is_written(tmp_path):
@@ -225,7 +225,7 @@ def test_predict_passes_over_links_out_of_a_folder_with_a_word(write_tree: Tree,
     os.mkfifo(folder / "pipe.png")
     found = find_pictures([str(folder)])
     assert [path.name for path in found] == ["00.png", "01.png", "in.png"]
-    assert "out.png: a link out of its folder, passed over" in caplog.text
+    assert "out.png: skipping a link that leads out of its folder" in caplog.text
     assert find_pictures([str(folder / "out.png")]) == [folder / "out.png"]  # named, so meant
 
 

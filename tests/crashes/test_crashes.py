@@ -21,7 +21,7 @@ import pytest
 from crash_help import Tools, result_of, wait_until
 from training_help import write_bars
 
-from lenet_paddle.export.predictor import load_run
+from lenet_paddle.run_folder import Run
 from lenet_paddle.training.checkpoint import list_checkpoints, newest_checkpoint
 
 NUM_WORKERS = 2
@@ -83,7 +83,7 @@ def assert_loadable(run_dir: Path) -> None:
         assert found is not None and found[0] == present[0]
         for link in ("best", "latest"):
             if (folder / link).is_symlink() or len(present) > 1:
-                load_run(run_dir, link)
+                Run.open(run_dir).load_network(link)
 
 
 def phase_of(run_dir: Path) -> str:

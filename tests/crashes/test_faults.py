@@ -17,11 +17,11 @@ import pytest
 from crash_help import Tools, result_of
 from training_help import write_bars
 
-from lenet_paddle.export.predictor import load_run
 from lenet_paddle.files import locked
+from lenet_paddle.progress import log_to
+from lenet_paddle.run_folder import Run
 from lenet_paddle.training.checkpoint import newest_checkpoint
-from lenet_paddle.training.visualdl import _Records
-from lenet_paddle.workflows.train import log_file
+from lenet_paddle.training.visualdl import RecordFile
 
 FULL = "No space left on device"
 
@@ -85,7 +85,7 @@ def assert_intact(run_dir: Path) -> None:
     """The newest checkpoint is whole, and so are those that the links name."""
     assert newest_checkpoint(run_dir / "checkpoints") is not None
     for link in ("latest", "best"):
-        load_run(run_dir, link)
+        Run.open(run_dir).load_network(link)
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -211,7 +211,7 @@ def test_of_two_processes_on_one_run_the_second_is_refused_unless_it_only_reads_
 
 def test_a_log_that_the_disk_does_not_take_is_an_error() -> None:
     """logging prints a traceback and goes on; VisualDL's thread drops the record and goes on."""
-    with pytest.raises(OSError, match=FULL), log_file(Path("/dev/full")):
+    with pytest.raises(OSError, match=FULL), log_to(Path("/dev/full")):
         logging.getLogger("lenet_paddle").warning("a line")
 
     class Record:
@@ -219,4 +219,4 @@ def test_a_log_that_the_disk_does_not_take_is_an_error() -> None:
             return b"record"
 
     with pytest.raises(OSError, match=FULL):
-        _Records(Path("/dev/full")).add_record(Record())
+        RecordFile(Path("/dev/full")).add_record(Record())

@@ -24,7 +24,7 @@ from lenet_paddle.export.export import WRITTEN, _faster_engine, export_formats
 from lenet_paddle.export.onnx_files import OPSET
 from lenet_paddle.export.predictor import Predictor
 from lenet_paddle.models import MODELS
-from lenet_paddle.training.checkpoint import load_weights
+from lenet_paddle.training.weights import load_weights
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("paddle2onnx")

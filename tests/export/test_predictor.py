@@ -16,7 +16,7 @@ from tools_help import QUICK, ROOT, assert_refused, tool
 from lenet_paddle import load_dataset
 from lenet_paddle.errors import InputError
 from lenet_paddle.export.predictor import Predictor
-from lenet_paddle.workflows.train import export_run
+from lenet_paddle.workflows.export import export_run
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("paddle2onnx")

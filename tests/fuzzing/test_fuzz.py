@@ -35,9 +35,11 @@ from lenet_paddle.data import idx, sources
 from lenet_paddle.data.mnist_c import load_mnist_c
 from lenet_paddle.data.preprocess import decode_picture, prepare_picture
 from lenet_paddle.errors import InputError
-from lenet_paddle.export.predictor import read_config, read_description
+from lenet_paddle.export.predictor import read_description
+from lenet_paddle.run_folder import Run
 from lenet_paddle.settings import load_yaml
 from lenet_paddle.training import checkpoint
+from lenet_paddle.training import weights as weight_files
 from lenet_paddle.training.safe_weights import load_pickle, load_safetensors, save_safetensors
 
 set_hypothesis_home_dir(Path(tempfile.gettempdir()) / "hypothesis")  # not here
@@ -309,7 +311,7 @@ def test_config(tmp_path: Path) -> None:
         found = one_line(lambda: load_yaml(path, cls))
         if found is not None:
             one_line(lambda: cls(**found))
-        one_line(lambda: read_config(tmp_path))
+        one_line(lambda: Run.open(tmp_path))
 
     base = TrainConfig(rotation=5.0, patience=3, name="x").to_dict()
     fuzz("config", check, yaml_texts(base), st.sampled_from([TrainConfig, FinetuneConfig]))
@@ -393,7 +395,7 @@ def test_safetensors(tmp_path: Path) -> None:
             text = json.dumps(data, default=str).encode()
             data = struct.pack("<Q", len(text)) + text + bytes(24)
         check_weights(one_line(lambda: load_safetensors(written(path, data))))
-        check_weights(one_line(lambda: checkpoint.load_weights(written(tmp_path / "w", data))))
+        check_weights(one_line(lambda: weight_files.load_weights(written(tmp_path / "w", data))))
 
     fuzz("safetensors", check, mutated([whole]) | headers)
 
@@ -401,9 +403,9 @@ def test_safetensors(tmp_path: Path) -> None:
 @st.composite
 def pickle_steps(draw: Any) -> bytes:
     """Steps of a pickle in any order, mostly ones that are taken."""
-    from lenet_paddle.training.safe_weights import _KNOWN, _TAKEN
+    from lenet_paddle.training.safe_weights import _ALLOWED, _KNOWN
 
-    plain = [bytes([code]) for code in _TAKEN if bytes([code]) not in b"ch\x95rjBUTX\x8d\x8eC"]
+    plain = [bytes([code]) for code in _ALLOWED if bytes([code]) not in b"ch\x95rjBUTX\x8d\x8eC"]
     names = [f"c{module}\n{name}\n".encode() for module, name in _KNOWN]
     names += [b"cos\nsystem\n", b"cbuiltins\neval\n"]
     texts = [b"X\x02\0\0\0f4", b"X\x06\0\0\0latin1", b"X\x01\0\0\0<", b"X\x01\0\0\0w", b"C\x04abcd"]

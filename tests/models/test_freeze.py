@@ -16,10 +16,10 @@ from lenet_paddle.analysis.layers import analyse, totals
 from lenet_paddle.models.freeze import freeze_layers
 from lenet_paddle.models.parameters import count_parameters
 from lenet_paddle.training.average import AverageWeights
-from lenet_paddle.training.callbacks import ShareStatistics
-from lenet_paddle.training.checkpoint import load_optimizer_state, load_weights
 from lenet_paddle.training.muon import Muon
 from lenet_paddle.training.optimizers import build_optimizer
+from lenet_paddle.training.ranks import ShareStatistics
+from lenet_paddle.training.weights import load_optimizer_state, load_weights
 
 
 def layers_of(frozen):
@@ -192,7 +192,7 @@ def test_ranks_share_the_statistics_of_trained_layers_only(monkeypatch):
     )
     shared = []
     monkeypatch.setattr(
-        "lenet_paddle.training.callbacks.average_over_ranks", lambda tensors: shared.extend(tensors)
+        "lenet_paddle.training.ranks.average_over_ranks", lambda tensors: shared.extend(tensors)
     )
     callback = ShareStatistics(averager, frozen)
     callback.set_model(type("Model", (), {"network": network})())

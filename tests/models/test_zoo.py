@@ -24,8 +24,9 @@ from lenet_paddle.evaluation.evaluate import predict_logits
 from lenet_paddle.models import MODELS, VISION_NAMES, build_model, input_size
 from lenet_paddle.models.layers import Conv2D, fast_layers
 from lenet_paddle.models.zoo import SMALLEST_SIDE, smallest_side
-from lenet_paddle.training.checkpoint import save_checkpoint, take_optimizer_state
+from lenet_paddle.training.checkpoint import save_checkpoint
 from lenet_paddle.training.optimizers import build_optimizer
+from lenet_paddle.training.weights import match_optimizer_state
 
 SMALL = "shufflenet_v2_x0_25"  # 95,818 parameters
 FAMILIES = [
@@ -192,7 +193,7 @@ def test_an_optimizers_state_is_taken_along_past_running_statistics(tmp_path: Pa
     model.train_batch([paddle.rand([4, 1, 28, 28])], [paddle.to_tensor([[0], [1], [2], [0]])])
     state = train(tmp_path / "run", model="mlp", epochs=1)[1]
     folder = save_checkpoint(tmp_path, model, state, config)
-    taken = take_optimizer_state("adam", network, folder / "model.pdparams")
+    taken = match_optimizer_state("adam", network, folder / "model.pdparams")
     moments = [key for key in taken if key.endswith("_moment1_0")]
     assert len(moments) == sum(not p.stop_gradient for p in network.parameters())
 

@@ -9,10 +9,12 @@ from training_help import bars, train, weights_of
 
 from lenet_paddle import TrainConfig, build_model
 from lenet_paddle.evaluation.evaluate import evaluate
+from lenet_paddle.run_folder import Run
 from lenet_paddle.training.average import AverageWeights
-from lenet_paddle.training.checkpoint import load_weights, read_state
+from lenet_paddle.training.checkpoint import read_state
 from lenet_paddle.training.fit import fit
-from lenet_paddle.workflows.train import restore
+from lenet_paddle.training.weights import load_weights
+from lenet_paddle.workflows.start import restore
 
 SGD = {"optimizer": "sgd", "learning_rate": 0.05}
 
@@ -98,7 +100,7 @@ def test_a_training_that_goes_on_from_a_checkpoint_equals_an_uninterrupted_one(t
     with paddle.utils.unique_name.guard():
         paddle.seed(9)
         network = build_model(model, 3)
-        state, optimizer_state, average = restore(stopped, network)
+        state, optimizer_state, average = restore(Run(stopped), network)
         fit(
             *(config, network, bars(100), bars(50, seed=1), stopped),
             state=state,
@@ -118,5 +120,5 @@ def test_a_damaged_raw_file_makes_the_checkpoint_a_damaged_one(tmp_path, caplog)
     train(tmp_path, ema=0.9)
     damaged = tmp_path / "checkpoints/epoch_0002/raw.pdparams"
     damaged.write_bytes(damaged.read_bytes()[:-1])
-    state, _, _ = restore(tmp_path, build_model("mlp", 3))
+    state, _, _ = restore(Run(tmp_path), build_model("mlp", 3))
     assert state.epoch == 1 and "raw.pdparams: damaged" in caplog.text

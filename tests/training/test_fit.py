@@ -15,7 +15,10 @@ from lenet_paddle.data.loader import BatchLoader
 from lenet_paddle.errors import RunStopped
 from lenet_paddle.evaluation.evaluate import evaluate
 from lenet_paddle.training import callbacks as cb
-from lenet_paddle.training import checkpoint, fit
+from lenet_paddle.training import checkpoint, ranks
+from lenet_paddle.training.optimizers import learning_rate_at
+from lenet_paddle.training.recorder import Recorder
+from lenet_paddle.training.signals import AFTER_TRAINING, StopOnSignal
 
 
 def read_rows(run_dir):
@@ -97,16 +100,16 @@ def test_nan_keeps_the_last_good_checkpoint(tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_step_and_says_how_to_go_on(tmp_path, monkeypatch, number):
-    real = cb.Recorder.on_train_batch_end
+    real = Recorder.on_train_batch_end
 
     def after_six_steps(self, step, logs=None):
         real(self, step, logs)
         if self.state.step == 6:
             signal.raise_signal(number)
 
-    monkeypatch.setattr(cb.Recorder, "on_train_batch_end", after_six_steps)
+    monkeypatch.setattr(Recorder, "on_train_batch_end", after_six_steps)
     before = signal.signal(number, signal.default_int_handler)  # it may be ignored, under nohup
-    with pytest.raises(RunStopped, match=r"--resume .* goes on from epoch 2") as stop:
+    with pytest.raises(RunStopped, match=r"--resume .* continues at epoch 2") as stop:
         train(tmp_path)
     assert stop.value.status == 128 + number
     assert checkpoint.read_state(tmp_path / "checkpoints" / "latest").epoch == 1
@@ -122,10 +125,10 @@ def test_a_signal_during_the_last_evaluation_is_not_lost(tmp_path, monkeypatch):
 
     monkeypatch.setattr(cb.Checkpoints, "on_eval_end", interrupted)
     state = checkpoint.TrainState()
-    with cb.StopOnSignal(state, "--resume x") as stop:
+    with StopOnSignal(state, "--resume x") as stop:
         train(tmp_path, state=state, epochs=1, stop=stop)
         with pytest.raises(RunStopped, match="after the training; --resume x evaluates"):
-            stop.check(cb.AFTER_TRAINING)
+            stop.check(AFTER_TRAINING)
 
 
 @pytest.mark.parametrize(
@@ -137,12 +140,12 @@ def test_a_signal_during_the_last_evaluation_is_not_lost(tmp_path, monkeypatch):
         (RuntimeError(), "RuntimeError"),
     ],
 )
-def test_only_what_comes_of_a_lost_process_is_called_one(tmp_path, monkeypatch, error, said):
+def test_only_a_lost_ranks_error_becomes_the_line_with_the_resume_command(monkeypatch, error, said):
     monkeypatch.setattr("lenet_paddle.runtime.count_ranks", lambda: 2)
     state = checkpoint.TrainState()
-    watch = cb.StopOnSignal(state, "--resume x")
+    stop = StopOnSignal(state, "--resume x")
     expected = pytest.raises(type(error) if said is None else RunStopped)
-    with expected as caught, fit._lost_ranks(watch, state, tmp_path):
+    with expected as caught, ranks.lost_rank_as_run_stopped(stop):
         raise error
     message = str(caught.value)
     if said is None:
@@ -190,8 +193,7 @@ def test_the_optimizer_applies_the_schedule(tmp_path, monkeypatch, schedule):
     _, state = train(tmp_path, schedule=schedule, **settings)
     config = TrainConfig(schedule=schedule, **settings)
     expected = [
-        fit.cb.learning_rate_at(config, update, 4, state.history[: update // 4])
-        for update in range(12)
+        learning_rate_at(config, update, 4, state.history[: update // 4]) for update in range(12)
     ]
     np.testing.assert_allclose(applied, expected, rtol=2e-2)
     assert len(set(expected)) > 1 or schedule == "plateau"

@@ -9,9 +9,9 @@ from training_help import bars, train, weights_of
 
 from lenet_paddle import TrainConfig, build_model
 from lenet_paddle.models.freeze import freeze_layers
-from lenet_paddle.training.checkpoint import take_optimizer_state
 from lenet_paddle.training.muon import Muon, orthogonalise
 from lenet_paddle.training.optimizers import build_optimizer
+from lenet_paddle.training.weights import match_optimizer_state
 
 RATE, ADAM_RATE, MOMENTUM, DECAY = 0.02, 0.003, 0.9, 0.05
 
@@ -200,7 +200,7 @@ def test_its_state_serves_a_network_whose_matrices_are_all_frozen(tmp_path) -> N
     model.save(str(tmp_path / "model"))
     network = build_model("mlp", 3)
     freeze_layers(network, "2")  # two of three
-    state = take_optimizer_state("muon", network, tmp_path / "model.pdparams")
+    state = match_optimizer_state("muon", network, tmp_path / "model.pdparams")
     last = [tensor.name for tensor in network.parameters() if not tensor.stop_gradient]
     assert {key for key in state if "moment" in key} == {
         f"{name}_moment{number}_0" for name in last for number in (1, 2)

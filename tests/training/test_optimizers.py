@@ -104,7 +104,7 @@ def test_a_plateau_is_not_found_while_the_rate_rises():
 def test_weight_decay_is_refused_where_the_networks_own_penalty_would_replace_it():
     network = build_model("cnn_regularized")
     config = TrainConfig(model="cnn_regularized", optimizer="sgd", weight_decay=0.1)
-    with pytest.raises(InputError, match="brings its own penalty"):
+    with pytest.raises(InputError, match="has its own penalty"):
         build_optimizer(config, network.parameters())
 
 

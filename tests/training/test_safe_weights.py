@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from lenet_paddle.errors import InputError
-from lenet_paddle.training.checkpoint import find_weights, load_weights
+from lenet_paddle.run_folder import find_weights
 from lenet_paddle.training.safe_weights import save_safetensors
+from lenet_paddle.training.weights import load_weights
 
 safetensors = pytest.importorskip("safetensors.numpy")
 

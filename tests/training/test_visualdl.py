@@ -21,10 +21,11 @@ from lenet_paddle.analysis.graph import describe_graph
 from lenet_paddle.analysis.hooks import copy_network
 from lenet_paddle.errors import RunStopped
 from lenet_paddle.evaluation.evaluate import image_spec
-from lenet_paddle.training import callbacks as cb
-from lenet_paddle.training import visualdl
-from lenet_paddle.training.checkpoint import TrainState, read_state
+from lenet_paddle.figures import visualdl
+from lenet_paddle.training.checkpoint import read_state
 from lenet_paddle.training.fit import fit
+from lenet_paddle.training.recorder import Recorder
+from lenet_paddle.training.visualdl import add_histogram
 
 
 def reader_of(run_dir):
@@ -85,7 +86,9 @@ def test_rich_changes_nothing_of_a_network_with_dropout_and_batch_norm(tmp_path)
                 paddle.nn.Linear(4 * 26 * 26, 3),
             )
             config = TrainConfig(epochs=2, batch_size=32, vdl=vdl)
-            fit(config, network, bars(100), bars(50, seed=1), tmp_path / folder)
+            sets = bars(100), bars(50, seed=1)
+            loggers = visualdl.build_loggers(config, network, *sets, 28)
+            fit(config, network, *sets, tmp_path / folder, callbacks=loggers)
         return weights_of(network)
 
     plain, rich = trained("plain", "plain"), trained("rich", "rich")
@@ -166,14 +169,14 @@ def run_settings(tmp_path, name):
 @pytest.mark.parametrize("broken_off", [2, 8], ids=["in epoch 1", "in epoch 2"])
 def test_a_resumed_rich_run_has_the_log_of_an_uninterrupted_one(tmp_path, monkeypatch, broken_off):
     train_and_evaluate(run_settings(tmp_path, "whole"))
-    real = cb.Recorder.on_train_batch_end
+    real = Recorder.on_train_batch_end
 
     def breaking_off(self, step, logs=None):
         real(self, step, logs)
         if self.state.step == broken_off:
             raise RunStopped("broken off", status=1)
 
-    monkeypatch.setattr(cb.Recorder, "on_train_batch_end", breaking_off)
+    monkeypatch.setattr(Recorder, "on_train_batch_end", breaking_off)
     with pytest.raises(RunStopped):
         train_and_evaluate(run_settings(tmp_path, "broken"))
     monkeypatch.undo()
@@ -213,19 +216,16 @@ def test_a_histogram_of_neighbouring_floats_is_made(tmp_path, value):
     from visualdl import LogReader, LogWriter
 
     values = np.array([value, value, np.nextafter(np.float32(value), np.float32(1))], np.float32)
-    logger = visualdl.VisualDLLogger.__new__(visualdl.VisualDLLogger)
-    logger.state = TrainState(step=1)
-    with LogWriter(str(tmp_path)) as logger.writer:
-        logger.add_histogram("weights/bias", values)
+    with LogWriter(str(tmp_path)) as log:
+        add_histogram(log, "weights/bias", values, step=1)
     [path] = tmp_path.iterdir()
     [record] = LogReader(file_path=str(path)).get_data("histogram", "weights/bias")
     assert sum(record.histogram.hist) == 3
 
 
-def test_a_histogram_of_values_that_are_not_finite_is_left_out(tmp_path):
-    logger = visualdl.VisualDLLogger.__new__(visualdl.VisualDLLogger)
-    logger.writer = None  # which would fail
-    logger.add_histogram("gradients/x", np.array([np.nan, np.inf]))
+def test_a_histogram_of_values_that_are_not_finite_is_left_out():
+    log = None  # which would fail
+    add_histogram(log, "gradients/x", np.array([np.nan, np.inf]), step=1)
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -27,7 +27,6 @@ from lenet_paddle import (
 )
 from lenet_paddle.config import FinetuneConfig
 from lenet_paddle.data.load import load_data
-from lenet_paddle.export.predictor import read_config
 from lenet_paddle.figures.results.forgetting import (
     format_matrix,
     measure_forgetting,
@@ -35,10 +34,11 @@ from lenet_paddle.figures.results.forgetting import (
     read_matrix,
     write_matrix,
 )
-from lenet_paddle.training.callbacks import Recorder
+from lenet_paddle.run_folder import Run
 from lenet_paddle.training.checkpoint import read_state
+from lenet_paddle.training.recorder import Recorder
+from lenet_paddle.workflows.evaluate import evaluate_run
 from lenet_paddle.workflows.finetune import _settle, _stage_configs, finetune
-from lenet_paddle.workflows.train import evaluate_run
 
 NAMES = ["stripe", "fog"]
 STAGES = ["01-stripe", "02-fog"]
@@ -126,7 +126,7 @@ def test_each_stage_is_a_run_that_starts_from_the_best_by_validation_loss(whole,
     start = whole / "start" / "model.pdparams"
     for stage, corruption in zip(STAGES, NAMES, strict=True):
         run_dir = whole / "stages" / stage
-        config = read_config(run_dir)
+        config = Run.open(run_dir).config
         assert (config.dataset, config.corruption, config.replay) == ("mnist_c", corruption, None)
         assert (config.model, config.picture_mode) == ("lenet_builtin", "digit")
         assert config.init_from == str(start.resolve())
@@ -296,7 +296,7 @@ def test_joint_is_one_stage_of_all_corruptions(source, data_dir, tmp_path, caplo
         folder = finetune(FinetuneConfig(**settings))
     assert folder.name == "source-joint"
     [run_dir] = (folder / "stages").iterdir()
-    assert run_dir.name == "01-all" and read_config(run_dir).corruption is None
+    assert run_dir.name == "01-all" and Run.open(run_dir).config.corruption is None
     assert "on mnist_c: 440 train, 40 val, 120 test images" in (run_dir / "train.log").read_text()
     rows = list(csv.DictReader((folder / "matrix.csv").open()))
     assert [row["stage"] for row in rows] == ["before", "01-all"]

@@ -15,7 +15,7 @@ from crash_help import result_of
 from tools_help import PORTS, ROOT, SMALL, assert_refused, tool, wait_for
 
 from lenet_paddle import build_model, evaluate, load_dataset
-from lenet_paddle.training.checkpoint import load_weights
+from lenet_paddle.training.weights import load_weights
 
 NUM_RANKS = 2
 ENVIRONMENT = os.environ | {"PORT_RANGE": f"{PORTS.start}:{PORTS.stop}"}  # of the launcher
@@ -147,7 +147,7 @@ def test_a_killed_rank_ends_the_job_with_a_message_and_the_job_goes_on_exactly(
     log = (tmp_path / "log" / f"workerlog.{1 - rank}").read_text()
     log += (tmp_path / "said").read_text()
     assert "another process of the job has ended" in log
-    assert f"--resume {tmp_path / 'killed'} goes on from epoch" in log
+    assert f"--resume {tmp_path / 'killed'} continues at epoch" in log
     resumed = launch(tmp_path, "--resume", tmp_path / "killed")
     assert resumed.returncode == 0, resumed.stderr
     assert result_of(tmp_path / "killed") == result_of(whole)

@@ -18,10 +18,11 @@ from tools_help import QUICK, SMALL, assert_refused, tool, tool_command, wait_fo
 from training_help import weights_of
 
 from lenet_paddle import TrainConfig, build_model, load_weights
-from lenet_paddle.export.predictor import read_config
 from lenet_paddle.files import locked
-from lenet_paddle.training.checkpoint import load_optimizer_state, read_state
-from lenet_paddle.workflows.train import resumed_config
+from lenet_paddle.run_folder import Run
+from lenet_paddle.training.checkpoint import read_state
+from lenet_paddle.training.weights import load_optimizer_state
+from lenet_paddle.workflows.start import resumed_config
 
 SETTINGS = {
     "adam, constant": [],
@@ -196,7 +197,7 @@ def test_a_run_that_another_process_trains_is_refused(first_act):
 def test_resume_keeps_the_runs_own_device(first_act):
     given = TrainConfig(resume=str(first_act))
     assert resumed_config(given) == dataclasses.replace(
-        read_config(first_act), resume=str(first_act)
+        Run.open(first_act).config, resume=str(first_act)
     )
     assert resumed_config(dataclasses.replace(given, device="cpu")).device == "cpu"
 

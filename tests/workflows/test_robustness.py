@@ -29,7 +29,6 @@ from lenet_paddle.evaluation.robustness import (
     summarise_corruption,
     summarise_corruptions,
 )
-from lenet_paddle.export.predictor import load_run
 from lenet_paddle.figures.results.robustness import (
     format_report,
     plot_corruptions,
@@ -38,6 +37,7 @@ from lenet_paddle.figures.results.robustness import (
 from lenet_paddle.figures.style import render
 from lenet_paddle.figures.words import language
 from lenet_paddle.files import format_csv
+from lenet_paddle.run_folder import Run
 from lenet_paddle.workflows import robustness as module
 
 DIGITS = tuple("0123456789")
@@ -141,9 +141,7 @@ def test_the_rows_are_in_the_papers_order_then_the_mean_then_the_clean_images() 
 
 def test_the_csv_holds_all_digits() -> None:
     report = summarise_corruptions({"fog": result_of(1, 3), "shear": result_of(1)})
-    rows = list(
-        csv.DictReader(format_csv(list(list_rows(report)[0]), list_rows(report)).splitlines())
-    )
+    rows = list(csv.DictReader(format_csv(list_rows(report)).splitlines()))
     assert float({row["corruption"]: row for row in rows}["fog"]["accuracy"]) == 1 - 1 / 3
     assert "baseline_accuracy" not in rows[0]
 
@@ -312,8 +310,8 @@ def test_the_mapped_files_stay_on_the_disk_and_a_foreign_folder_is_named_once(
 
 def test_just_one_source_of_images_is_wanted(folder: Path) -> None:
     done = tool("evaluate", "--run", folder / "a", "--dataset", "mnist_c")
-    assert_refused(done, "--data-dir", "--generated", "tools/corrupt.py", "neither came")
-    with pytest.raises(InputError, match=r"--data-dir .* --generated .* both came"):
+    assert_refused(done, "--data-dir", "--generated", "tools/corrupt.py", "got neither")
+    with pytest.raises(InputError, match=r"--data-dir .* --generated .* got both"):
         module.evaluate_robustness(folder / "a", data_dir="x", generated=True)
     with pytest.raises(InputError, match="nowhere: is not a folder"):
         module.evaluate_robustness(folder / "a", data_dir="nowhere")
@@ -344,7 +342,8 @@ def test_generated_are_the_runs_own_test_images_under_all_15(folder: Path) -> No
     report = module.evaluate_robustness(folder / "c", generated=True, baseline=folder / "c")
     assert report["missing"] == [] and report["source"] == "npz, corrupted with seed 0"
     assert list(report["corruptions"]) == [*CORRUPTIONS, IDENTITY]
-    config, network, _ = load_run(folder / "c")
+    run = Run.open(folder / "c")
+    config, (network, _) = run.config, run.load_network()
     [own] = load_data(config, "test")
     for name in ("stripe", "fog", IDENTITY):
         image_set = dataclasses.replace(own, images=corrupt(own.images, name, seed=0))

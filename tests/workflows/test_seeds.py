@@ -14,10 +14,9 @@ from tools_help import SMALL, assert_refused, tool
 
 from lenet_paddle import InputError, TrainConfig, train_and_evaluate
 from lenet_paddle.files import format_csv
+from lenet_paddle.run_folder import Run
 from lenet_paddle.workflows.seeds import (
-    COLUMNS,
     format_markdown,
-    read_result,
     run_seeds,
     summarise_rows,
 )
@@ -47,9 +46,7 @@ def test_the_table_ends_with_mean_and_sample_standard_deviation():
         "| mean | 4 | 0.9700 | 0.9725 | 0.1500 | 30.6 |\n"
         "| standard deviation | 1 | 0.0141 | 0.0035 | 0.0707 | 0.5 |\n"
     )
-    rows = list(
-        csv.DictReader(format_csv(["seed", *COLUMNS], [*ROWS, *summarise_rows(ROWS)]).splitlines())
-    )
+    rows = list(csv.DictReader(format_csv([*ROWS, *summarise_rows(ROWS)]).splitlines()))
     assert [row["seed"] for row in rows] == ["0", "7", "mean", "standard deviation"]
     assert float(rows[1]["test_accuracy"]) == 0.975
 
@@ -134,28 +131,28 @@ def test_repeated_it_trains_only_what_is_missing_and_ends_the_same(done, tmp_pat
 def test_an_evaluation_of_another_checkpoint_is_not_taken_for_the_result(done, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(done[0] / "output" / "my-recipe-seed-0", run, symlinks=True)
-    assert read_result(run) is not None
+    assert Run(run).read_result() is not None
     metrics = json.loads((run / "metrics.json").read_text())
     (run / "metrics.json").write_text(json.dumps({**metrics, "checkpoint": "epoch_0009"}))
-    assert read_result(run) is None
+    assert Run(run).read_result() is None
     (run / "metrics.json").write_text("{")
-    assert read_result(run) is None
+    assert Run(run).read_result() is None
 
 
 def test_a_run_that_was_only_evaluated_and_exported_is_not_finished(done, tmp_path):
     folder, _ = done
     shutil.copytree(folder / "output" / "my-recipe-seed-0", run := tmp_path / "run")
     config = yaml.safe_load((run / "config.yaml").read_text())
-    assert read_result(run) is not None
+    assert Run(run).read_result() is not None
     (run / "config.yaml").write_text(yaml.safe_dump({**config, "epochs": config["epochs"] + 1}))
-    assert read_result(run) is None
+    assert Run(run).read_result() is None
 
 
 def test_runs_of_other_settings_are_refused_by_name(done):
     output = done[0] / "output"
     with pytest.raises(InputError, match=r"seed-0 was made with other settings \(epochs 2, now 3"):
         run_seeds(config_of(output, epochs=3))
-    with pytest.raises(InputError, match=r"seed-0 is no folder of tables; choose another"):
+    with pytest.raises(InputError, match=r"seed-0 is not a folder of tables; choose another"):
         run_seeds(dataclasses.replace(config_of(output), name="my-recipe-seed-0"))
 
 

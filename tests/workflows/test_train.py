@@ -85,7 +85,7 @@ def test_a_name_that_exists_stops_and_overwrite_replaces_it(run_dir):
         (["--dataset", "folder"], ["needs data_dir"]),
         (["--data-dir", "nowhere"], ["nowhere: is not a folder", "train-images-idx3-ubyte"]),
         (["--amp", "O1"], ["needs a GPU"]),
-        (["--model", "cnn_regularized", "--weight-decay", "0.1"], ["brings its own penalty"]),
+        (["--model", "cnn_regularized", "--weight-decay", "0.1"], ["has its own penalty"]),
         (["--overwrite"], ["overwrite needs name"]),
         (["--init-from", "nowhere"], ["nowhere: no weights there"]),
     ],
@@ -173,7 +173,7 @@ def test_a_signal_ends_the_run_cleanly(tmp_path, number, status):
     assert process.returncode == status
     last = errors.strip().splitlines()[-1]
     assert "Traceback" not in errors
-    assert "stopped by" in last and f"--resume {tmp_path}/a goes on from epoch" in last
+    assert "stopped by" in last and f"--resume {tmp_path}/a continues at epoch" in last
     assert not list((tmp_path / "a").rglob(".tmp-*"))
 
 

@@ -5,7 +5,6 @@ Each function takes the settings and returns file stem -> figure; `DRAWINGS` nam
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +33,7 @@ from lenet_paddle.figures.subject import (
 )
 from lenet_paddle.figures.visualize import VisualizeConfig
 from lenet_paddle.figures.words import say
-from lenet_paddle.training.checkpoint import is_history
+from lenet_paddle.run_folder import Run
 
 if TYPE_CHECKING:
     from lenet_paddle.figures.visualize import Drawn
@@ -147,25 +146,8 @@ def draw_curves(config: VisualizeConfig) -> Drawn:
     names = [run.resolve().name for run in runs]
     if len(set(names)) < len(names):
         names = [str(run) for run in runs]
-    histories = {name: read_history(run) for name, run in zip(names, runs, strict=True)}
+    histories = {name: Run(run).read_history() for name, run in zip(names, runs, strict=True)}
     return {"curves": figures.plot_curves(histories)}
-
-
-def read_history(run_dir: Path) -> list[dict[str, float]]:
-    """The rows of a run's history.csv. Raises `InputError` when there are none."""
-    path = run_dir / "history.csv"
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}; has this run trained an epoch?") from None
-    except (ValueError, TypeError, csv.Error):
-        raise InputError(f"{path}: damaged; expected rows of numbers") from None
-    if not rows:
-        raise InputError(f"{path}: no epoch yet")
-    if not is_history(rows):
-        raise InputError(f"{path}: damaged; expected the columns that a training writes")
-    return rows
 
 
 def draw_confusion(config: VisualizeConfig) -> Drawn:

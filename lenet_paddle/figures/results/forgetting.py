@@ -60,7 +60,7 @@ def measure_forgetting(matrix: Matrix) -> tuple[float, float] | None:
 def write_matrix(path: Path, matrix: Matrix) -> None:
     """matrix.csv: a line for each stage, with all digits; the mean is that of the corruptions."""
     rows = [{"stage": stage, **row, MEAN: mean_accuracy(row)} for stage, row in matrix.items()]
-    write_text(path, format_csv(list(rows[0]), rows))
+    write_text(path, format_csv(rows))
 
 
 def read_matrix(path: Path, names: Sequence[str]) -> Matrix:

@@ -1,0 +1,112 @@
+"""Evaluate a run on its own test set or on another data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paddle
+
+from lenet_paddle import runtime
+from lenet_paddle.config import TrainConfig
+from lenet_paddle.data.datasets import DatasetName
+from lenet_paddle.data.imageset import ImageSet
+from lenet_paddle.data.load import load_test_set
+from lenet_paddle.errors import InputError
+from lenet_paddle.evaluation.evaluate import predict_logits
+from lenet_paddle.evaluation.metrics import compute_probs, format_table, summarise
+from lenet_paddle.figures.results.robustness import format_report
+from lenet_paddle.figures.style import plot_confusion, plot_mistakes, save_figure
+from lenet_paddle.files import write_json
+from lenet_paddle.models import input_size
+from lenet_paddle.run_folder import Run
+from lenet_paddle.runtime import Device
+from lenet_paddle.workflows.robustness import evaluate_robustness
+
+
+def evaluate_any(
+    run_dir: Path,
+    checkpoint: str = "best",
+    dataset: DatasetName | None = None,
+    data_dir: str | None = None,
+    generated: bool = False,
+    baseline: Path | None = None,
+    device: Device = "auto",
+) -> tuple[dict[str, Any], str]:
+    """Call `evaluate_robustness` for mnist_c, else `evaluate_run`; return metrics and a table.
+
+    Raises `InputError` for arguments that only the former takes.
+    """
+    if dataset == "mnist_c":
+        report = evaluate_robustness(
+            run_dir,
+            checkpoint=checkpoint,
+            data_dir=data_dir,
+            generated=generated,
+            baseline=baseline,
+            device=device,
+        )
+        return report, format_report(report)
+    if generated or baseline is not None:
+        flag = "--generated" if generated else "--baseline"
+        raise InputError(
+            f"{flag} belongs to --dataset mnist_c; dataset is {dataset or 'not given'}"
+        )
+    result = evaluate_run(run_dir, checkpoint, dataset, data_dir, device)
+    return result, format_table(result)
+
+
+def evaluate_run(
+    run_dir: Path,
+    checkpoint: str = "best",
+    dataset: DatasetName | None = None,
+    data_dir: str | None = None,
+    device: Device = "auto",
+) -> dict[str, Any]:
+    """Evaluate a run's checkpoint on its own test set, or on the test images of `dataset`.
+
+    Writes `metrics.json`, or `metrics-<dataset>.json` for another set, and figures; returns the
+    metrics (`metrics.summarise`). Raises `InputError` if the set's classes are not the run's.
+    """
+    runtime.select_device(device)
+    run = Run.open(run_dir)
+    network, classes = run.load_network(checkpoint)
+    config = run.config.on_data(dataset, data_dir)
+    test_set = load_test_set(config, classes)
+    suffix = "" if config is run.config else f"-{config.dataset}"
+    return write_report(
+        config, network, test_set, run, run.find_checkpoint(checkpoint), suffix=suffix
+    )
+
+
+def write_report(
+    config: TrainConfig,
+    network: paddle.nn.Layer,
+    test_set: ImageSet,
+    run: Run,
+    checkpoint: Path,
+    *,
+    suffix: str = "",
+) -> dict[str, Any]:
+    """Evaluate on `test_set`; write metrics<suffix>.json, confusion matrix and worst mistakes."""
+    logits = predict_logits(network, test_set, input_size(config.model))
+    classes = test_set.classes
+    result = {
+        "dataset": config.dataset,
+        "split": "test",
+        "model": config.model,
+        "checkpoint": checkpoint.resolve().name,
+        **summarise(logits, test_set.labels, classes),
+    }
+    write_json(run.metrics_file(suffix), result)
+    title = f"{run.name}, {config.dataset} test accuracy {result['accuracy']:.4f}"
+    figures = {
+        "confusion": plot_confusion(np.array(result["confusion_matrix"]), classes, title),
+        "mistakes": plot_mistakes(
+            test_set.images, test_set.labels, compute_probs(logits), classes, title=title
+        ),
+    }
+    for name, figure in figures.items():
+        save_figure(figure, run.figures / f"{name}{suffix}.png")
+    return result

@@ -1,0 +1,74 @@
+"""Export a run's checkpoint in one or several formats, with a model card."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lenet_paddle import runtime
+from lenet_paddle.config import TrainConfig
+from lenet_paddle.data.load import load_data, load_test_set
+from lenet_paddle.errors import InputError
+from lenet_paddle.evaluation.evaluate import evaluate
+from lenet_paddle.export.card import describe_model
+from lenet_paddle.export.export import WRITTEN, export_formats
+from lenet_paddle.models import input_size
+from lenet_paddle.run_folder import Run
+
+
+def export_run(
+    run_dir: Path,
+    checkpoint: str = "best",
+    formats: Sequence[str] = ("paddle",),
+    out: Path | None = None,
+) -> tuple[Path, dict[str, Any]]:
+    """Export a run's checkpoint to `out`, by default its `inference/`, with a model card.
+
+    Returns the folder and a row per format (`export.export_formats`). An older export in `out` is
+    replaced as a whole. Raises `InputError` if something is missing, or `out` holds anything else;
+    `RunStopped` if a format's answers differ from the network's.
+    """
+    runtime.select_device("cpu")
+    if out is not None and out.resolve().exists() and not _is_replaceable(out.resolve()):
+        raise InputError(f"{out} exists and is not an export; choose another --out, or remove it")
+    run = Run.open(run_dir)
+    config, size = run.config, input_size(run.config.model)
+    network, classes = run.load_network(checkpoint)
+    test_set = load_test_set(config, classes)
+    train_set = load_data(config, "train")[0] if "onnx-int8" in formats else None
+    result = {
+        "checkpoint": run.find_checkpoint(checkpoint).resolve().name,
+        **evaluate(network, test_set, size),
+    }
+    folder = run.inference if out is None else out.resolve()
+    rows = export_formats(
+        network,
+        folder,
+        test_set,
+        size,
+        export_info(config, run, result),
+        formats,
+        train_set=train_set,
+        write_card=lambda description: describe_model(config, result, description, run.path),
+    )
+    return folder, rows
+
+
+def _is_replaceable(folder: Path) -> bool:
+    """Return whether `folder` is empty or holds an older export and nothing else."""
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else {"a file"}
+    return not names or ("inference.yml" in names and names <= WRITTEN)
+
+
+def export_info(config: TrainConfig, run: Run, result: dict[str, Any]) -> dict[str, Any]:
+    """Return what inference.yml says of the run and the evaluated checkpoint."""
+    return {
+        "model": config.model,
+        "dataset": config.dataset,
+        "run": run.name,
+        "checkpoint": result["checkpoint"],
+        "test_accuracy": result["accuracy"],
+        "preprocess": config.picture_mode,
+        "versions": runtime.versions(),
+    }

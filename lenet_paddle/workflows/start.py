@@ -1,0 +1,84 @@
+"""What a training starts from: the checkpoint of its own run, or the weights of another."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import paddle
+
+from lenet_paddle import runtime
+from lenet_paddle.config import FinetuneConfig, TrainConfig
+from lenet_paddle.errors import InputError
+from lenet_paddle.files import remove_leftovers
+from lenet_paddle.run_folder import Run, find_weights
+from lenet_paddle.training.checkpoint import RAW, TrainState, point_links
+from lenet_paddle.training.weights import (
+    load_optimizer_state,
+    load_weights,
+    match_optimizer_state,
+    set_weights,
+)
+
+
+def resumed_config(config: TrainConfig) -> TrainConfig:
+    """Return the settings of the run `config.resume`, with device and data_dir of `config`.
+
+    Raises `InputError` for a folder that is not a run.
+    """
+    changed: dict[str, Any] = {"resume": config.resume, "data_dir": config.data_dir}
+    if config.device != "auto":
+        changed["device"] = config.device
+    changed = {key: value for key, value in changed.items() if value is not None}
+    return dataclasses.replace(Run.open(str(config.resume)).config, **changed)
+
+
+def restore(
+    run: Run, network: paddle.nn.Layer
+) -> tuple[TrainState, dict[str, Any] | None, dict[str, np.ndarray] | None]:
+    """Load the newest intact checkpoint of `run` into `network`, repairing its links.
+
+    Returns the state, the optimizer's state, and the moving average of the weights if there is
+    one (`network` then gets the trained weights). Without a checkpoint the run starts at epoch 1.
+    """
+    is_writer = runtime.get_rank() == 0
+    if is_writer:
+        remove_leftovers(run.path)
+    path, state = run.newest_checkpoint() or (None, TrainState())
+    if runtime.sum_over_ranks([state.epoch]) != [state.epoch * runtime.count_ranks()]:
+        raise InputError(f"{run}: the processes see different checkpoints; share the folder")
+    if path is None:
+        return state, None, None
+    if is_writer:
+        point_links(run.checkpoints, state)
+    average, weights = None, load_weights(path / "model.pdparams")
+    if (path / RAW).exists():
+        average, weights = weights, load_weights(path / RAW)
+    set_weights(network, weights, str(path))
+    pdopt = path / "model.pdopt"
+    return state, load_optimizer_state(pdopt) if pdopt.exists() else None, average
+
+
+Config = TypeVar("Config", TrainConfig, FinetuneConfig)
+
+
+def resolve_source(config: Config) -> Config:
+    """Replace `init_from` by the file it means; `{seed}` in it stands for the run's seed.
+
+    Raises `InputError` if there are no weights.
+    """
+    source = str(config.init_from)
+    if not Path(source).exists():
+        source = source.replace("{seed}", str(config.seed))
+    return dataclasses.replace(config, init_from=str(find_weights(source)))
+
+
+def initialise(config: TrainConfig, network: paddle.nn.Layer) -> dict[str, Any] | None:
+    """Load the weights of `config.init_from`; return the optimizer's state if it is wanted."""
+    pdparams = Path(str(config.init_from))  # resolved before
+    set_weights(network, load_weights(pdparams), str(pdparams))
+    if not config.with_optimizer:
+        return None
+    return match_optimizer_state(config.optimizer, network, pdparams)

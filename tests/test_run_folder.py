@@ -1,0 +1,141 @@
+"""A run is created whole, and its parts are found or named in one line."""
+
+import dataclasses
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from tools_help import ROOT
+from training_help import train, weights_of
+
+from lenet_paddle import InputError, TrainConfig
+from lenet_paddle.run_folder import Run, find_weights
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    run_dir = tmp_path_factory.mktemp("run")
+    network, state = train(run_dir)
+    return run_dir, network, state
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["", "checkpoints/best", "checkpoints/best/model", "checkpoints/best/model.pdparams"],
+)
+def test_weights_are_found_from_a_run_a_folder_a_prefix_or_a_file(run, source):
+    found = find_weights(run[0] / source)
+    assert found.resolve() == (run[0] / "checkpoints/best/model.pdparams").resolve()
+
+
+def test_weights_of_a_damaged_checkpoint_are_not_found(run, tmp_path):
+    damaged = shutil.copytree(run[0] / "checkpoints" / "best", tmp_path / "best")
+    file = damaged / "model.pdparams"
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+    for source in (damaged, file):
+        with pytest.raises(InputError, match=r"model\.pdparams: damaged"):
+            find_weights(source)
+    (damaged / "state.json").unlink()  # a file without a checkpoint has no checksum
+    assert find_weights(file) == file.resolve()
+
+
+def test_an_unknown_checkpoint_lists_those_that_are_there(run):
+    with pytest.raises(InputError, match="best, epoch_0001, epoch_0002, latest"):
+        Run(run[0]).find_checkpoint("epoch_0009")
+    with pytest.raises(InputError):
+        Run(run[0]).find_checkpoint("../checkpoints/best")
+    assert Run(run[0]).find_checkpoint("best") == run[0] / "checkpoints" / "best"
+
+
+def test_a_folder_without_checkpoints_or_weights_says_what_was_expected(tmp_path):
+    with pytest.raises(InputError, match=rf"^{tmp_path}: no checkpoint 'best'; it has none$"):
+        Run(tmp_path).find_checkpoint("best")
+    (tmp_path / "checkpoints" / "best").mkdir(parents=True)
+    with pytest.raises(InputError, match=r"no checkpoint 'best'; it has best$"):
+        Run(tmp_path).find_checkpoint("best")
+    (tmp_path / "w.txt").write_text("no weights")
+    said = (
+        r"no weights there; expected a run, a checkpoint folder, a prefix or a file \.pdparams or "
+    )
+    for source in (tmp_path, tmp_path / "w.txt", tmp_path / "no.safetensors"):
+        with pytest.raises(InputError, match=rf"^{source}: {said}\.safetensors$"):
+            find_weights(source)
+
+
+SETTINGS = {"epochs": 1, "model": "mlp", "limit": 64}
+
+
+def test_a_new_run_has_its_settings_and_a_free_name(tmp_path):
+    config = TrainConfig(**SETTINGS, output_dir=str(tmp_path))
+    first, second = Run.create(config), Run.create(config)
+    assert [first.name, second.name] == ["mlp-mnist-001", "mlp-mnist-002"]
+    assert Run.open(first.path).config == dataclasses.replace(
+        config, output_dir=TrainConfig().output_dir, preprocess="digit"
+    )
+    assert "python" in json.loads((first.path / "versions.json").read_text())
+    assert not list(tmp_path.glob(".tmp-*"))
+
+
+def test_a_name_that_is_taken_is_refused_or_replaced(tmp_path):
+    config = TrainConfig(**SETTINGS, output_dir=str(tmp_path), name="a")
+    run = Run.create(config)
+    run.history_file.write_text("old")
+    with pytest.raises(InputError, match="a exists; choose another --name, --overwrite it"):
+        Run.create(config)
+    Run.create(dataclasses.replace(config, overwrite=True))
+    assert run.config_file.exists() and not run.history_file.exists()
+    with run.lock(), pytest.raises(InputError, match="in use by another process"):
+        Run.create(dataclasses.replace(config, overwrite=True))
+    source = dataclasses.replace(config, overwrite=True, init_from=str(run.checkpoints / "best"))
+    with pytest.raises(InputError, match="--overwrite would delete"):
+        Run.create(source)
+
+
+def test_a_folder_that_is_not_a_run_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"not a run \(it has no config\.yaml\); expected output/"):
+        Run.open(tmp_path)
+    (tmp_path / "config.yaml").write_text("epochs: 0\n")
+    with pytest.raises(InputError, match=r"config\.yaml: epochs is 0; expected"):
+        Run.open(tmp_path)
+
+
+def test_opening_a_run_does_not_import_paddle(tmp_path):
+    run = Run.create(TrainConfig(**SETTINGS, output_dir=str(tmp_path)))
+    code = "import sys; from lenet_paddle import Run; Run.open(sys.argv[1]); print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code, run.path], capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stderr
+    assert "lenet_paddle.run_folder" in done.stdout.split() and "paddle" not in done.stdout.split()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, "No such file or directory; has this run trained an epoch"),
+        ("epoch,step\n", "no epoch yet"),
+        ("epoch,step\n1,x\n", "damaged; expected rows of numbers"),
+        ("epoch,step\n1,2\n", "damaged; expected the columns that a training writes"),
+    ],
+)
+def test_a_history_that_cannot_be_read_is_one_line(tmp_path, text, said):
+    if text is not None:
+        (tmp_path / "history.csv").write_text(text)
+    with pytest.raises(InputError, match=said):
+        Run(tmp_path).read_history()
+
+
+def test_the_history_and_the_network_are_those_of_the_training(run):
+    run_dir, network, state = run
+    assert Run(run_dir).read_history() == [pytest.approx(row) for row in state.history]
+    own = Run(run_dir)
+    own.config = TrainConfig(model="mlp")
+    loaded, classes = own.load_network("latest")
+    assert classes == ("top", "middle", "bottom") and not loaded.training
+    for name, weight in weights_of(network).items():
+        np.testing.assert_array_equal(weights_of(loaded)[name], weight)
