@@ -77,12 +77,12 @@ def test_another_set_has_metrics_and_figures_of_its_own(run_dir, tmp_path):
 def test_bad_runs_are_one_line(run_dir, tmp_path):
     (tmp_path / "classes.npz").touch()
     for name, arguments, words in (
-        ("evaluate", ["--run", "nowhere"], ["nowhere: no run"]),
+        ("evaluate", ["--run", "nowhere"], ["nowhere: not a run"]),
         ("evaluate", ["--run", run_dir, "--checkpoint", "epoch_0099"], ["best, epoch_0001"]),
         ("evaluate", ["--run", run_dir, "--checkpoint", "../../a"], ["no checkpoint"]),
         ("evaluate", ["--run", run_dir, "--dataset", "npz"], ["needs data_dir"]),
         ("evaluate", [], ["--run"]),
-        ("export", ["--run", "nowhere"], ["nowhere: no run"]),
+        ("export", ["--run", "nowhere"], ["nowhere: not a run"]),
         ("predict", ["x.png"], ["--run output/RUN or --model"]),
         ("predict", ["--model", run_dir], ["no exported model", "inference.yml"]),
         ("predict", ["--run", run_dir, "--top-k", "0"], ["top_k is 0"]),

@@ -74,7 +74,7 @@ def test_a_name_that_exists_stops_and_overwrite_replaces_it(run_dir):
     assert_refused(tool("train", *own), "--overwrite would delete")
     assert (run_dir / "metrics.json").is_file()
     (run_dir.parent / "precious").mkdir()
-    assert_refused(tool("train", *again[:-1], "precious", "--overwrite"), "is no run")
+    assert_refused(tool("train", *again[:-1], "precious", "--overwrite"), "is not a run")
 
 
 @pytest.mark.parametrize(
