@@ -3,8 +3,8 @@
 >>> from lenet_paddle import TrainConfig, train_and_evaluate
 >>> result = train_and_evaluate(TrainConfig(epochs=1, limit=2000))
 
-Importing this package does not import Paddle: names are fetched when they are first used, so
-that `--help` answers at once and `runtime.prepare_environment` can act before Paddle starts.
+This package does not import Paddle: public names are imported on first use, so that `--help`
+answers at once and `runtime.prepare_environment` runs before Paddle is imported.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Files are written beside their place and renamed into it: whole, or not there at all."""
+"""Write files and folders atomically: to a temporary path, flushed, then renamed into place."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from lenet_paddle.errors import InputError
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a path beside `path` to write to; when the block ends well it takes `path`'s place.
+    """Yield a temporary path; replace `path` by it when the block ends.
 
-    The suffix is kept, for writers that go by it. When the block raises, nothing is left behind
-    and an older `path` stays as it was.
+    It keeps `path`'s suffix, which some writers depend on. If the block raises, nothing is left
+    behind and an older `path` stays as it was.
     """
     temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
     try:
@@ -38,7 +38,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
-    """Like `replacing`, for a folder; an older folder at `path` is removed after the swap."""
+    """Do the same for a folder; an older folder at `path` is removed after the swap."""
     with _naming(path), contextlib.ExitStack() as stack:
         make_folder(path.parent)
         temporary = Path(tempfile.mkdtemp(prefix=f".tmp-{path.name}-", dir=path.parent))
@@ -58,7 +58,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Let an `OSError` name `path`, which was to be written; a full disk names nothing at all."""
+    """Set `path` as an `OSError`'s file name, instead of none (a full disk) or a temporary one."""
     try:
         yield
     except OSError as error:
@@ -68,12 +68,12 @@ def _naming(path: Path) -> Iterator[None]:
 
 
 def rename_new(temporary: Path, target: Path) -> bool:
-    """Rename the folder `temporary`, flushed, to `target` unless something is there already."""
+    """Rename the folder `temporary` to `target`; return False if `target` exists."""
     if os.path.lexists(target):
         return False
     sync_tree(temporary)
     try:
-        temporary.rename(target)  # fails when another process has just taken the name
+        temporary.rename(target)  # fails if another process has just created it
     except OSError as error:
         if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
             return False
@@ -100,12 +100,12 @@ def new_folder(parent: Path) -> Iterator[Path]:
 
 
 def leads_out(path: Path, folder: Path) -> bool:
-    """Whether `path`, all links in it followed, lies outside `folder`."""
+    """Return whether `path` lies outside `folder` once all links are resolved."""
     return not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
 
 
 def make_folder(path: Path) -> None:
-    """Make `path` and what is missing above it, so that they outlast a power cut."""
+    """Create `path` and its missing parents, flushed so that they survive a power cut."""
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     path.mkdir(parents=True, exist_ok=True)
     for folder in missing:
@@ -113,7 +113,7 @@ def make_folder(path: Path) -> None:
 
 
 def current_umask() -> int:
-    """The process's file mode creation mask."""
+    """Return the process's file mode creation mask."""
     mask = os.umask(0)
     os.umask(mask)
     return mask
@@ -121,9 +121,9 @@ def current_umask() -> int:
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold `folder` for this process; raises `InputError` while another one holds it.
+    """Lock `folder` for this process. Raises `InputError` if another process holds the lock.
 
-    The lock is the kernel's, on the open folder: it goes with the process, however that ends.
+    The kernel releases the lock when the process ends, however it ends.
     """
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -138,7 +138,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def sync_path(path: Path) -> None:
-    """Flush a file or folder to the disk, so that a rename after it is never seen before it."""
+    """Flush a file or folder to the disk, so that no later rename reaches the disk before it."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -147,7 +147,7 @@ def sync_path(path: Path) -> None:
 
 
 def sync_tree(folder: Path) -> None:
-    """Flush a folder and all that is below it."""
+    """Flush a folder and its whole content to the disk."""
     for path in folder.rglob("*"):
         sync_path(path)
     sync_path(folder)
@@ -164,7 +164,7 @@ def swap_link(link: Path, target: str) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what writes that were killed have left behind in `folder` and below."""
+    """Remove the temporary files of killed processes in `folder` and below."""
     for path in sorted(folder.rglob(".tmp-*")):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Progress of long work, with rate and time left: a line in place, or plain lines; log files."""
+"""Show the progress of long work with its rate and the time left; append the log to a file."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import TextIO
 
 
 class Progress:
-    """Counts `total` items; `show` may be called at every step, it prints seldom.
+    """Progress of `total` items; `show` can be called at every step.
 
-    On a terminal one line is redrawn ten times a second. Elsewhere a plain line is printed
-    every `plain_seconds`, so that a log of hours stays readable.
+    On a terminal one line is redrawn at most ten times per second. Elsewhere a plain line is
+    printed every `plain_seconds`, so that the log of a long run stays short.
     """
 
     def __init__(
@@ -35,12 +35,12 @@ class Progress:
 
     @property
     def rate(self) -> float:
-        """Items a second since the start; 0.0 before any time has passed."""
+        """Items per second since the start; 0.0 before any time has passed."""
         elapsed = time.monotonic() - self.started
         return (self.done - self.first) / elapsed if elapsed > 0 else 0.0
 
     def show(self, done: int, text: str = "") -> None:
-        """Note that `done` items are through, and print when it is time."""
+        """Set the number of finished items, and print if it is time."""
         self.done = done
         now = time.monotonic()
         if now - self.shown < self.interval:
@@ -54,13 +54,13 @@ class Progress:
             print(line, file=self.stream, flush=True)
 
     def clear(self) -> None:
-        """Remove the line in place, so that other output can follow."""
+        """Clear the line on a terminal before other output."""
         if self.is_terminal:
             print("\r\x1b[2K", end="", file=self.stream, flush=True)
 
 
 def format_seconds(seconds: float) -> str:
-    """Seconds as `42s`, `3m05s` or `2h07m`."""
+    """Format seconds as `42s`, `3m05s` or `2h07m`."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole}s"

@@ -1,4 +1,4 @@
-"""What must be set before Paddle starts, the device, the seed, and the versions of a run."""
+"""Set up the process: environment, device, ranks, seeds, optional packages, versions."""
 
 from __future__ import annotations
 
@@ -21,19 +21,18 @@ from lenet_paddle.errors import InputError, RunStopped
 Device = Literal["auto", "cpu", "gpu"]
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of mallopt(3)
-BLAS_SWITCH = "LENET_PADDLE_BLAS_DISPATCH"  # set to "off" to leave MKL as it comes
-MEMORY_SWITCH = "LENET_PADDLE_KEEP_MEMORY"  # set to "off" to leave glibc's malloc as it comes
+BLAS_SWITCH = "LENET_PADDLE_BLAS_DISPATCH"  # "off": MKL's own choice of instructions
+MEMORY_SWITCH = "LENET_PADDLE_KEEP_MEMORY"  # "off": glibc's own malloc settings
 
 
 def prepare_environment(cpuinfo: Path = Path("/proc/cpuinfo")) -> None:
-    """Set what Paddle reads once, when it starts; and what else holds for the whole process.
+    """Set the environment for Paddle, memory and warnings; call it before Paddle is imported.
 
-    Paddle's CPU wheel carries an old MKL that takes a slow path on AMD processors unless
-    MKL_DEBUG_CPU_TYPE names an instruction set; see `mkl_cpu_type`. The environment variable
-    LENET_PADDLE_BLAS_DISPATCH=off leaves it alone, and a value set by the user wins; once Paddle
-    is imported it is too late.
+    Paddle's CPU wheel bundles an old MKL that takes a slow path on AMD processors unless
+    MKL_DEBUG_CPU_TYPE names an instruction set, see `mkl_cpu_type`. A value set by the user is
+    kept. With LENET_PADDLE_BLAS_DISPATCH=off, or if Paddle is already imported, nothing is set.
     """
-    warnings.filterwarnings("ignore", message="No ccache found")  # no C++ is compiled here
+    warnings.filterwarnings("ignore", message="No ccache found")  # Paddle compiles no C++ here
     warnings.filterwarnings("ignore", message="When training, we now always track global mean")
     keep_freed_memory()
     if "paddle" in sys.modules or os.environ.get(BLAS_SWITCH, "").lower() == "off":
@@ -44,26 +43,26 @@ def prepare_environment(cpuinfo: Path = Path("/proc/cpuinfo")) -> None:
 
 
 def keep_freed_memory() -> None:
-    """Tell glibc to keep memory that is freed for the next allocation.
+    """Make glibc keep freed memory for the next allocation.
 
-    Paddle allocates every tensor of a step anew. Left alone, glibc hands blocks above 128 KB
-    back to the kernel now and then, and each page of them faults again: some hundred faults and
-    up to a millisecond a training step. Nothing happens with another C library, nor with the
-    environment variable LENET_PADDLE_KEEP_MEMORY=off.
+    Paddle allocates every tensor of a step again. By default glibc may return blocks above 128 KB
+    to the kernel, and each of their pages faults again: some hundred faults and up to a millisecond
+    per training step. Does nothing with another C library, or if the environment variable
+    LENET_PADDLE_KEEP_MEMORY is "off".
     """
     if os.environ.get(MEMORY_SWITCH, "").lower() == "off":
         return
     with contextlib.suppress(OSError, AttributeError, ValueError):
         mallopt = ctypes.CDLL("libc.so.6").mallopt
-        mallopt(_MMAP_THRESHOLD, 32 << 20)  # the most that glibc accepts
+        mallopt(_MMAP_THRESHOLD, 32 << 20)  # the maximum that glibc accepts
         mallopt(_TRIM_THRESHOLD, 1 << 30)
 
 
 def mkl_cpu_type(cpu: dict[str, str]) -> str | None:
-    """The value for MKL_DEBUG_CPU_TYPE: "7" (AVX-512), "5" (AVX2), or None to leave it unset.
+    """Return the value for MKL_DEBUG_CPU_TYPE: "7" (AVX-512), "5" (AVX2), or None for no value.
 
-    `cpu` maps /proc/cpuinfo's keys to their text. Only AMD processors need it, and none gets an
-    instruction set that its flags do not list (it would die with SIGILL).
+    `cpu` maps the keys of /proc/cpuinfo to their text. Only AMD processors need a value. The flags
+    must list the instruction set, or the process would die with SIGILL.
     """
     if cpu.get("vendor_id") != "AuthenticAMD":
         return None
@@ -76,7 +75,7 @@ def mkl_cpu_type(cpu: dict[str, str]) -> str | None:
 
 
 def _read_cpuinfo(path: Path) -> dict[str, str]:
-    """The first processor's entries of /proc/cpuinfo; empty where there is no such file."""
+    """Return the first processor's entries in /proc/cpuinfo, or none if there is no such file."""
     try:
         first = path.read_text(encoding="utf-8", errors="replace").split("\n\n")[0]
     except OSError:
@@ -88,15 +87,15 @@ def _read_cpuinfo(path: Path) -> dict[str, str]:
 def select_device(device: Device, amp: str = "O0") -> str:
     """Make Paddle use `device` and return its name ("cpu", "gpu:0").
 
-    Raises `InputError` for "gpu" where Paddle has no GPU support or sees no GPU, and for an AMP
-    level other than O0 without one.
+    Raises `InputError` for "gpu" if Paddle has no GPU support or finds no GPU, and for an AMP level
+    other than O0 on the CPU.
     """
     import paddle
 
     has_cuda = paddle.device.is_compiled_with_cuda()
     num_gpus = paddle.device.cuda.device_count() if has_cuda else 0
     if device == "gpu" and num_gpus == 0:
-        reason = "sees no GPU" if has_cuda else "is the CPU build (install paddlepaddle-gpu)"
+        reason = "finds no GPU" if has_cuda else "is the CPU build (install paddlepaddle-gpu)"
         raise InputError(f"device gpu: Paddle {paddle.__version__} {reason}; --device cpu works")
     name = "cpu" if device == "cpu" or num_gpus == 0 else "gpu"
     if amp != "O0" and name == "cpu":
@@ -106,45 +105,46 @@ def select_device(device: Device, amp: str = "O0") -> str:
 
 
 def get_rank() -> int:
-    """This process's number among those of one job, from 0; 0 when there is only one."""
+    """Return this process's rank, 0 in a job of one process."""
     return int(os.environ.get("PADDLE_TRAINER_ID", 0))
 
 
 def count_ranks() -> int:
-    """The processes that train together: `python -m paddle.distributed.launch` says so."""
+    """Return the number of ranks, as set by `python -m paddle.distributed.launch`."""
     return int(os.environ.get("PADDLE_TRAINERS_NUM", 1))
 
 
 def join_ranks(batch_size: int) -> None:
-    """Connect this process with the other ranks, if there are any; only rank 0 goes on to log.
+    """Connect this process with the other ranks, if any, and silence the log of all but rank 0.
 
-    Raises `InputError` for a batch that cannot be shared and for a meeting place that is taken.
+    Raises `InputError` if a batch has fewer images than there are ranks, or if the rendezvous port
+    is in use.
     """
     if count_ranks() == 1:
         return
     import paddle
 
     if get_rank() == 0:
-        _check_meeting_port()
+        _check_rendezvous_port()
     if batch_size < count_ranks():
         raise InputError(
             f"batch_size {batch_size} is shared by {count_ranks()} processes; "
-            "expected an image or more for each"
+            f"expected {count_ranks()} or more"
         )
     paddle.distributed.init_parallel_env()
     if get_rank():
         logging.getLogger("lenet_paddle").setLevel(logging.WARNING)
 
 
-def _check_meeting_port() -> None:
-    """That rank 0 can listen where the ranks are to meet.
+def _check_rendezvous_port() -> None:
+    """Check that the rendezvous port is free.
 
-    The launcher takes a port that is free when it looks, from 35100 to 64000, where the system
-    also gives ports to connections; Paddle 3.3 aborts with an assertion of libuv if it is taken
-    when rank 0 comes to listen.
+    The launcher picks a free port from 35100 to 64000, a range from which the system also takes
+    ports for connections. If one takes it before rank 0 listens, Paddle 3.3 aborts with an
+    assertion of libuv.
     """
     port = os.environ.get("PADDLE_MASTER", "").rpartition(":")[2]
-    if not port or "MASTER_PORT" in os.environ:  # Paddle then goes by what the user has set
+    if not port or "MASTER_PORT" in os.environ:  # set by the user
         return
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as libuv does
@@ -152,26 +152,26 @@ def _check_meeting_port() -> None:
             probe.bind(("", int(port)))
         except OSError as error:
             raise InputError(
-                f"port {port}, where the processes of the job are to meet: {error.strerror}; "
-                "start the job again, with PORT_RANGE=20000:30000 in front if it comes back"
+                f"port {port}, where the processes of the job connect: {error.strerror}; start "
+                "the job again, with PORT_RANGE=20000:30000 before the command if it fails again"
             ) from None
 
 
-def tell_ranks(text: str | None) -> str:
-    """What rank 0 says as `text`; the others say None."""
-    said = [text]
+def broadcast_text(text: str | None) -> str:
+    """Return rank 0's `text` on every rank; the others pass None."""
+    objects = [text]
     if count_ranks() > 1:
         import paddle
 
         try:
-            paddle.distributed.broadcast_object_list(said, src=0)
+            paddle.distributed.broadcast_object_list(objects, src=0)
         except RuntimeError:
-            raise RunStopped("process 0 of the job has ended; see what it said", 1) from None
-    return str(said[0])
+            raise RunStopped("process 0 of the job has ended; see its output", 1) from None
+    return str(objects[0])
 
 
 def sum_over_ranks(values: Sequence[float]) -> list[float]:
-    """The sums of `values` over all ranks; each rank must ask, with as many values."""
+    """Return the sums of `values` over all ranks; every rank must call it, with as many values."""
     if count_ranks() == 1:
         return list(values)
     import paddle
@@ -189,24 +189,23 @@ def seed_everything(seed: int) -> None:
     import paddle
 
     random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002  Paddle's own code draws from it
+    np.random.seed(seed)  # noqa: NPY002  Paddle uses it
     paddle.seed(seed)
 
 
 def need(package: str) -> Any:
-    """The module `package`, which is not among the project's own requirements; `InputError` that
-    says how to install it."""
+    """Import and return an optional package. Raises `InputError` with the command to install it."""
     try:
         return importlib.import_module(package)
     except ImportError as error:
         mend = "pip install '.[export]'"
         if package == "paddle2onnx" and sys.version_info >= (3, 13):
-            mend = "it has no release for this Python, take 3.10 to 3.12"
+            mend = "it has no release for this Python, use 3.10 to 3.12"
         raise InputError(f"the package {package} is missing or broken ({error}); {mend}") from None
 
 
 def versions() -> dict[str, Any]:
-    """What a run was made with, for `versions.json`."""
+    """Return versions of packages, system and CPU, for `versions.json`."""
     from lenet_paddle._version import __version__
 
     packages = ["paddlepaddle", "paddlepaddle-gpu", "visualdl", "numpy", "matplotlib", "Pillow"]

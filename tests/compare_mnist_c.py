@@ -1,10 +1,10 @@
-"""Our MNIST-C beside the authors' own: pixel for pixel where no chance is in it, else by figures.
+"""Compare our MNIST-C with the authors': pixel by pixel where possible, else by statistics.
 
   python tests/compare_mnist_c.py --run output/lenet_builtin-mnist-001     # writes docs/mnist-c.md
   python tests/compare_mnist_c.py --run output/RUN --data-dir mnist_c --out mine.md
 
-The true images are those in tests/samples (made of MNIST's first 200 test and first 200 training
-images), or the test images in a folder of the published layout.
+The true images are those in tests/samples (from MNIST's first 200 test and first 200 training
+images), or the test images of a folder in the published layout.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ from lenet_paddle.progress import Progress
 
 SAMPLE = ROOT / "tests/samples/mnist_c_sample.npz"
 WITHOUT_CHANCE = ("identity", "scale", "brightness", "stripe", "canny_edges")
-BANDS = ((1, 4), (4, 7), (7, 10), (10, 14))  # waves a side
-# corruption -> all that chance can draw for an image; of angles two a degree
+BANDS = ((1, 4), (4, 7), (7, 10), (10, 14))  # cycles per image side
+# Corruption -> all random draws for an image; angles in steps of half a degree.
 DRAWS = {
     "shear": np.arange(2),
     "rotate": np.arange(2),
@@ -47,11 +47,11 @@ DRAWS = {
 }
 
 PACKAGES = ("paddlepaddle", "numpy", "scipy", "scikit-image")
-PAGE = """# MNIST-C, theirs and ours
+PAGE = """# Our MNIST-C compared with the authors'
 
-`tools/corrupt.py` makes MNIST-C's 15 corruptions with code of its own,
-`lenet_paddle/data/corrupt.py`. Here its images are held beside {num_images} under each corruption
-that the authors' code (https://github.com/google-research/mnist-c) made of the same digits at its
+`tools/corrupt.py` makes MNIST-C's 15 corruptions with an implementation of its own,
+`lenet_paddle/data/corrupt.py`. This page compares its images with {num_images} per corruption that
+the authors' code (https://github.com/google-research/mnist-c) made from the same digits at its
 default severities.
 
 ```bash
@@ -60,31 +60,31 @@ default severities.
 
 Made on {made}; ours with {seeds} seeds.
 
-- **pixel for pixel**: how many images are the same. Where chance chooses among few outcomes (to
-  which side an image is turned, where a line runs) all of them are tried, and `one of 729` means
-  that the true image is among ours. motion_blur draws any angle; half a degree apart were tried,
-  and `within 1` is said of grey levels. `-`: chance decides every pixel.
-- **the figures**: `true / ours (difference in standard errors)`, ours being the mean over the
-  seeds. A standard error is the deviation among our seeds, of one draw less the mean. `variance`
-  is that within an image, `power a-b` the logarithm (base 10) of the spectrum's power at a to b
-  waves a side, averaged over directions.
+- **identical**: how many images are equal in every pixel. If a corruption has few random outcomes
+  (the direction of a rotation, the position of a line), all of them are tried, and `one of 729`
+  means that the true image is among ours. motion_blur draws any angle; steps of half a degree were
+  tried, and `within 1` is a difference of grey levels. `-`: every pixel is random.
+- **other columns**: `true / ours (difference in standard errors)`, where ours is the mean over the
+  seeds. The standard error is that of one draw minus the mean, from the deviation between our
+  seeds. `variance` is within an image, `power a-b` the logarithm (base 10) of the spectrum's power
+  at a to b cycles per side, averaged over directions.
 
 {table}
 
-Of the {num_figures} figures that chance has a part in, {num_outside} lie outside two standard
-errors; by chance alone it would be about {by_chance}. Of a corruption whose true images are all
-among ours only the draws can differ.
+Of the {num_figures} random values, {num_outside} differ by more than two standard errors; about
+{by_chance} are expected by chance. If all true images of a corruption are among ours, only the
+random draws can differ.
 
 {outside}
 
-Two things of the original are kept on purpose, since a model is measured with them elsewhere:
-glass_blur smooths down the columns only (its library took the other axis for colours), and
-motion_blur cuts off fractions of a grey level.
+Two peculiarities of the original are kept, so that results can be compared: glass_blur smooths
+along the columns only (its library took the other axis for colour channels), and motion_blur
+truncates grey levels to integers.
 """
 
 
-class Told:
-    """Stands where a generator is expected, and gives each image the draw that it was told."""
+class FixedDraw:
+    """A random generator that returns the same given draw for each image."""
 
     def __init__(self, draw: Any) -> None:
         self.draw = np.asarray(draw)
@@ -96,7 +96,7 @@ class Told:
 
 
 def load_sample(data_dir: str | None = None) -> tuple[ImageSet, dict[str, np.ndarray]]:
-    """Clean digits, and the true images made of them by corruption, uint8 (N, 28, 28) each."""
+    """Return clean digits, and for each corruption the true images, uint8 (N, 28, 28)."""
     test, train = (load_mnist(part, None).take(slice(0, 200)) for part in ("test", "train"))
     if data_dir is None:
         images = np.concatenate([test.images, train.images])
@@ -110,13 +110,15 @@ def load_sample(data_dir: str | None = None) -> tuple[ImageSet, dict[str, np.nda
 
 
 def largest_difference(true: np.ndarray, clean: np.ndarray, corruption: str) -> np.ndarray | None:
-    """Each image's largest difference of a pixel to ours, int (N,): to the nearest of all that
-    ours can become. None where that is too much to try."""
+    """Return each image's largest pixel difference to the nearest of our outcomes, int (N,).
+
+    None if there are too many outcomes to try.
+    """
     if corruption in WITHOUT_CHANCE:
         results = [corrupt(clean, corruption)]
     elif corruption in DRAWS:
         results = (
-            corrupt_block(clean, corruption, None, Told(draw))  # type: ignore[arg-type]
+            corrupt_block(clean, corruption, None, FixedDraw(draw))  # type: ignore[arg-type]
             for draw in DRAWS[corruption]
         )
     else:
@@ -129,8 +131,11 @@ def largest_difference(true: np.ndarray, clean: np.ndarray, corruption: str) -> 
 
 
 def measure(images: np.ndarray) -> dict[str, float]:
-    """What a set of images, uint8 (N, 28, 28), is like: `mean`, `variance` within an image, and
-    log10 of the power at 1 to 3, 4 to 6 ... waves a side, averaged over directions."""
+    """Return statistics of images, uint8 (N, 28, 28).
+
+    `mean`, `variance` within an image, and log10 of the power at 1 to 3, 4 to 6 ... cycles per
+    side, averaged over directions.
+    """
     values = images.astype(np.float64)
     figures = {"mean": values.mean(), "variance": values.var((1, 2)).mean()}
     power = (np.abs(np.fft.fft2(values, norm="forward")) ** 2).mean(0)
@@ -143,7 +148,7 @@ def measure(images: np.ndarray) -> dict[str, float]:
 
 
 class Model:
-    """A run's network, asked for its accuracy."""
+    """A run's network."""
 
     def __init__(self, run: str) -> None:
         from lenet_paddle.run_folder import Run
@@ -153,7 +158,6 @@ class Model:
         self.network, _ = Run.open(run).load_network()
 
     def accuracy(self, images: np.ndarray, labels: np.ndarray) -> float:
-        """The share of right answers."""
         from lenet_paddle.evaluation.evaluate import predict_logits
         from lenet_paddle.models import input_size
 
@@ -164,19 +168,18 @@ class Model:
 
 @dataclass(frozen=True)
 class Compared:
-    """One figure: that of the true images, and ours, one a seed."""
+    """A statistic of the true images, and of ours with each seed."""
 
     true: float
     ours: list[float]
 
     @property
     def mean(self) -> float:
-        """Ours over the seeds."""
         return float(np.mean(self.ours))
 
     @property
     def errors(self) -> float:
-        """The difference in standard errors: `true` is one draw, ours the mean of several."""
+        """The difference in standard errors of one draw minus the mean of several."""
         difference = self.true - self.mean
         if abs(difference) < 1e-9:
             return 0.0
@@ -191,7 +194,7 @@ def compare(
     num_seeds: int,
     models: Sequence[Model] = (),
 ) -> dict[str, Compared]:
-    """The figures of `measure` and each model's accuracy, on the true images and on ours."""
+    """Compare the statistics of `measure` and each model's accuracy on true images and ours."""
 
     def figures(images: np.ndarray) -> dict[str, float]:
         accuracy = {f"accuracy {m.name}": m.accuracy(images, clean.labels) for m in models}
@@ -208,17 +211,17 @@ Row = tuple[np.ndarray | None, dict[str, Compared]]
 @dataclass(frozen=True)
 class Args:
     run: list[str] = field(default_factory=list)
-    """Runs whose models' accuracy is compared."""
+    """Runs to compare the accuracy of."""
     data_dir: str | None = None
     """A copy of MNIST-C (default: the sample in tests/samples)."""
     seeds: int = 30
-    """Seeds that ours are made with."""
+    """Number of seeds for our images."""
     out: str = str(ROOT / "docs/mnist-c.md")
-    """The file written."""
+    """The page to write."""
 
 
 def main() -> None:
-    """Compare all corruptions, and write the page."""
+    """Compare all corruptions and write the page."""
     args = parse_args(Args, __doc__)
     clean, sample = load_sample(args.data_dir)
     models = [Model(run) for run in args.run]
@@ -235,10 +238,10 @@ def main() -> None:
 
 
 def make_page(args: Args, num_images: int, rows: Mapping[str, Row]) -> str:
-    """The page: what was compared and how, the table, what lies outside two standard errors."""
+    """Format the page."""
     keys = list(next(iter(rows.values()))[1])
     cells = [
-        [name, say_nearest(name, nearest), *(say_figure(figures[key]) for key in keys)]
+        [name, format_nearest(name, nearest), *(format_compared(figures[key]) for key in keys)]
         for name, (nearest, figures) in rows.items()
     ]
     errors = {
@@ -255,7 +258,7 @@ def make_page(args: Args, num_images: int, rows: Mapping[str, Row]) -> str:
         made=f"{datetime.date.today()}, Python {platform.python_version()}, {', '.join(versions)}",
         num_images=num_images,
         seeds=args.seeds,
-        table=format_cells(["corruption", "pixel for pixel", *keys], cells, "markdown"),
+        table=format_cells(["corruption", "identical", *keys], cells, "markdown"),
         num_figures=len(errors),
         num_outside=len(outside),
         by_chance=round(0.05 * len(errors)),
@@ -263,8 +266,8 @@ def make_page(args: Args, num_images: int, rows: Mapping[str, Row]) -> str:
     )
 
 
-def say_nearest(name: str, nearest: np.ndarray | None) -> str:
-    """How many images are ours pixel for pixel, or within 1, and among how many."""
+def format_nearest(name: str, nearest: np.ndarray | None) -> str:
+    """Format how many images equal ours, exactly or within 1."""
     if nearest is None:
         return "-"
     words = "" if nearest.max() == 0 else "within 1: "
@@ -272,8 +275,8 @@ def say_nearest(name: str, nearest: np.ndarray | None) -> str:
     return f"{words}{(nearest <= 1 if words else nearest == 0).sum()} of {len(nearest)}{draws}"
 
 
-def say_figure(figure: Compared) -> str:
-    """`true / ours (standard errors)`."""
+def format_compared(figure: Compared) -> str:
+    """Format `true / ours (standard errors)`."""
     digits = 3 if abs(figure.true) < 10 else 2 if abs(figure.true) < 1000 else 0
     errors = f" ({figure.errors:+.1f})" if len(figure.ours) > 1 else ""
     return f"{figure.true:.{digits}f} / {figure.mean:.{digits}f}{errors}"

@@ -1,7 +1,4 @@
-"""What several test modules share: writers of small inputs, and a set whose images are told apart.
-
-A slow reading or download has no place here; see the modules themselves.
-"""
+"""Shared fixtures: writers of small inputs, and a set whose images differ."""
 
 from __future__ import annotations
 
@@ -40,7 +37,7 @@ def write_idx() -> Writer:
 
 @pytest.fixture
 def write_picture() -> Writer:
-    """Write a uint8 array as a picture, folders included."""
+    """Write a uint8 array as a picture; create its folder."""
 
     def write(path: Path, array: np.ndarray) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -52,7 +49,7 @@ def write_picture() -> Writer:
 
 @pytest.fixture
 def write_tree(tmp_path: Path, write_picture: Writer) -> Callable[[int, int], Path]:
-    """Write one tree of so many cats and dogs; each picture is filled with a number of its own."""
+    """Write a folder of cats and dogs; each picture is filled with its own number."""
 
     def write(num_cats: int, num_dogs: int) -> Path:
         for value in range(num_cats + num_dogs):
@@ -65,7 +62,7 @@ def write_tree(tmp_path: Path, write_picture: Writer) -> Callable[[int, int], Pa
 
 @pytest.fixture
 def numbered_set() -> Callable[..., ImageSet]:
-    """A set of `count` images in which image i is filled with i and has label i."""
+    """Make a set of `count` images in which image i is filled with i and has label i."""
 
     def make(count: int, height: int = 28, width: int = 28) -> ImageSet:
         values = np.arange(count)

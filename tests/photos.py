@@ -1,12 +1,11 @@
-"""Synthetic photographs of handwritten digits, made from MNIST digits.
+"""Make synthetic photographs of handwritten digits from MNIST digits.
 
-Every kind of photo takes a 28x28 digit (white on black) and a random generator,
-writes the digit on a sheet of paper (or a board) 150 to 900 pixels wide and high,
-and spoils the picture as cameras, lamps and pens do.
+Each kind of photo takes a 28x28 digit (white on black) and a random generator, and returns the
+digit on paper or a board of 150 to 900 pixels, with flaws of cameras, lamps and pens.
 
     python tests/photos.py output/lenet_builtin-mnist-001 docs/photos.png
 
-draws a sheet of them with a run's answers, and prints the share of right ones of 100 a kind.
+draws some of them with a run's predictions, and prints the accuracy for 100 photos of each kind.
 """
 
 from __future__ import annotations
@@ -41,14 +40,14 @@ def _image(alpha: np.ndarray) -> Image.Image:
 
 
 def _strokes(digit: np.ndarray, size: int) -> np.ndarray:
-    """Ink coverage (0 to 1) of the digit, its 28x28 field enlarged to size x size."""
+    """Return the ink coverage (0 to 1) of the digit enlarged from 28x28 to size x size."""
     large = Image.fromarray(digit).resize((size, size), Image.Resampling.BICUBIC)
     # Steeper edges: ink does not fade over the width of an MNIST pixel.
     return ((np.asarray(large, np.float32) / 255 - 0.42) * 3 + 0.5).clip(0, 1)
 
 
 def _thinned(mask: np.ndarray) -> np.ndarray:
-    """Centre lines of the strokes (Zhang and Suen 1984)."""
+    """Return the centre lines of the strokes (Zhang and Suen 1984)."""
     mask = np.pad(mask, 1).astype(np.uint8)
     ring = [(-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1)]
     changed = True
@@ -66,7 +65,7 @@ def _thinned(mask: np.ndarray) -> np.ndarray:
 
 
 def _pencil_line(digit: np.ndarray, size: int, width: float) -> np.ndarray:
-    """Ink coverage of the digit redrawn with a line of the given width (pixels)."""
+    """Return the ink coverage of the digit drawn with a line of `width` pixels."""
     line = _thinned(_strokes(digit, 84) > 0.5)
     canvas = Image.new("L", (2 * size, 2 * size))
     draw = ImageDraw.Draw(canvas)
@@ -81,13 +80,13 @@ def _pencil_line(digit: np.ndarray, size: int, width: float) -> np.ndarray:
 
 
 def _bounds(ink: np.ndarray) -> tuple[int, int, int, int]:
-    """Top, bottom, left and right of the ink."""
+    """Return top, bottom, left and right of the ink."""
     ys, xs = np.nonzero(ink > 0.1)
     return ys.min(), ys.max() + 1, xs.min(), xs.max() + 1
 
 
 def _place(ink: np.ndarray, height: int, width: int, rng: Rng) -> np.ndarray:
-    """Put the ink, cut out, somewhere on an empty page, wholly inside it."""
+    """Put the ink at a random position inside an empty page."""
     top, bottom, left, right = _bounds(ink)
     ink = ink[top:bottom, left:right]
     margin = min(height, width) // 30
@@ -104,20 +103,20 @@ def _place(ink: np.ndarray, height: int, width: int, rng: Rng) -> np.ndarray:
 def _write(
     digit: np.ndarray, rng: Rng, pen: Callable[[np.ndarray, int], np.ndarray] = _strokes
 ) -> np.ndarray:
-    """Ink coverage of a page with the digit on it."""
+    """Return the ink coverage of a page with the digit on it."""
     height, width = (int(n) for n in rng.integers(150, 901, 2))
     height, width = max(height, width // 2), max(width, height // 2)
     return _place(pen(digit, int(min(height, width) * rng.uniform(0.55, 1.1))), height, width, rng)
 
 
 def _smooth_noise(shape: tuple[int, ...], cells: int, rng: Rng) -> np.ndarray:
-    """Noise with a standard deviation of about 1 that varies over 1/cells of the page."""
+    """Return noise of standard deviation about 1 that varies over 1/cells of the page."""
     coarse = Image.fromarray(rng.normal(size=(cells, cells)).astype(np.float32))
     return np.asarray(coarse.resize((shape[1], shape[0]), Image.Resampling.BICUBIC))
 
 
 def _ramp(shape: tuple[int, ...], rng: Rng) -> np.ndarray:
-    """A plane that rises from 0 to 1 over the page, in a random direction."""
+    """Return a plane from 0 to 1 over the page in a random direction."""
     angle = rng.uniform(0, 2 * np.pi)
     y, x = np.mgrid[: shape[0], : shape[1]] / max(shape)
     plane = x * np.cos(angle) + y * np.sin(angle)
@@ -127,7 +126,7 @@ def _ramp(shape: tuple[int, ...], rng: Rng) -> np.ndarray:
 def _photo(
     ink: np.ndarray, rng: Rng, colour: Colour = BLACK, light: Light = 1.0, sigma: float = 0
 ) -> np.ndarray:
-    """The page as a camera sees it: paper with a faint texture, blur, sensor noise."""
+    """Photograph the page: paper with a faint texture, blur, sensor noise."""
     paper = rng.uniform(205, 245) + np.array([rng.uniform(0, 8), 0, -rng.uniform(0, 25)])
     paper = paper + 2 * _smooth_noise(ink.shape, 12, rng)[..., None]
     page = paper + (np.array(colour) - paper) * (ink * rng.uniform(0.85, 1))[..., None]
@@ -139,14 +138,14 @@ def _photo(
 
 
 def paper_gradient(digit: np.ndarray, rng: Rng) -> np.ndarray:
-    """A lamp on one side: the far side gets a third to two thirds of the light."""
+    """Light from one side: the far side gets a third to two thirds of it."""
     ink = _write(digit, rng)
     bent = _ramp(ink.shape, rng) ** rng.uniform(0.7, 2)
     return _photo(ink, rng, light=1 - rng.uniform(0.35, 0.65) * bent)
 
 
 def shadow(digit: np.ndarray, rng: Rng) -> np.ndarray:
-    """The rather hard edge of a shadow across the paper."""
+    """The edge of a shadow across the paper."""
     ink = _write(digit, rng)
     edge = (_ramp(ink.shape, rng) - rng.uniform(0.25, 0.75)) / rng.uniform(0.01, 0.06)
     return _photo(ink, rng, light=1 - rng.uniform(0.3, 0.6) * (edge + 0.5).clip(0, 1))
@@ -162,7 +161,7 @@ def blue_ink(digit: np.ndarray, rng: Rng) -> np.ndarray:
 
 
 def pencil(digit: np.ndarray, rng: Rng) -> np.ndarray:
-    """A thin line, grey on the paper, broken up by the paper's grain."""
+    """A thin grey line, broken by the grain of the paper."""
     width = rng.uniform(0.01, 0.025)
     ink = _write(digit, rng, lambda digit, size: _pencil_line(digit, size, max(1.2, width * size)))
     grain = (0.8 + 0.2 * rng.normal(size=ink.shape)).clip(0, 1)
@@ -170,7 +169,7 @@ def pencil(digit: np.ndarray, rng: Rng) -> np.ndarray:
 
 
 def perspective(digit: np.ndarray, rng: Rng) -> np.ndarray:
-    """The sheet seen from aside: the corners around the digit move by up to an eighth."""
+    """The sheet from an angle: the corners of the digit move by up to an eighth of its size."""
     to = np.array([(0, 0), (1, 0), (1, 1), (0, 1)], np.float64)
     at = to + rng.uniform(-1 / 8, 1 / 8, (4, 2))
 
@@ -214,7 +213,7 @@ def jpeg(digit: np.ndarray, rng: Rng) -> np.ndarray:
 
 
 def small_off_centre(digit: np.ndarray, rng: Rng) -> np.ndarray:
-    """A digit of an eighth to a third of the sheet, anywhere on it, with specks beside it."""
+    """A digit of an eighth to a third of the sheet's size, anywhere on it, with specks around."""
     height, width = (int(n) for n in rng.integers(300, 901, 2))
     size = int(min(height, width) * rng.uniform(0.17, 0.45))
     ink = _place(_strokes(digit, size), height, width, rng)
@@ -239,7 +238,7 @@ KINDS: dict[str, Callable[[np.ndarray, Rng], np.ndarray]] = {
 def read_photos(
     predictor: Predictor, per_kind: int, seed: int
 ) -> dict[str, list[tuple[str, Answer]]]:
-    """For each kind (true digit, answer) of `per_kind` photos of MNIST test digits."""
+    """Return for each kind `per_kind` pairs (true digit, answer) for MNIST test digits."""
     rng = np.random.default_rng(seed)
     test_set = load_dataset("mnist", "test")
     result: dict[str, list[tuple[str, Answer]]] = {}
@@ -254,7 +253,7 @@ def read_photos(
 
 
 def main() -> None:
-    """Draw a sheet of four photos a kind, and print each kind's share of right answers."""
+    """Draw four photos of each kind, and print the accuracy of each kind."""
     run, path = Path(sys.argv[1]), Path(sys.argv[2])
     predictor = Predictor.from_run(run)
     answers = read_photos(predictor, 4, seed=0)

@@ -1,4 +1,4 @@
-"""Files are whole or not there; a failed write leaves nothing behind."""
+"""Files are complete or absent; a failed write leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from lenet_paddle.files import (
 
 
 def _tree(folder: Path) -> dict[str, str]:
-    """Every file below `folder`, hidden ones too, with its text."""
+    """Return the text of every file below `folder`, hidden ones too."""
     files = (path for path in folder.rglob("*") if path.is_file())
     return {str(path.relative_to(folder)): path.read_text() for path in files}
 
@@ -64,7 +64,7 @@ def test_a_block_that_writes_nothing_is_an_error_and_keeps_the_old_file(tmp_path
     assert _tree(tmp_path) == {"a": "old"}
 
 
-def test_a_folder_takes_the_place_of_the_old_one_as_a_whole(tmp_path: Path) -> None:
+def test_a_folder_replaces_the_old_one_as_a_whole(tmp_path: Path) -> None:
     target = tmp_path / "runs" / "best"
     for version in ("one", "two"):
         with replacing_folder(target) as temporary:
@@ -74,7 +74,7 @@ def test_a_folder_takes_the_place_of_the_old_one_as_a_whole(tmp_path: Path) -> N
     assert [path.name for path in target.parent.iterdir()] == ["best"]
 
 
-def test_a_folder_is_as_open_as_one_made_by_mkdir(tmp_path: Path) -> None:
+def test_a_folder_has_the_permissions_of_mkdir(tmp_path: Path) -> None:
     (tmp_path / "plain").mkdir()
     with replacing_folder(tmp_path / "ours"):
         pass
@@ -97,7 +97,7 @@ def test_a_folder_block_that_raises_leaves_the_old_folder_and_nothing_else(
     assert [path.name for path in tmp_path.iterdir()] == (["best"] if exists else [])
 
 
-def test_a_link_is_swapped_without_ever_missing(
+def test_a_link_is_never_missing_while_swapped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("epoch-1", "epoch-2"):
@@ -116,7 +116,7 @@ def _refuse(path: Path, link: Path) -> None:
     assert path != link
 
 
-def test_json_is_read_back_as_it_was_and_is_readable(tmp_path: Path) -> None:
+def test_json_is_readable_and_read_back_unchanged(tmp_path: Path) -> None:
     value = {"名": ["é", 1, 0.1, None, True], "empty": {}}
     write_json(tmp_path / "a.json", value)
     text = (tmp_path / "a.json").read_bytes().decode("utf-8")
@@ -125,14 +125,14 @@ def test_json_is_read_back_as_it_was_and_is_readable(tmp_path: Path) -> None:
     assert text.endswith("}\n")
 
 
-def test_what_is_no_json_leaves_the_old_file(tmp_path: Path) -> None:
+def test_a_value_that_json_lacks_leaves_the_old_file(tmp_path: Path) -> None:
     write_text(tmp_path / "a.json", "{}\n")
     with pytest.raises(TypeError):
         write_json(tmp_path / "a.json", {"a": object()})
     assert _tree(tmp_path) == {"a.json": "{}\n"}
 
 
-def test_leftovers_of_killed_writes_go_and_all_else_stays(tmp_path: Path) -> None:
+def test_only_leftovers_of_killed_writes_are_removed(tmp_path: Path) -> None:
     kept = {"run/a.csv": "a", "run/tmp-b": "b", "run/.hidden": "c", "elsewhere": "d"}
     gone = {"run/.tmp-7-a.csv": "x", "run/.tmp-best-q/deep/.tmp-9-y": "y", "run/sub/.tmp-1": "z"}
     for name, text in (kept | gone).items():
@@ -148,9 +148,9 @@ def test_leftovers_of_killed_writes_go_and_all_else_stays(tmp_path: Path) -> Non
 
 
 class Journal:
-    """What was done to the disk, in order: ("flush", path), ("rename", from, to), ("mkdir", path).
+    """The operations on the disk: ("flush", path), ("rename", from, to), ("mkdir", path).
 
-    A rename holds what lay below the path then: all of it must have been flushed.
+    A rename keeps the content of the path at that time: all of it must have been flushed.
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
@@ -184,9 +184,10 @@ class Journal:
             monkeypatch.setattr(os, name, function)
 
     def check(self) -> list[str]:
-        """Assert that what got a name below `root` was flushed before, and its folder after.
+        """Check that everything renamed below `root` was flushed before, and its folder after.
 
-        Returns the names; what is still to be renamed has none."""
+        Returns the names, without temporary ones.
+        """
         names: list[str] = []
         awaited: set[Path] = set()
         flushed: set[Path] = set()
@@ -196,7 +197,7 @@ class Journal:
                 awaited.discard(path)
             elif ".tmp-" not in str(target) and self.root in target.parents:
                 if kind == "rename":
-                    assert not awaited, target  # what came before is known to last
+                    assert not awaited, target  # everything before is on the disk
                     assert flushed.issuperset(content), (target, set(content) - flushed)
                     names.append(target.name)
                 awaited.add(target.parent)
@@ -204,12 +205,12 @@ class Journal:
         return names
 
 
-# Python 3.10's pathlib keeps the functions that os had when it was imported: none is seen there.
-watched = pytest.mark.skipif(sys.version_info < (3, 11), reason="pathlib cannot be watched")
+# Python 3.10's pathlib keeps the functions of os from its import: patches have no effect.
+watched = pytest.mark.skipif(sys.version_info < (3, 11), reason="pathlib cannot be patched")
 
 
 @watched
-def test_what_is_published_is_flushed_before_and_its_folder_after(
+def test_files_are_flushed_before_a_rename_and_their_folder_after_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     journal = Journal(monkeypatch, tmp_path)
@@ -226,7 +227,7 @@ def test_what_is_published_is_flushed_before_and_its_folder_after(
 
 
 @watched
-def test_all_that_a_run_publishes_is_flushed(
+def test_everything_that_a_run_writes_is_flushed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data, output = str(write_bars(tmp_path)), str(tmp_path / "new" / "output")
@@ -237,7 +238,9 @@ def test_all_that_a_run_publishes_is_flushed(
     epochs = [["history.csv", f"epoch_000{number}", "latest", "best"] for number in (1, 2)]
     assert names[:9] == ["a", *epochs[0], *epochs[1]]
     assert {"metrics.json", "curves.png", "inference"} <= set(names[9:])
-    log = tmp_path / "new/output/a/vdl/vdlrecords.log"  # before each checkpoint that counts on it
+    log = (
+        tmp_path / "new/output/a/vdl/vdlrecords.log"
+    )  # before each checkpoint, which records its size
     assert [path for what, path, *_ in journal.events if what == "flush"].count(log) == 2
 
 
@@ -251,7 +254,7 @@ with locked(Path(sys.argv[1])):
 """
 
 
-def test_a_lock_keeps_others_out_and_goes_with_its_holder_however_that_ends(tmp_path: Path) -> None:
+def test_a_lock_excludes_others_until_its_process_ends_even_if_killed(tmp_path: Path) -> None:
     command = [sys.executable, "-c", HOLDER, str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as holder:
         assert holder.stdout is not None
@@ -262,10 +265,10 @@ def test_a_lock_keeps_others_out_and_goes_with_its_holder_however_that_ends(tmp_
     with locked(tmp_path), pytest.raises(InputError), locked(tmp_path):
         pass
     with locked(tmp_path):
-        assert list(tmp_path.iterdir()) == []  # no file that a crash could leave
+        assert list(tmp_path.iterdir()) == []  # no lock file for a crash to leave
 
 
-def test_a_write_that_fails_names_what_was_to_be_written(tmp_path: Path) -> None:
+def test_a_failed_write_names_the_target(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No space") as caught, replacing(tmp_path / "a.csv") as file:
         file.write_text("half")
         raise OSError(28, "No space left on device")

@@ -1,4 +1,4 @@
-"""Behaviour of Paddle that the project works around: a failure here means a trap has gone."""
+"""Behaviour of Paddle that the project works around; a failure means a workaround can go."""
 
 import numpy as np
 import paddle
@@ -67,7 +67,7 @@ def test_hapi_sums_accumulated_gradients():
     np.testing.assert_allclose(large, 3 * (network.fc[2].bias.numpy() - start), rtol=1e-3)
 
 
-def test_paddles_mnist_reader_fails_on_other_counts_than_hundreds(tmp_path):
+def test_paddles_mnist_reader_fails_unless_the_count_is_a_multiple_of_100(tmp_path):
     import gzip
     import struct
 

@@ -1,4 +1,4 @@
-"""Progress: when it prints, the rate and the time left, with a clock of our own."""
+"""When progress is printed, the rate and the time left, with a fake clock."""
 
 from __future__ import annotations
 
@@ -44,18 +44,18 @@ def test_seconds_are_written_in_the_largest_two_units(seconds: float, text: str)
     assert format_seconds(seconds) == text
 
 
-def test_a_log_gets_a_plain_line_seldom(clock: _Clock) -> None:
+def test_a_log_gets_a_plain_line_every_ten_seconds(clock: _Clock) -> None:
     stream = io.StringIO()
     shown = Progress(1000, "images", stream=stream, plain_seconds=10)
     for second in range(1, 26):
         clock.now = 100.0 + second
         shown.show(second * 20, "epoch 1")
     shown.clear()
-    # 20 a second: after 10 s 800 are left, 40 s; after 20 s 600 are left, 30 s.
+    # 20 per second: after 10 s 800 are left, 40 s; after 20 s 600 are left, 30 s.
     assert stream.getvalue() == ("epoch 1  20 images/s  40s left\nepoch 1  20 images/s  30s left\n")
 
 
-def test_a_terminal_gets_one_line_redrawn_ten_times_a_second(clock: _Clock) -> None:
+def test_a_terminal_line_is_redrawn_at_most_ten_times_per_second(clock: _Clock) -> None:
     stream = _Terminal()
     shown = Progress(200, "images", stream=stream)
     for step in range(1, 17):
@@ -64,13 +64,13 @@ def test_a_terminal_gets_one_line_redrawn_ten_times_a_second(clock: _Clock) -> N
     lines = stream.getvalue().split("\r\x1b[2K")
     assert lines[0] == ""
     assert len(lines[1:]) == 8  # every second step: 1/8 s is the first time over 1/10 s
-    assert lines[-1] == "80 images/s  2s left"  # 120 left at 80 a second: 1.5 s, rounded
+    assert lines[-1] == "80 images/s  2s left"  # 120 left at 80 per second: 1.5 s, rounded
     assert "\n" not in stream.getvalue()
     shown.clear()
     assert stream.getvalue().endswith("\r\x1b[2K")
 
 
-def test_what_was_done_before_does_not_count_in_the_rate(clock: _Clock) -> None:
+def test_earlier_items_do_not_count_in_the_rate(clock: _Clock) -> None:
     stream = io.StringIO()
     shown = Progress(1000, "images", done=500, stream=stream)
     clock.now += 10
@@ -79,7 +79,7 @@ def test_what_was_done_before_does_not_count_in_the_rate(clock: _Clock) -> None:
     assert stream.getvalue() == "10 images/s  40s left\n"
 
 
-def test_no_time_passed_is_no_division_by_zero(clock: _Clock) -> None:
+def test_no_elapsed_time_gives_a_rate_of_zero(clock: _Clock) -> None:
     shown = Progress(10, "images", stream=io.StringIO(), plain_seconds=0)
     shown.show(0)
     assert shown.rate == 0.0

@@ -1,4 +1,4 @@
-"""What happens before Paddle starts, which device is taken, and the seeds."""
+"""The environment before Paddle is imported, the choice of a device, and the seeds."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_importing_the_package_does_not_import_paddle() -> None:
     assert _python("import sys, lenet_paddle; print('paddle' in sys.modules)") == "False"
 
 
-def test_every_public_name_resolves_to_what_bears_it() -> None:
+def test_every_public_name_resolves() -> None:
     import lenet_paddle
 
     for name in lenet_paddle.__all__:
@@ -38,7 +38,7 @@ def test_every_public_name_resolves_to_what_bears_it() -> None:
     assert {"TrainConfig", "load_dataset", "build_model", "evaluate"} <= set(lenet_paddle.__all__)
 
 
-def test_an_unknown_public_name_lists_those_there_are() -> None:
+def test_an_unknown_public_name_lists_the_valid_ones() -> None:
     import lenet_paddle
 
     with pytest.raises(AttributeError, match=r"no 'nothing'; it has .*TrainConfig"):
@@ -52,25 +52,25 @@ def test_an_unknown_public_name_lists_those_there_are() -> None:
         ("GenuineIntel", AVX2, None),
         ("AuthenticAMD", AVX512, "7"),
         ("AuthenticAMD", AVX2, "5"),
-        ("AuthenticAMD", AVX512.replace(" avx512vl", ""), "5"),  # not all that MKL uses
+        ("AuthenticAMD", AVX512.replace(" avx512vl", ""), "5"),  # MKL uses all of them
         ("AuthenticAMD", AVX2.replace(" fma", ""), None),
         ("AuthenticAMD", "", None),
     ],
 )
-def test_mkl_is_told_no_more_than_an_amd_processor_lists(
+def test_mkl_gets_no_instruction_set_that_an_amd_processor_lacks(
     vendor: str, flags: str, expected: str | None
 ) -> None:
     assert mkl_cpu_type({"vendor_id": vendor, "flags": flags}) == expected
 
 
 @pytest.mark.parametrize("cpu", [{}, {"vendor_id": "AuthenticAMD"}, {"flags": AVX512}])
-def test_mkl_is_left_alone_where_the_processor_is_not_known(cpu: dict[str, str]) -> None:
+def test_mkl_gets_no_value_for_an_unknown_processor(cpu: dict[str, str]) -> None:
     assert mkl_cpu_type(cpu) is None
 
 
 @pytest.fixture
 def environ(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """An empty environment, before Paddle was imported."""
+    """An empty environment in which Paddle is not imported."""
     environ: dict[str, str] = {}
     monkeypatch.setattr(os, "environ", environ)
     monkeypatch.delitem(sys.modules, "paddle", raising=False)
@@ -79,7 +79,7 @@ def environ(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 
 @pytest.fixture
 def amd(tmp_path: Path) -> Path:
-    """/proc/cpuinfo of an AMD machine with AVX2; a second processor must not matter."""
+    """/proc/cpuinfo of an AMD machine with AVX2; the second processor must be ignored."""
     path = tmp_path / "cpuinfo"
     first = f"processor\t: 0\nvendor_id\t: AuthenticAMD\nmodel name\t: EPYC: a\nflags\t\t: {AVX2}\n"
     path.write_text(f"{first}\nprocessor\t: 1\nvendor_id\t: GenuineIntel\nflags\t\t: fpu\n")
@@ -100,13 +100,13 @@ def test_the_users_value_wins(environ: dict[str, str], amd: Path) -> None:
 
 
 @pytest.mark.parametrize("value", ["off", "OFF"])
-def test_the_switch_leaves_mkl_as_it_comes(environ: dict[str, str], amd: Path, value: str) -> None:
+def test_the_switch_leaves_mkl_unchanged(environ: dict[str, str], amd: Path, value: str) -> None:
     environ[BLAS_SWITCH] = value
     prepare_environment(amd)
     assert "MKL_DEBUG_CPU_TYPE" not in environ
 
 
-def test_nothing_is_set_once_paddle_runs(
+def test_nothing_is_set_once_paddle_is_imported(
     environ: dict[str, str], amd: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "paddle", sys)
@@ -114,7 +114,7 @@ def test_nothing_is_set_once_paddle_runs(
     assert "MKL_DEBUG_CPU_TYPE" not in environ
 
 
-def test_nothing_is_set_where_there_is_no_cpuinfo(environ: dict[str, str], tmp_path: Path) -> None:
+def test_nothing_is_set_without_cpuinfo(environ: dict[str, str], tmp_path: Path) -> None:
     prepare_environment(tmp_path / "missing")
     assert "MKL_DEBUG_CPU_TYPE" not in environ
 
@@ -126,7 +126,7 @@ def _skip_with_gpu() -> None:
         pytest.skip("NOT TESTED HERE: this machine has a GPU, the property is about its absence")
 
 
-def test_a_gpu_that_is_not_there_is_refused_with_the_way_out() -> None:
+def test_a_missing_gpu_is_refused_with_the_flag_to_use() -> None:
     _skip_with_gpu()
     with pytest.raises(InputError, match=r"device gpu: Paddle .*--device cpu"):
         runtime.select_device("gpu")
@@ -138,12 +138,12 @@ def test_mixed_precision_on_the_cpu_is_refused(amp: str) -> None:
         runtime.select_device("cpu", amp)
 
 
-def test_auto_takes_the_cpu_where_there_is_no_gpu() -> None:
+def test_auto_takes_the_cpu_without_a_gpu() -> None:
     _skip_with_gpu()
     assert runtime.select_device("auto") == runtime.select_device("cpu") == "cpu"
 
 
-def test_a_seed_repeats_every_generators_draws_and_another_does_not() -> None:
+def test_equal_seeds_give_equal_draws_of_every_generator() -> None:
     import paddle
 
     def draw(seed: int) -> list[float]:
@@ -166,7 +166,7 @@ def test_versions_are_those_installed() -> None:
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt is glibc's")
-def test_memory_that_is_freed_is_kept_for_the_next_allocation():
+def test_freed_memory_is_kept_for_the_next_allocation():
     code = (
         "import resource, numpy as np\n"
         "def faults(): return resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"

@@ -1,4 +1,4 @@
-"""Calling the tools as a user does: in processes of their own."""
+"""Run the tools as a user does, each in its own process."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-# Below those that Linux gives to connections (from 32768): between a look for a free port and its
-# use a second or two go by, in which the server's tests, in the other process, open thousands.
+# Below the ports that Linux takes for connections (from 32768): the server's tests, in the other
+# process, open thousands in the second or two before a port that was free is used.
 PORTS = range(20_000, 30_000)
 
 
 def _write_small_mnist() -> Path:
-    """MNIST's first 3,300 training and 300 test images as IDX files, until the tests end."""
+    """Write MNIST's first 3,300 training and 300 test images as IDX files, removed at exit."""
     folder = Path(tempfile.mkdtemp(prefix="small-mnist-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     for file in sorted((ROOT / "lenet_paddle" / "data" / "mnist").glob("*.gz")):
@@ -53,7 +53,7 @@ def tool_command(name: str, *args: Any) -> list[str]:
 
 
 def assert_refused(done: Any, *words: str, status: int = 2) -> None:
-    """One line that says what was wrong, no traceback, and the right exit status."""
+    """Check for one line of error with `words`, no traceback, no output, and the exit status."""
     assert done.returncode == status, done.stderr
     assert done.stderr.count("\n") == 1 and "Traceback" not in done.stderr, done.stderr
     assert done.stdout == ""
@@ -62,7 +62,7 @@ def assert_refused(done: Any, *words: str, status: int = 2) -> None:
 
 
 def free_port() -> int:
-    """A port of this machine on which nothing listens yet."""
+    """Return a free port of this machine."""
     while True:
         port = random.choice(PORTS)
         with socket.socket() as probe, contextlib.suppress(OSError):
@@ -71,7 +71,7 @@ def free_port() -> int:
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
-    """Poll for something that another process does."""
+    """Poll until `condition` holds."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited too long"

@@ -1,12 +1,12 @@
-"""Measure how long things take, on this machine, beside others who do the same.
+"""Measure speed on this machine, of this project and of other frameworks on the same task.
 
   python tools/benchmark.py train --peers tutorial,pytorch,jax,keras --chart speed.png
   python tools/benchmark.py infer
   python tools/benchmark.py load --json
 
-Prints a row a worker and size: medians over the rounds, in which all take turns, each in a
-process of its own. `ratio` is the time of a training step over the first worker's. Let nothing
-else run meanwhile. `grow` writes a file of 4.7 GB into the temporary folder for a while.
+Prints a row per worker and size: medians over the rounds. In a round the workers take turns, each
+in its own process. `ratio` is the time of a training step divided by the first worker's. Let
+nothing else run meanwhile.
 """
 
 import json
@@ -14,35 +14,35 @@ import sys
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import tyro
 
+from lenet_paddle.benchmark.measurements import MEASUREMENTS
 from lenet_paddle.cli import parse_args, run_tool
 
-What = Literal[
-    "train", "ranks", "profile", "start", "infer", "evaluate", "load", "grow", "fast", "serve"
-]
+HELP = "; ".join(f"{name}: {measurement.help}" for name, measurement in MEASUREMENTS.items())
+PEERS = "; ".join(
+    f"{name}: {','.join(measurement.peers)}"
+    for name, measurement in MEASUREMENTS.items()
+    if measurement.peers
+)
 
 
 @dataclass(frozen=True)
 class Args:
-    what: Annotated[What, tyro.conf.Positional] = "train"
-    """What is measured: training steps, the same by two processes, their operators, the time to
-    the first step, inference, evaluation of the test set, loading, training from ever larger
-    files, the recipe configs/mnist_fast.yaml as a whole, the server under wrk (apt-get install
-    wrk; 80 seconds a round)."""
-    peers: str = ""
-    """train: who else is measured, some of tutorial,pytorch,jax,keras (pip install '.[peers]');
-    fast: pytorch."""
+    what: Annotated[str, tyro.conf.Positional, tyro.conf.arg(help=HELP)] = "train"
+    peers: Annotated[
+        str, tyro.conf.arg(help=f"Frameworks to measure too (pip install '.[peers]'). {PEERS}")
+    ] = ""
     rounds: int = 3
-    """Each worker is measured so often, in turn."""
+    """How often each worker is measured."""
     json: bool = False
-    """Print JSON: the rows, when and with what they were measured."""
+    """Print JSON: rows, date and versions."""
     chart: str | None = None
-    """Draw the rows as bars into this file (.png, .svg, .pdf)."""
+    """Draw the rows as a bar chart into this file (.png, .svg, .pdf)."""
 
 
 def main() -> None:

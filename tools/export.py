@@ -1,20 +1,26 @@
-"""Export a run's model, check that it answers as the network does, and measure it.
+"""Export a run's model, check its predictions against the network's, and measure it.
 
   python tools/export.py --run output/lenet_builtin-mnist-001
   python tools/export.py --run output/lenet_builtin-mnist-001 --formats paddle,onnx,onnx-int8
 
-Writes the formats with inference.yml and model_card.md into the run's inference/, or --out, and
-prints for each the greatest difference to the network on 1,000 test images, the share of equal
-answers, its size and its speed. All but paddle need pip install '.[export]', page needs npm too.
+Writes the formats with inference.yml and model_card.md into the run's inference/, or --out.
+Prints for each the largest difference of a logit on 1,000 test images, the share of equal
+predictions, size and speed. All but paddle need pip install '.[export]'; page needs npm too.
 """
 
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import tyro
+
 from lenet_paddle.cli import parse_args, run_tool
+from lenet_paddle.export.formats import FORMATS, parse_formats
+
+HELP = f"One or more of {','.join(FORMATS)}."
 
 
 @dataclass(frozen=True)
@@ -23,17 +29,15 @@ class Args:
     """The run's folder, output/<run>."""
     checkpoint: str = "best"
     """best, latest, or one such as epoch_0005."""
-    formats: str = "paddle"
-    """One or more of paddle,onnx,onnx-int8,triton,safetensors,page."""
+    formats: Annotated[str, tyro.conf.arg(help=HELP)] = "paddle"
     out: str | None = None
-    """Where to (default: the run's inference/); an older export there is replaced."""
+    """The folder to write (default: the run's inference/); an older export there is replaced."""
 
 
 def main() -> None:
     args = parse_args(Args, __doc__)
 
     from lenet_paddle.export.export import format_rows
-    from lenet_paddle.export.formats import parse_formats
     from lenet_paddle.workflows.export import export_run
 
     out = None if args.out is None else Path(args.out)

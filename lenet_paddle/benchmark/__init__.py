@@ -1,1 +1,1 @@
-"""Room 9: how long things take, beside how long others take for the same."""
+"""Measure the speed of this project and of other frameworks on the same task."""

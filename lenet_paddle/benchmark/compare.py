@@ -1,4 +1,4 @@
-"""Workers in turn, several rounds, medians and ratios."""
+"""Run workers in turn for several rounds; return medians and ratios, as a table or a chart."""
 
 from __future__ import annotations
 
@@ -16,7 +16,12 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from lenet_paddle.benchmark.workers import WORKERS
+from lenet_paddle.benchmark.measurements import (
+    MEASUREMENTS,
+    PEERS,
+    find_measurement,
+    find_module,
+)
 from lenet_paddle.errors import InputError
 from lenet_paddle.figures.style import BLUE, save_figure, styled
 from lenet_paddle.figures.visualize import SUFFIXES
@@ -26,61 +31,42 @@ from lenet_paddle.runtime import BLAS_SWITCH, MEMORY_SWITCH, versions
 GREY = "#999999"
 _log = logging.getLogger(__name__)
 
-PEERS = {  # peer -> (its workers, the package they need)
-    "tutorial": (("tutorial",), "paddle"),
-    "pytorch": (("pytorch", "pytorch_loader"), "torch"),
-    "jax": (("jax",), "jax"),
-    "keras": (("keras",), "keras"),
-}
-FAST_PEERS: dict[str, tuple[tuple[str, ...], str]] = {"pytorch": (("pytorch_fast",), "torch")}
-WHAT = {  # what is measured -> (its workers, what their size is, the sizes)
-    "train": (("ours",), "batch_size", (64, 512)),
-    "ranks": (("one_rank", "two_ranks"), "batch_size", (64, 256, 512, 1024)),
-    "profile": (("profile",), "batch_size", (64, 512)),
-    "start": (("start",), "batch_size", (64,)),
-    "infer": (("network", "inference", "inference_onednn"), "batch_size", (1, 64, 256)),
-    "evaluate": (("evaluation",), "batch_size", (64, 128, 256)),
-    "load": (("load", "load_fashion", "load_npz", "load_folder"), "batch_size", (64,)),
-    "fast": (("fast",), "seed", (0, 1, 2, 3, 4)),
-    "grow": (("grow",), "images", (60_000, 600_000, 6_000_000)),
-    "serve": (("serve",), "connections", (32,)),
-}
-
 
 def choose_peers(what: str, names: Sequence[str]) -> list[str]:
-    """The workers of the peers named; one whose package is missing is said and left out.
+    """Return the workers of the peers named, without those whose package is missing.
 
-    Raises `InputError` for a name that is no peer.
+    A missing package is logged as a warning. Raises `InputError` for an unknown peer.
     """
-    of_what: dict[str, dict[str, tuple[tuple[str, ...], str]]]
-    of_what = {"train": PEERS, "fast": FAST_PEERS}
-    peers = of_what.get(what, {})
+    peers = find_measurement(what).peers
     if names and not peers:
-        raise InputError(f"peers are measured by train and fast; {what} has none")
+        having = [name for name, measurement in MEASUREMENTS.items() if measurement.peers]
+        raise InputError(f"peers are measured by {' and '.join(having)}; {what} has none")
     workers: list[str] = []
     for name in names:
         if name not in peers:
             raise InputError(f"peer {name!r} is unknown; expected some of {', '.join(peers)}")
-        of_peer, package = peers[name]
-        if importlib.util.find_spec(package) is None:
-            _log.warning("%s is left out: %s is not installed (.[peers])", name, package)
+        if importlib.util.find_spec(peers[name].package) is None:
+            _log.warning(
+                "%s is left out: %s is not installed (.[peers])", *(name, peers[name].package)
+            )
         else:
-            workers += of_peer
+            workers += peers[name].workers
     return workers
 
 
 def compare(what: str, peers: Sequence[str], rounds: int) -> list[dict[str, Any]]:
-    """Measure `what` (a key of WHAT), each worker in turn and `rounds` times.
+    """Measure `what`, a key of MEASUREMENTS, `rounds` times with each worker in turn.
 
-    Returns a row for each worker and size: `worker`, `batch_size`, `images` or `connections`,
-    `rounds`, and the median of each figure; for training also `images_per_s`, and `ratio`, a
-    step's time over that of the first worker. `profile` has a row an operator, `fast` one a
-    worker, over all seeds.
+    Returns a row per worker and size: `worker`, the size (`batch_size`, `images` or
+    `connections`), `rounds`, and the median of each value. Training rows also have `images_per_s`
+    and `ratio`, the time of a step divided by the first worker's. `profile` has a row per operator,
+    `fast` a row per worker over all seeds. Raises `InputError`.
     """
     if rounds < 1:
         raise InputError(f"rounds is {rounds}; expected a whole number of 1 or more")
-    own, kind, sizes = WHAT[what]
-    workers = [*own, *choose_peers(what, peers)]
+    measurement = find_measurement(what)
+    kind, sizes = measurement.size, measurement.sizes
+    workers = [*measurement.workers, *choose_peers(what, peers)]
     found: dict[tuple[str, int], list[dict[str, float]]] = {}
     total = rounds * len(sizes) * len(workers)
     progress = Progress(total, "measurements", plain_seconds=30)
@@ -102,12 +88,12 @@ def compare(what: str, peers: Sequence[str], rounds: int) -> list[dict[str, Any]
         return _over_seeds(rows)
     if "ms_per_step" not in rows[0]:
         return rows
-    first = {row[kind]: row["ms_per_step"] for row in rows if row["worker"] == own[0]}
+    first = {row[kind]: row["ms_per_step"] for row in rows if row["worker"] == workers[0]}
     return [_with_ratio(row, first[row[kind]]) for row in rows]
 
 
 def _by_operator(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A row an operator, a column a batch size: milliseconds a step; the dearest first."""
+    """Return a row per operator, the slowest first: milliseconds per step at each batch size."""
     about = ("worker", "batch_size", "rounds")
     names = dict.fromkeys(key for row in rows for key in row if key not in about)
     found = [
@@ -118,7 +104,7 @@ def _by_operator(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _over_seeds(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A row a worker: means over the seeds, and the accuracy's standard deviation."""
+    """Return a row per worker: means over the seeds, and the accuracy's standard deviation."""
     found = []
     for worker in dict.fromkeys(row["worker"] for row in rows):
         of_worker = [row for row in rows if row["worker"] == worker]
@@ -143,10 +129,10 @@ def _with_ratio(row: dict[str, Any], unit: float) -> dict[str, Any]:
 
 
 def run_worker(worker: str, size: int) -> dict[str, float]:
-    """One measurement in a process of its own. Raises `InputError` with its last line."""
+    """Run one worker in its own process. Raises `InputError` with the last line of its error."""
     command = [sys.executable, "-m", "lenet_paddle.benchmark.workers", worker, str(size)]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
-    if worker in WORKERS["peers"]:  # who run as they come
+    if find_module(worker) == PEERS:  # without this project's tuning
         environment |= {BLAS_SWITCH: "off", MEMORY_SWITCH: "off"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode:
@@ -156,31 +142,33 @@ def run_worker(worker: str, size: int) -> dict[str, float]:
 
 
 def _medians(results: list[dict[str, float]]) -> dict[str, float]:
-    """Of each figure; one that a round lacks (an operator too quick to be listed) counts as 0."""
+    """Return the median of each value; one missing in a round (a quick operator) counts as 0."""
     keys = dict.fromkeys(key for result in results for key in result)
     return {key: float(np.median([r.get(key, 0.0) for r in results])) for key in keys}
 
 
-CHARTED = {  # the figure that is drawn, of the first of these that a row has
-    "ms_per_step": "milliseconds a training step (less is better)",
-    "images_per_s": "images a second (more is better)",
+CHARTED = {  # the first of these that a row has is drawn
+    "ms_per_step": "milliseconds per training step (less is better)",
+    "images_per_s": "images per second (more is better)",
     "seconds": "seconds (less is better)",
-    "requests_per_s": "requests a second (more is better)",
+    "requests_per_s": "requests per second (more is better)",
     "read_s": "seconds to read (less is better)",
 }
 
 
 def check_chart(what: str, path: Path) -> None:
-    """Raise `InputError` when no chart of `what` can be written to `path`; before measuring."""
+    """Check before measuring that a chart of `what` can be written to `path`, else `InputError`."""
     if what in ("profile", "fast"):
         raise InputError(f"{what} has no chart, only a table; leave out --chart")
     if path.suffix not in SUFFIXES or not path.parent.is_dir():
-        raise InputError(f"--chart {path}: expected a .png, .svg or .pdf file in a folder there is")
+        raise InputError(
+            f"--chart {path}: expected a .png, .svg or .pdf file in an existing folder"
+        )
 
 
 @styled
 def plot_rows(rows: Sequence[dict[str, Any]], title: str) -> Figure:
-    """A bar chart: a panel a size, a bar a worker, our own in blue, the peers grey."""
+    """Return a bar chart with a panel per size and a bar per worker: ours blue, peers grey."""
     figure_of = next(key for key in CHARTED if key in rows[0])
     kind = next(key for key in ("batch_size", "connections", "images") if key in rows[0])
     sizes = sorted({row[kind] for row in rows})
@@ -189,7 +177,7 @@ def plot_rows(rows: Sequence[dict[str, Any]], title: str) -> Figure:
     for axes, size in zip(figure.subplots(1, len(sizes), squeeze=False)[0], sizes, strict=True):
         chosen = [row for row in rows if row[kind] == size]
         names = [row["worker"] for row in chosen]
-        colours = [GREY if name in WORKERS["peers"] else BLUE for name in names]
+        colours = [GREY if find_module(name) == PEERS else BLUE for name in names]
         bars = axes.barh(names, [row[figure_of] for row in chosen], color=colours)
         axes.bar_label(bars, [_bar_text(row, figure_of) for row in chosen], padding=3)
         axes.invert_yaxis()
@@ -202,7 +190,7 @@ def plot_rows(rows: Sequence[dict[str, Any]], title: str) -> Figure:
 
 
 def draw_rows(rows: Sequence[dict[str, Any]], path: Path) -> None:
-    """Write the chart of `plot_rows`, titled with machine and versions."""
+    """Write the chart of `plot_rows`, with machine and versions in its title."""
     found = versions()
     title = f"{found['cpu']}, {found['num_cpus']} cores, Paddle {found.get('paddlepaddle', '?')}"
     save_figure(plot_rows(rows, f"{title}, {date.today():%Y-%m-%d}"), path)
@@ -214,7 +202,7 @@ def _bar_text(row: dict[str, Any], figure_of: str) -> str:
 
 
 def format_rows(rows: Sequence[dict[str, Any]]) -> str:
-    """Rows as a table for the screen."""
+    """Format rows as a text table."""
     keys = list(dict.fromkeys(key for row in rows for key in row))
     cells = [keys, *([_cell(row.get(key, "")) for key in keys] for row in rows)]
     widths = [max(len(line[i]) for line in cells) for i in range(len(keys))]

@@ -1,4 +1,4 @@
-"""What is measured of this project: training, start, growth, inference, evaluation, loading."""
+"""Workers that measure this project; a docstring says what, the keys of the result name units."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ import paddle
 from PIL import Image
 
 from lenet_paddle import TrainConfig, build_model, load_dataset, train_and_evaluate
-from lenet_paddle.benchmark.workers import FAST, NUM_STEPS, WARMUP, batches, time_steps
+from lenet_paddle.benchmark.steps import FAST, NUM_STEPS, WARMUP, batches, time_steps
 from lenet_paddle.data.load import load_splits
 from lenet_paddle.data.loader import BatchLoader
 from lenet_paddle.errors import RunStopped
@@ -38,9 +38,9 @@ from lenet_paddle.training.signals import StopOnSignal
 
 
 class Clock(StopOnSignal):
-    """The last callback of a training: its seconds a step once warm, and its memory.
+    """Callback that measures time per step and memory, and stops after WARMUP + `num_steps` steps.
 
-    Ends the training after WARMUP + `num_steps` steps.
+    It must be the last callback.
     """
 
     def __init__(self, num_steps: int) -> None:
@@ -49,7 +49,6 @@ class Clock(StopOnSignal):
         self.ms_per_step = self.anonymous_mb = 0.0
 
     def on_train_batch_end(self, step: int, logs: Any = None) -> None:
-        """Start after the warm-up, stop after the last step."""
         if step + 1 == WARMUP:
             self.started = time.perf_counter()
         if step + 1 == WARMUP + self.num_steps:
@@ -59,13 +58,13 @@ class Clock(StopOnSignal):
 
 
 def read_anonymous_mb(process: int | str = "self") -> float:
-    """A process's anonymous resident memory (RssAnon: mapped files do not count), in MB."""
+    """Return a process's anonymous resident memory in MB (RssAnon: without mapped files)."""
     status = Path(f"/proc/{process}/status").read_text(encoding="utf-8")
     return int(status.split("RssAnon:")[1].split()[0]) / 1024
 
 
 def fit_for(num_steps: int, batch_size: int, train_set: Any, eval_set: Any) -> Clock:
-    """Train through the project's `fit`, all callbacks on, for so many steps after a warm-up."""
+    """Train with `fit` and all its callbacks for `num_steps` steps after a warm-up."""
     config, clock = TrainConfig(batch_size=batch_size), Clock(num_steps)
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -77,7 +76,7 @@ def fit_for(num_steps: int, batch_size: int, train_set: Any, eval_set: Any) -> C
 
 
 def ours(batch_size: int) -> dict[str, float]:
-    """Through the project's `fit`, and the bare step, in turn; `callbacks` is the difference."""
+    """Measure `fit` and the bare step in turn; `callbacks` is the difference."""
     turns = [(one_rank(batch_size)["ms_per_step"], bare(batch_size)) for _ in range(3)]
     fitted = float(np.median([ms for ms, _ in turns]))
     parts = {name: float(np.median([part[name] for _, part in turns])) for name in turns[0][1]}
@@ -86,14 +85,14 @@ def ours(batch_size: int) -> dict[str, float]:
 
 
 def one_rank(batch_size: int) -> dict[str, float]:
-    """Through the project's `fit`; by each of the processes that train together, if they do."""
+    """Measure `fit`, in one process or as one of several ranks."""
     train_set, eval_set = load_dataset("mnist", "train"), load_dataset("mnist", "val")
     num_steps = min(NUM_STEPS, len(train_set) // batch_size - WARMUP)
     return {"ms_per_step": fit_for(num_steps, batch_size, train_set, eval_set).ms_per_step}
 
 
 def two_ranks(batch_size: int) -> dict[str, float]:
-    """The same by two processes under Paddle's launcher, which share each batch."""
+    """Measure `fit` in two processes under Paddle's launcher, which share each batch."""
     script = Path(__file__).with_name("workers.py")
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node", "2"]
@@ -109,7 +108,7 @@ def _lenet_training() -> tuple[Any, Any, Any]:
 
 
 def bare(batch_size: int) -> dict[str, float]:
-    """The step without hapi and callbacks on the same batches: milliseconds of each part."""
+    """Measure the parts of a step without hapi and callbacks, in milliseconds."""
     network, optimizer, loss_function = _lenet_training()
     source = batches(batch_size)
     parts = dict.fromkeys(("data", "forward", "backward", "optimizer"), 0.0)
@@ -124,7 +123,7 @@ def bare(batch_size: int) -> dict[str, float]:
         marks.append(time.perf_counter())
         optimizer.step()
         optimizer.clear_grad()
-        float(loss)  # as every side here reads its loss
+        float(loss)  # every worker reads its loss
         marks.append(time.perf_counter())
         for name, start, end in zip(parts, marks, marks[1:], strict=False):
             parts[name] += (end - start) * 1000
@@ -139,8 +138,7 @@ def bare(batch_size: int) -> dict[str, float]:
 
 
 def profile(batch_size: int) -> dict[str, float]:
-    """Milliseconds a step in each of Paddle's operators, by `paddle.profiler`; forward and
-    backward of 0.02 ms or more."""
+    """Measure Paddle's operators with `paddle.profiler`: milliseconds per step, if 0.02 or more."""
     network, optimizer, loss_function = _lenet_training()
     source = batches(batch_size)
 
@@ -169,7 +167,7 @@ def profile(batch_size: int) -> dict[str, float]:
 
 
 def start(batch_size: int) -> dict[str, float]:
-    """Seconds from starting `tools/train.py` to the end of its first training step."""
+    """Measure the seconds from starting `tools/train.py` to the end of its first step."""
     code = (
         "import os, runpy, sys; sys.argv = sys.argv[1:]; import lenet_paddle\n"
         "from paddle import Model; train_batch = Model.train_batch\n"
@@ -185,7 +183,7 @@ def start(batch_size: int) -> dict[str, float]:
 
 
 def grow(num_images: int) -> dict[str, float]:
-    """Training through `fit` from a memory-mapped IDX file of `num_images` images."""
+    """Measure `fit` on a memory-mapped IDX file of `num_images` images."""
     with tempfile.TemporaryDirectory() as folder:
         synthesise(Path(folder), num_images)
         before = read_anonymous_mb()
@@ -199,7 +197,7 @@ def grow(num_images: int) -> dict[str, float]:
 
 
 def synthesise(folder: Path, num_images: int) -> None:
-    """Write `num_images` training images as IDX files: MNIST's, moved by up to 5 pixels."""
+    """Write `num_images` training images as IDX files: MNIST's, shifted by up to 5 pixels."""
     digits = load_dataset("mnist", "train", val_size=0)
     files = {"images-idx3": struct.pack(">4I", 0x803, num_images, 28, 28)}
     files["labels-idx1"] = struct.pack(">2I", 0x801, num_images)
@@ -215,14 +213,14 @@ def synthesise(folder: Path, num_images: int) -> None:
 
 
 def network(batch_size: int) -> dict[str, float]:
-    """Inference by the dygraph network in evaluation mode."""
+    """Measure inference with the dygraph network in evaluation mode."""
     paddle.seed(0)
     lenet = build_model("lenet_builtin")
     return _time_inference(lambda batch: compute_logits(lenet, batch), batch_size)
 
 
 def inference(batch_size: int, onednn: bool = False) -> dict[str, float]:
-    """Paddle Inference without oneDNN."""
+    """Measure Paddle Inference without oneDNN."""
     images = load_dataset("mnist", "test").take(slice(0, 256))
     with tempfile.TemporaryDirectory() as folder:
         export_inference(build_model("lenet_builtin"), Path(folder) / "inference", images, 28, {})
@@ -230,12 +228,12 @@ def inference(batch_size: int, onednn: bool = False) -> dict[str, float]:
 
 
 def inference_onednn(batch_size: int) -> dict[str, float]:
-    """Paddle Inference with oneDNN."""
+    """Measure Paddle Inference with oneDNN."""
     return inference(batch_size, onednn=True)
 
 
 def _time_inference(infer: Callable[[np.ndarray], Any], batch_size: int) -> dict[str, float]:
-    """p50 and p99 of a call in milliseconds, and images a second."""
+    """Return p50 and p99 of a call in milliseconds, and images per second."""
     images = next(batches(batch_size))[0]
     times = []
     for _ in range(WARMUP + 400):
@@ -251,7 +249,7 @@ def _time_inference(infer: Callable[[np.ndarray], Any], batch_size: int) -> dict
 
 
 def evaluation(batch_size: int) -> dict[str, float]:
-    """Evaluating the 10,000 test images, all figures included."""
+    """Measure the evaluation of the 10,000 test images with all metrics."""
     lenet, test_set = build_model("lenet_builtin"), load_dataset("mnist", "test")
     evaluate(lenet, test_set, batch_size=batch_size)
     started = time.perf_counter()
@@ -260,8 +258,10 @@ def evaluation(batch_size: int) -> dict[str, float]:
 
 
 def load(batch_size: int, dataset: str = "mnist", data_dir: str | None = None) -> dict[str, float]:
-    """Reading MNIST and preparing each training image once, in batches; the peak memory of the
-    process, Paddle included."""
+    """Measure reading a data set and one epoch of training batches, and the process's peak memory.
+
+    The memory includes Paddle.
+    """
     started = time.perf_counter()
     train_set, _, _ = load_splits(dataset, ("train", "val", "test"), data_dir)
     read = time.perf_counter() - started
@@ -273,12 +273,12 @@ def load(batch_size: int, dataset: str = "mnist", data_dir: str | None = None) -
 
 
 def load_fashion(batch_size: int) -> dict[str, float]:
-    """The same for Fashion-MNIST, where it lies on the disk."""
+    """Measure the same for Fashion-MNIST, from its usual folder."""
     return load(batch_size, "fashion_mnist")
 
 
 def load_npz(batch_size: int) -> dict[str, float]:
-    """The same for MNIST in a .npz file."""
+    """Measure the same for MNIST in a .npz file."""
     with tempfile.TemporaryDirectory() as folder:
         arrays = {}
         for part in ("train", "test"):
@@ -289,7 +289,7 @@ def load_npz(batch_size: int) -> dict[str, float]:
 
 
 def load_folder(batch_size: int) -> dict[str, float]:
-    """The same for 2,000 PNG pictures of 112 x 112 in folders."""
+    """Measure the same for 2,000 PNG files of 112x112 pixels."""
     digits = load_dataset("mnist", "test")
     with tempfile.TemporaryDirectory() as folder:
         for i in range(2000):
@@ -301,8 +301,10 @@ def load_folder(batch_size: int) -> dict[str, float]:
 
 
 def fast(seed: int) -> dict[str, float]:
-    """configs/mnist_fast.yaml with this seed: seconds of its epochs, each with an evaluation of the
-    test images, and the last one's test accuracy."""
+    """Train configs/mnist_fast.yaml with this seed; return seconds and the final test accuracy.
+
+    The seconds include an evaluation of the test images after each epoch.
+    """
     recipe = load_yaml(FAST, TrainConfig)
     with tempfile.TemporaryDirectory() as folder:
         result = train_and_evaluate(TrainConfig(**recipe, seed=seed, output_dir=folder))

@@ -1,4 +1,4 @@
-"""The same training elsewhere, as each peer's own tutorials write it, in its best plain form."""
+"""Workers that train the same network with other frameworks, as their own tutorials do."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lenet_paddle.benchmark.workers import FAST, NUM_STEPS, WARMUP, batches, time_steps
+from lenet_paddle.benchmark.steps import FAST, NUM_STEPS, WARMUP, batches, time_steps
 
 if TYPE_CHECKING:
     from lenet_paddle.config import TrainConfig
 
 
 def tutorial(batch_size: int) -> dict[str, float]:
-    """The usual way on Paddle: a Dataset with a transform per sample, and `Model.fit`."""
+    """Measure Paddle as in its tutorial: a Dataset with a transform per sample, and `Model.fit`."""
     import paddle
     from paddle.vision import transforms
 
@@ -72,7 +72,7 @@ def _torch_step(network: Any, source: Iterator[Any]) -> Callable[[], None]:
         loss = loss_function(network(images), labels)
         loss.backward()
         optimizer.step()
-        loss.item()  # as every side here reads its loss
+        loss.item()  # every worker reads its loss
 
     return step
 
@@ -88,7 +88,7 @@ def _torch_data() -> tuple[Any, Any]:
 
 
 def pytorch(batch_size: int) -> dict[str, float]:
-    """PyTorch, eager, tensors in memory, a permutation an epoch."""
+    """Measure eager PyTorch with tensors in memory and a permutation per epoch."""
     import torch
 
     images, labels = _torch_data()
@@ -104,7 +104,7 @@ def pytorch(batch_size: int) -> dict[str, float]:
 
 
 def pytorch_loader(batch_size: int) -> dict[str, float]:
-    """PyTorch, eager, with its DataLoader over a TensorDataset."""
+    """Measure eager PyTorch with its DataLoader over a TensorDataset."""
     from torch.utils.data import DataLoader, TensorDataset
 
     loader = DataLoader(TensorDataset(*_torch_data()), batch_size, shuffle=True, drop_last=True)
@@ -117,9 +117,9 @@ def pytorch_loader(batch_size: int) -> dict[str, float]:
 
 
 def pytorch_fast(seed: int) -> dict[str, float]:
-    """configs/mnist_fast.yaml in PyTorch: its schedule, Muon and AdamW, from PyTorch's weights.
+    """Train configs/mnist_fast.yaml in PyTorch: same schedule, Muon and AdamW, PyTorch's own init.
 
-    As in ours each epoch ends with an evaluation, and batches are normalised as they come.
+    As in `own.fast`, each epoch ends with an evaluation, and each batch is normalised when used.
     """
     import torch
     from torch import nn
@@ -159,7 +159,7 @@ def pytorch_fast(seed: int) -> dict[str, float]:
 
 
 def _torch_muon(network: Any, last: Any, config: TrainConfig) -> Callable[[float], None]:
-    """What `training.muon.Muon` does, for PyTorch; called with the share of the highest rate."""
+    """Return the update of `training.muon.Muon` for PyTorch; it takes the share of the top rate."""
     import torch
 
     own = [p for p in network.parameters() if p.ndim >= 2 and p is not last.weight]
@@ -194,7 +194,7 @@ def _torch_muon(network: Any, last: Any, config: TrainConfig) -> Callable[[float
 
 
 def jax(batch_size: int) -> dict[str, float]:
-    """JAX, one jitted step on the batches of our loader; Adam written out as in its paper."""
+    """Measure JAX: one jitted step on our loader's batches, Adam written as in its paper."""
     import jax
     import jax.numpy as jnp
     from jax import lax
@@ -244,7 +244,7 @@ def jax(batch_size: int) -> dict[str, float]:
 
 
 def keras(batch_size: int) -> dict[str, float]:
-    """Keras `fit` on JAX, arrays in memory."""
+    """Measure Keras `fit` on JAX with arrays in memory."""
     import os
 
     os.environ["KERAS_BACKEND"] = "jax"

@@ -1,4 +1,4 @@
-"""Networks, or trained runs, side by side: one record each, for a table."""
+"""Compare networks, or trained runs: one record each, for a table."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ MODEL_TITLES: dict[str, tuple[str, Format]] = {
 }
 MODEL_NOTES = {
     **{word: DEFINITIONS[word] for word in ("parameters", "MACs", "FLOPs")},
-    "depth": "layers with weights on the longest way through the network",
+    "depth": "layers with weights on the longest path through the network",
     "field": "receptive field of the last map, in pixels of the picture",
     "activations B": "bytes of all layers' outputs, float32, for one picture",
     "weights MB": "10^6 bytes, float32, with a batch norm's running statistics",
-    "ms/image": "measured here: one picture forward, batch 1, median",
+    "ms/image": "measured here: the forward pass of one picture, median",
 }
 RUN_TITLES: dict[str, tuple[str, Format]] = {
     **{
@@ -52,20 +52,20 @@ RUN_TITLES: dict[str, tuple[str, Format]] = {
     "images_per_second": ("images/s", "{:,.0f}".format),
 }
 RUN_NOTES = {
-    "settings": "the model, and those that differ between the runs",
-    "test": "metrics.json, by the run's best checkpoint when nothing else was evaluated since",
-    "val": "of the best epoch",
-    "seconds": "spent in training, with the evaluation after each epoch",
-    "images/s": "training images an epoch (its batches times their size) times epochs / seconds",
+    "settings": "the model, and the settings that differ between the runs",
+    "test": "from metrics.json, of the best checkpoint unless another was evaluated later",
+    "val": "in the best epoch",
+    "seconds": "of training, with the evaluation after each epoch",
+    "images/s": "training images per epoch (batches times batch size) times epochs / seconds",
 }
 
 
 def compare_models(
     names: Iterable[str], num_classes: int = 10, size: int | None = None
 ) -> list[dict[str, Any]]:
-    """A record for each network: its size, its work, and the time of one picture forward.
+    """Return a record per network: parameters, operations, memory, and the time of one picture.
 
-    Raises `InputError` for an unknown network and for a `size` that one cannot take.
+    Raises `InputError` for an unknown network, and for a `size` that a network does not accept.
     """
     records = []
     for name in names:
@@ -89,8 +89,10 @@ def compare_models(
 
 
 def time_forward(network: nn.Layer, size: int, seconds: float = 1.0) -> float:
-    """Median seconds of one picture of `size` x `size` through `network`, as evaluation runs it:
-    over as many calls as fit into `seconds`, but 5 to 200, after 3 that do not count."""
+    """Return the median seconds of a forward pass of one picture of `size` x `size` pixels.
+
+    Takes 5 to 200 calls in `seconds`, after 3 for warm-up, run as evaluation does.
+    """
     rng = np.random.default_rng(0)
     batch = normalise(rng.integers(0, 256, (1, size, size)).astype(np.uint8), size)
     taken: list[float] = []
@@ -105,9 +107,9 @@ def time_forward(network: nn.Layer, size: int, seconds: float = 1.0) -> float:
 
 
 def compare_runs(paths: Iterable[str | Path]) -> list[dict[str, Any]]:
-    """A record for each run among `paths`: the settings that differ, its figures, its speed.
+    """Return a record per run in `paths`: settings that differ, results, speed.
 
-    Skips folders that are not runs, with a warning. Raises `InputError` when no run is left.
+    Skips folders that are not runs, with a warning. Raises `InputError` if none is a run.
     """
     found: list[tuple[TrainConfig, dict[str, Any]]] = []
     for path in map(Path, paths):
@@ -133,14 +135,14 @@ def compare_runs(paths: Iterable[str | Path]) -> list[dict[str, Any]]:
 
 
 def speed(config: TrainConfig, step: int, results: dict[str, Any]) -> dict[str, Any]:
-    """`results` with the images a second; `limit` bounds what `step` batches can have held."""
+    """Add the images per second to `results`; `limit` bounds the images in `step` batches."""
     epochs, seconds = results["epochs_trained"], results["seconds"]
     num_images = min(step * config.batch_size, epochs * (config.limit or step * config.batch_size))
     return {**results, "images_per_second": num_images / seconds if seconds else None}
 
 
 def _read_results(run: Run) -> dict[str, Any]:
-    """What a run came to; None where it has not come so far."""
+    """Return a run's results; None for those that it does not have yet."""
     metrics = _read_metrics(run.metrics_file())
     newest = run.newest_checkpoint()
     results: dict[str, Any] = {
@@ -170,5 +172,5 @@ def _read_metrics(path: Path) -> dict[str, Any]:
     if not isinstance(metrics, dict) or not all(
         isinstance(metrics.get(key), (int, float)) for key in ("accuracy", "loss")
     ):
-        raise InputError(f"{path}: not the figures of an evaluation; run tools/evaluate.py")
+        raise InputError(f"{path}: not the result of an evaluation; run tools/evaluate.py")
     return metrics

@@ -66,7 +66,7 @@ class DatasetRecord:
     def terms(self) -> str:
         """Return credit, licence and content in one phrase, for the model card."""
         if self.title is None:
-            return "a data set of one's own; its terms are those of whoever made it"
+            return "own data; its provider sets the licence"
         return f"{self.title} by {self.credit}, {self.licence}: {self.content}"
 
 

@@ -1,1 +1,1 @@
-"""Checkpoint -> files that answer without the project: engines, formats, predictor, card."""
+"""Export a checkpoint to files that run without the project: engines, formats, predictor, card."""

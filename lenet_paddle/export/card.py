@@ -1,4 +1,4 @@
-"""`model_card.md`: what an exported model was made of, how good it is, and what it is not for."""
+"""Write model_card.md: an exported model's data, recipe, accuracy, files, limits and licence."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from lenet_paddle.config import TrainConfig
 from lenet_paddle.data.datasets import find_dataset
 
 _MAX_NAMED = 50  # classes
-# What a recipe always tells; other settings are told where they are not the defaults.
+# Settings that a recipe always names; others are named if they are not the defaults.
 _RECIPE = ("model", "epochs", "batch_size", "optimizer", "learning_rate", "schedule", "seed")
-_UNTOLD = ("dataset", "data_dir", "init_from", "device", "log_every", "vdl", "preprocess")
+_OMITTED = ("dataset", "data_dir", "init_from", "device", "log_every", "vdl", "preprocess")
 
 
 def describe_model(
     config: TrainConfig, result: dict[str, Any], description: dict[str, Any], run_dir: Path
 ) -> str:
-    """The card as Markdown, in English and, shorter, in Chinese.
+    """Return the card as Markdown, in English and, shorter, in Chinese.
 
-    `result` is what `metrics.summarise` says of the whole test set, `description` the content of
-    inference.yml; robustness is told when the run has a metrics-mnist_c.json. No path is told,
-    so the card may be published.
+    `result` comes from `metrics.summarise` on the whole test set, `description` is the content of
+    inference.yml. A section on robustness is added if the run has a metrics-mnist_c.json. The card
+    names no path, so that it can be published.
     """
     parts = [
         f"# {config.model} on {config.dataset}",
@@ -44,10 +44,10 @@ def _summary(result: dict[str, Any], description: dict[str, Any]) -> str:
     named = ", ".join(map(_plain, classes[:_MAX_NAMED])) + (", ..." * (len(classes) > _MAX_NAMED))
     side = description["input"]["shape"][-1]
     return (
-        f"Says which of {len(classes)} classes a small grey picture shows: "
+        f"Classifies a small grey picture as one of {len(classes)} classes: "
         f"{named}. Accuracy on the test set {result['accuracy']:.4f}.\n\n"
-        f"Made from the checkpoint {result['checkpoint']} of the run `{description['run']}` with "
-        f"lenet_paddle {description['versions']['lenet_paddle']}. Input `image`, float32 "
+        f"Exported from the checkpoint {result['checkpoint']} of the run `{description['run']}` "
+        f"with lenet_paddle {description['versions']['lenet_paddle']}. Input `image`, float32 "
         f"(batch, 1, {side}, {side}), {description['input']['normalise']} of grey values 0..255; "
         f"output `logits`, float32 (batch, {len(classes)})."
     )
@@ -64,7 +64,7 @@ def _data(config: TrainConfig, result: dict[str, Any]) -> str:
     return (
         f"`{config.dataset}`: {find_dataset(config.dataset).terms}. Trained on its training "
         f"images{limit} ({held_out}), tested on "
-        f"{result['num_images']:,} test images that neither training nor choosing has seen."
+        f"{result['num_images']:,} test images that were not used to train or choose the model."
     )
 
 
@@ -73,7 +73,7 @@ def _recipe(config: TrainConfig, description: dict[str, Any]) -> str:
     rows = [
         f"| {key} | {_plain(value)} |"
         for key, value in config.to_dict().items()
-        if key in _RECIPE or (key not in _UNTOLD and value != default[key])
+        if key in _RECIPE or (key not in _OMITTED and value != default[key])
     ]
     if config.init_from is not None:
         rows.append("| init_from | weights of an earlier training |")
@@ -81,7 +81,7 @@ def _recipe(config: TrainConfig, description: dict[str, Any]) -> str:
     used = ", ".join(f"{name} {versions[name]}" for name in ("python", "numpy") if name in versions)
     paddle = versions.get("paddlepaddle") or versions.get("paddlepaddle-gpu")
     table = "\n".join(["| setting | value |", "| --- | --- |", *rows])
-    return f"{table}\n\nThe rest are the defaults. Exported with Paddle {paddle}, {used}."
+    return f"{table}\n\nAll other settings are the defaults. Exported with Paddle {paddle}, {used}."
 
 
 def _accuracy(result: dict[str, Any]) -> str:
@@ -91,12 +91,12 @@ def _accuracy(result: dict[str, Any]) -> str:
         "| test images | accuracy | loss | calibration error |\n| --- | --- | --- | --- |\n"
         f"| {result['num_images']:,} | {result['accuracy']:.4f} | {result['loss']:.4f} | "
         f"{result['calibration_error']:.4f} |\n\n"
-        f"Lowest share of a class found (recall): {named}."
+        f"Classes with the lowest recall: {named}."
     )
 
 
 def _robustness(path: Path) -> list[str]:
-    """The section on corrupted images; none where they were not measured."""
+    """Return the section on corrupted images, or nothing if they were not evaluated."""
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
         mean, clean = float(report["mean_accuracy"]), report.get("clean_accuracy")
@@ -124,34 +124,35 @@ def _files(description: dict[str, Any]) -> str:
             f"{row['size_bytes']:,} | {row['latency_ms']:.3f} | {row['images_per_s']:,.0f} |"
         )
     cpu = _plain(description["versions"].get("cpu"))
-    lines += ["", f"Compared with the trained network on test images; timed in one thread ({cpu})."]
-    int8 = description["formats"].get("onnx-int8")
-    if int8:
-        lines.append(f"int8 has an accuracy of {int8['accuracy']:.4f} on the whole test set.")
+    lines += [
+        "",
+        f"Compared with the trained network on test images; timed with one thread ({cpu}).",
+    ]
+    for name, row in description["formats"].items():
+        if "accuracy" in row:
+            accuracy = f"{row['accuracy']:.4f}"
+            lines.append(f"{name} has an accuracy of {accuracy} on the whole test set.")
     return "\n".join(lines)
 
 
 def _limits(result: dict[str, Any], description: dict[str, Any]) -> str:
     prepared = {
-        "digit": "brought to the form of MNIST's digits (white on black, centred by mass)",
-        "resize": "scaled to 28x28 with its aspect kept",
+        "digit": "converted to the form of MNIST's digits (white on black, centred by mass)",
+        "resize": "scaled to 28x28 with its aspect ratio kept",
     }[description["preprocess"]]
     return (
-        f"- It knows {len(description['classes'])} classes and no other answer: a picture of "
+        f"- It has {len(description['classes'])} classes and cannot reject a picture: a picture of "
         "anything else gets one of them, perhaps with a high probability.\n"
-        f"- It was tested on pictures like those it was trained on. Another picture is {prepared} "
-        "first; expect a lower accuracy there, and measure it.\n"
-        f"- Its probabilities are off by {result['calibration_error']:.4f} on average on the test "
-        "set, and by more on other pictures.\n"
-        "- It was not made for decisions about people."
+        f"- It was tested on pictures like those it was trained on. Other pictures are {prepared} "
+        "first; expect a lower accuracy on them, and measure it.\n"
+        f"- Its calibration error is {result['calibration_error']:.4f} on the test set, and higher "
+        "on other pictures.\n"
+        "- Do not use it for decisions about people."
     )
 
 
 def _licence(config: TrainConfig) -> str:
-    return (
-        "The code that made it, lenet_paddle, is under Apache-2.0. Data: "
-        f"{find_dataset(config.dataset).terms}."
-    )
+    return f"Code (lenet_paddle): Apache-2.0. Data: {find_dataset(config.dataset).terms}."
 
 
 def _chinese(config: TrainConfig, result: dict[str, Any], description: dict[str, Any]) -> str:
@@ -170,7 +171,7 @@ def _chinese(config: TrainConfig, result: dict[str, Any], description: dict[str,
 
 
 def _plain(value: Any) -> str:
-    """A value as text that cannot break a table or become markup."""
+    """Escape a value so that it cannot break a table or become markup."""
     text = " ".join(str(value).split())
     for sign in "\\|<>*`[]":
         text = text.replace(sign, f"\\{sign}")

@@ -1,7 +1,7 @@
-"""What runs an exported model: Paddle Inference, or ONNX Runtime without any Paddle.
+"""Run an exported model with Paddle Inference, or with ONNX Runtime and without Paddle.
 
-Each is imported when it is asked for, so that a server of ONNX files starts without Paddle. An
-engine maps a normalised batch, float32 (B, 1, S, S), to logits, float32 (B, C).
+An engine maps a normalised batch, float32 (B, 1, S, S), to logits, float32 (B, C). The packages
+are imported on first use, so that a server of ONNX files starts without Paddle.
 """
 
 from __future__ import annotations
@@ -19,23 +19,27 @@ from lenet_paddle.runtime import need
 EngineName = Literal["paddle", "onnx", "onnx-int8"]
 EngineChoice = Literal["auto", EngineName]
 Engine = Callable[[np.ndarray], np.ndarray]
-# name -> the package that it needs and the files that it reads, in an exported folder.
+# Name -> the package that it needs and the files that it reads from an exported folder.
 ENGINES: dict[EngineName, tuple[str, tuple[str, ...]]] = {
     "paddle": ("paddle", ("inference.json", "inference.pdiparams")),
     "onnx": ("onnxruntime", ("model.onnx",)),
     "onnx-int8": ("onnxruntime", ("model-int8.onnx",)),
 }
-BY_DEFAULT: tuple[EngineName, ...] = ("onnx", "paddle")  # int8 answers when it is asked for
+AUTOMATIC: tuple[EngineName, ...] = ("onnx", "paddle")  # int8 only on request: less accurate
+FEATURES = "features.onnx"  # logits and feature maps, written with the format onnx
 
 
 def choose_engine(folder: Path, preferred: EngineName) -> EngineName:
-    """`preferred`, or the other engine where only that one has its files in `folder` and its
-    package installed. Raises `InputError` for a folder that has neither's files."""
-    in_order = (preferred, *(name for name in BY_DEFAULT if name != preferred))
-    with_files = [name for name in in_order if not _missing_files(folder, name)]
+    """Return `preferred`, or the other automatic engine where only that one can run.
+
+    An engine can run if `folder` holds its files and its package is installed. Raises `InputError`
+    if `folder` holds the files of neither.
+    """
+    candidates = (preferred, *(name for name in AUTOMATIC if name != preferred))
+    with_files = [name for name in candidates if not _missing_files(folder, name)]
     if not with_files:
-        wanted = " nor ".join(ENGINES[name][1][0] for name in BY_DEFAULT)
-        raise InputError(f"{folder}: no exported model that runs here (it has neither {wanted})")
+        expected = " nor ".join(ENGINES[name][1][0] for name in AUTOMATIC)
+        raise InputError(f"{folder}: no exported model that runs here (it has neither {expected})")
     installed = [name for name in with_files if importlib.util.find_spec(ENGINES[name][0])]
     return (installed or with_files)[0]
 
@@ -45,10 +49,10 @@ def _missing_files(folder: Path, name: EngineName) -> list[str]:
 
 
 def load_engine(folder: Path, name: EngineName, num_classes: int, size: int) -> Engine:
-    """The model of an exported folder, tried once on an empty picture of `size` pixels a side.
+    """Load an exported model and run it once on a blank picture of `size` x `size` pixels.
 
-    Raises `InputError` where files or the package are missing, or the files are damaged or of a
-    model with another number of classes.
+    Raises `InputError` if files or the package are missing, if the files are damaged, or if the
+    model does not have `num_classes` outputs.
     """
     missing = _missing_files(folder, name)
     if missing:
@@ -59,7 +63,7 @@ def load_engine(folder: Path, name: EngineName, num_classes: int, size: int) -> 
     try:
         engine = load_paddle(folder) if name == "paddle" else OnnxModel(folder / files[0])
         shape = engine(np.zeros((1, 1, size, size), np.float32)).shape
-    except Exception:  # both raise what their C++ says, over many lines
+    except Exception:  # C++ errors of any type, many lines long
         raise InputError(f"{folder}: a damaged exported model; export it again") from None
     if shape != (1, num_classes):
         raise InputError(
@@ -70,15 +74,15 @@ def load_engine(folder: Path, name: EngineName, num_classes: int, size: int) -> 
 
 
 def load_paddle(folder: Path, onednn: bool = False) -> Engine:
-    """Paddle Inference on the CPU, in one thread; not to be called from two threads at once.
+    """Load a model into Paddle Inference on the CPU, with one thread; it is not thread-safe.
 
-    oneDNN is on by default in 3.3.1 and slower for single pictures, so it is set explicitly.
+    oneDNN is on by default in Paddle 3.3.1 and slower for single pictures, so it is set explicitly.
     """
     import paddle
     from paddle import inference
 
-    paddle.disable_signal_handler()  # it prints a C++ traceback where SIGTERM ends the process
-    config = inference.Config(str(folder / "inference.json"), str(folder / "inference.pdiparams"))
+    paddle.disable_signal_handler()  # it prints a C++ traceback when SIGTERM ends the process
+    config = inference.Config(*(str(folder / file) for file in ENGINES["paddle"][1]))
     config.disable_gpu()
     if onednn:
         config.enable_mkldnn()
@@ -97,33 +101,33 @@ def load_paddle(folder: Path, onednn: bool = False) -> Engine:
 
 
 class OnnxModel:
-    """An ONNX file in ONNX Runtime on the CPU, in one thread: more gain nothing for networks this
-    small, and a server has a process a core. It may be called from several threads.
+    """An ONNX file in ONNX Runtime on the CPU, with one thread; it is thread-safe.
 
-    Raises ValueError for a file that keeps weights in other files: ours never do, and an older
-    ONNX Runtime would read whatever file is named.
+    One thread, because more do not help networks this small, and a server has a process per core.
+    Raises ValueError for a file that keeps its weights in other files: this project's never do,
+    and older versions of ONNX Runtime read any file that is named there.
     """
 
     def __init__(self, path: Path) -> None:
         runtime = need("onnxruntime")
         options = runtime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 4  # what is wrong with a file is raised, too
+        options.log_severity_level = 4  # errors are raised as well
         model = path.read_bytes()
-        if b"location" in model:  # the key under which ONNX names such a file
+        if b"location" in model:  # ONNX's key for a file with weights
             raise ValueError("keeps weights in other files")
         self.session = runtime.InferenceSession(
             model,
             options,
             providers=["CPUExecutionProvider"],
-            enable_fallback=0,  # it would print what was wrong, and try the same again
+            enable_fallback=0,  # it would print the error and try the same again
         )
         self.outputs: list[str] = [output.name for output in self.session.get_outputs()]
 
     def __call__(self, batch: np.ndarray) -> np.ndarray:
-        """Logits float32 (B, C)."""
+        """Return logits, float32 (B, C)."""
         return self.session.run(["logits"], {"image": batch})[0]
 
     def run_all(self, batch: np.ndarray) -> dict[str, np.ndarray]:
-        """Every output by name: of features.onnx `logits` and the maps, float32 (B, C, H, W)."""
+        """Return every output by name: of features.onnx `logits` and maps, float32 (B, C, H, W)."""
         return dict(zip(self.outputs, self.session.run(None, {"image": batch}), strict=True))

@@ -1,8 +1,8 @@
-"""Exporting a network: each format is written, run, compared with the network, and measured.
+"""Export a network: write each format, run it, compare it with the network, and measure it.
 
-inference/inference.yml   what the model is, and a row a format: how near, how large, how fast
-inference/model_card.md   the same for people
-inference/...             the formats' own files, see `formats.py`
+inference/inference.yml   input, output, classes, and for each format difference, size and speed
+inference/model_card.md   the same as text
+inference/...             the files of each format, see `formats.py`
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +24,15 @@ from lenet_paddle.data.preprocess import normalise
 from lenet_paddle.errors import RunStopped
 from lenet_paddle.evaluation.evaluate import predict_logits
 from lenet_paddle.evaluation.metrics import compute_accuracy
-from lenet_paddle.export.engines import BY_DEFAULT, Engine
-from lenet_paddle.export.formats import WRITERS, Job
+from lenet_paddle.export.engines import AUTOMATIC, Engine
+from lenet_paddle.export.formats import FORMATS, Job, write_format
 from lenet_paddle.files import replacing_folder, write_text
 from lenet_paddle.progress import Progress
 
-TOLERANCE = 1e-5  # greatest difference of a logit, as a share of the greatest one (if above 1)
-NUM_COMPARED = 1000
-INT8_LOSS = 0.002  # of accuracy on the whole test set: 0.2 points
-WRITTEN = {  # all that stands in an exported folder
-    *("inference.yml", "model_card.md", "inference.json", "inference.pdiparams", "model.onnx"),
-    *("features.onnx", "model-int8.onnx", "model.safetensors", "triton", "page"),
-}
+TOLERANCE = 1e-5  # of a logit, relative to the largest logit if that is above 1
+NUM_COMPARED = 1000  # test images
+INT8_LOSS = 0.002  # of accuracy on the whole test set
+DESCRIPTION, CARD = "inference.yml", "model_card.md"
 Row = dict[str, Any]
 
 
@@ -45,9 +43,9 @@ def export_inference(
     input_size: int,
     info: dict[str, Any],
 ) -> float:
-    """Write Paddle's inference model of `network` to `folder`; return the difference found.
+    """Export `network` to `folder` for Paddle Inference; return the largest difference of a logit.
 
-    What a training ends with: `export_formats` with the format `paddle` alone, not measured.
+    As `export_formats` with the format `paddle`, without timing. Every training ends with it.
     """
     rows = export_formats(network, folder, images, input_size, info, is_measured=False)
     return rows["paddle"]["max_difference"]
@@ -61,19 +59,23 @@ def export_formats(
     info: dict[str, Any],
     formats: Sequence[str] = ("paddle",),
     *,
-    train_set: ImageSet | None = None,
+    load_train_set: Callable[[], ImageSet] | None = None,
     is_measured: bool = True,
     write_card: Callable[[dict[str, Any]], str] | None = None,
 ) -> dict[str, Row]:
-    """Write `network` to `folder` in every one of `formats`; return a row for each.
+    """Export `network` to `folder` in each of `formats`; return a row for each.
 
-    What was written is run on the first 1,000 of `test_set` and compared with the network. A row
-    has `max_difference` of a logit, `agreement` (share of images with the same answer),
-    `size_bytes`, and when measured `latency_ms` (median of a single image) and `images_per_s` (in
-    batches of 64). A difference above 1e-5 of the greatest logit raises `RunStopped`; so does an
-    int8 model whose accuracy on the whole of `test_set` is more than 0.2 points below `info`'s
-    `test_accuracy`. Then nothing is left behind, and an older `folder` stays. `info` goes into
-    `inference.yml`, and what is written there into the model card that `write_card` makes.
+    Each exported model is run on the first 1,000 images of `test_set` and compared with the
+    network. A row has `max_difference` of a logit, `agreement` (share of images with the same
+    prediction), `size_bytes`, and if measured `latency_ms` (median for one image) and
+    `images_per_s` (in batches of 64).
+
+    `info` is added to `inference.yml`; `write_card` makes the model card from its content.
+    `load_train_set` is called by formats that need training images.
+
+    Raises `RunStopped` for a difference above 1e-5 of the largest logit, and for an int8 model
+    whose accuracy on `test_set` is more than 0.2 points below `info["test_accuracy"]`. Then nothing
+    is written, and an older `folder` stays as it was.
     """
     compared = test_set.take(slice(0, NUM_COMPARED))
     expected = predict_logits(network, compared, input_size)
@@ -81,12 +83,12 @@ def export_formats(
     with replacing_folder(folder) as temporary, tempfile.TemporaryDirectory() as scratch:
         job = Job(
             *(network, input_size, test_set.classes, info, temporary, Path(scratch)),
-            train_set=train_set,
+            load_train_set=load_train_set,
         )
         progress = Progress(len(formats), "formats")
         for number, name in enumerate(formats):
             progress.show(number, name)
-            written = WRITERS[name](job)
+            written = write_format(name, job)
             row = _compare(written.run, compared, expected, input_size)
             try:
                 if written.is_exact:
@@ -98,7 +100,7 @@ def export_formats(
             row["size_bytes"] = sum(file.stat().st_size for file in written.files)
             if is_measured:
                 row |= measure(written.run, compared, input_size)
-            rows[name] = {**row, **(written.notes or {})}
+            rows[name] = {**row, **written.notes}
         progress.clear()
         _describe(job, rows, write_card)
     return rows
@@ -112,21 +114,30 @@ def _describe(
     if "onnx" in rows:
         description["features"] = job.features
     text = yaml.safe_dump(description, sort_keys=False, allow_unicode=True)
-    write_text(job.folder / "inference.yml", text)
+    write_text(job.folder / DESCRIPTION, text)
     if write_card is not None:
-        write_text(job.folder / "model_card.md", write_card(description))
+        write_text(job.folder / CARD, write_card(description))
+
+
+def is_replaceable(folder: Path) -> bool:
+    """Return whether `folder` is empty or holds an export and nothing else."""
+    if not folder.is_dir():
+        return False
+    names = {path.name for path in folder.iterdir()}
+    known = {DESCRIPTION, CARD, *chain.from_iterable(format.names for format in FORMATS.values())}
+    return not names or (DESCRIPTION in names and names <= known)
 
 
 def _faster_engine(rows: dict[str, Row]) -> dict[str, str]:
-    """What `Predictor` runs when it is left to choose: the lowest latency of a single image."""
-    present = [name for name in BY_DEFAULT if name in rows]
+    """Return the entry `engine`: the automatic one with the lowest latency for one image."""
+    present = [name for name in AUTOMATIC if name in rows]
     if not present:
         return {}
     return {"engine": min(present, key=lambda name: rows[name].get("latency_ms", 0.0))}
 
 
 def _run(engine: Engine, images: ImageSet, input_size: int) -> np.ndarray:
-    """Logits float32 (N, C) of every image."""
+    """Return the logits of every image, float32 (N, C)."""
     loader = BatchLoader(images, 128, input_size=input_size)
     return np.concatenate([engine(batch) for batch, _ in loader])
 
@@ -141,14 +152,14 @@ def _compare(engine: Engine, images: ImageSet, expected: np.ndarray, input_size:
 
 def _check_difference(difference: float, expected: np.ndarray) -> None:
     allowed = TOLERANCE * max(1.0, float(np.abs(expected).max()))
-    if not difference <= allowed:  # nor is NaN
+    if not difference <= allowed:  # also true for NaN
         raise ValueError(
             f"differs from the network by {difference:.2g} (at most {allowed:.2g} is allowed)"
         )
 
 
 def _check_accuracy(engine: Engine, test_set: ImageSet, job: Job) -> float:
-    """The accuracy on the whole test set, if it is near enough to the network's."""
+    """Return the accuracy on the test set; ValueError if it is too far below the network's."""
     preds = _run(engine, test_set, job.input_size).argmax(1)
     accuracy, own = compute_accuracy(preds, test_set.labels), job.info["test_accuracy"]
     if accuracy < own - INT8_LOSS:
@@ -160,7 +171,7 @@ def _check_accuracy(engine: Engine, test_set: ImageSet, job: Job) -> float:
 
 
 def measure(engine: Engine, images: ImageSet, input_size: int) -> Row:
-    """`latency_ms`, the median time of a single image, and `images_per_s` in batches of 64."""
+    """Return `latency_ms`, the median time for one image, and `images_per_s` in batches of 64."""
     filled = np.resize(images.images[:64], (64, *images.images.shape[1:]))
     batch = normalise(filled, input_size)
     single, many = _median_seconds(engine, batch[:1]), _median_seconds(engine, batch)
@@ -168,7 +179,7 @@ def measure(engine: Engine, images: ImageSet, input_size: int) -> Row:
 
 
 def _median_seconds(engine: Engine, batch: np.ndarray, seconds: float = 0.5) -> float:
-    """The median time of a call, of those that fit into `seconds` (at least 5) after a warm-up."""
+    """Return the median time of a call, over at least 5 calls in `seconds`, after a warm-up."""
     for _ in range(3):
         engine(batch)
     times: list[float] = []
@@ -181,7 +192,7 @@ def _median_seconds(engine: Engine, batch: np.ndarray, seconds: float = 0.5) -> 
 
 
 def format_rows(rows: dict[str, Row]) -> str:
-    """The rows as a table for the screen."""
+    """Format the rows as a text table."""
     lines = ["format        max difference  agreement        bytes   ms at 1  images/s at 64"]
     for name, row in rows.items():
         lines.append(

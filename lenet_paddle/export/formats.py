@@ -1,7 +1,8 @@
-"""What a network is exported as: `WRITERS` maps each format's name to the function that writes it.
+"""Export formats: `FORMATS` maps each name to its writer and to the files that the writer makes.
 
-A writer puts its files into `job.folder` and says how they are run, so that `export.py` can
-compare them with the network and measure them.
+To add a format, write a function here and add it to `FORMATS`: `export.py` runs what it wrote,
+compares it with the network and measures it. Paddle is imported on first use, so that `--help`
+can name the formats at once.
 """
 
 from __future__ import annotations
@@ -9,29 +10,27 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import paddle
 
 from lenet_paddle.data.imageset import ImageSet
 from lenet_paddle.data.loader import BatchLoader
 from lenet_paddle.data.preprocess import NORMALISATION
 from lenet_paddle.errors import InputError, RunStopped
-from lenet_paddle.evaluation.evaluate import compute_logits, image_spec
-from lenet_paddle.export.engines import Engine, OnnxModel, load_paddle
+from lenet_paddle.export.engines import ENGINES, FEATURES, Engine, OnnxModel, load_paddle
 from lenet_paddle.export.onnx_files import convert, first_line, silence, write_features
 from lenet_paddle.export.static_page import write_static_page
 from lenet_paddle.files import write_text
-from lenet_paddle.models import build_model
 from lenet_paddle.runtime import need
-from lenet_paddle.training.safe_weights import load_safetensors, save_safetensors
-from lenet_paddle.training.weights import set_weights
 
-NUM_CALIBRATED = 512  # training images from which int8's ranges are taken
+if TYPE_CHECKING:
+    import paddle
+
+NUM_CALIBRATED = 512  # training images that int8's ranges are taken from
 TRITON_BATCH = 64
 
 
@@ -43,29 +42,30 @@ class Job:
     input_size: int
     classes: tuple[str, ...]
     info: dict[str, Any]
-    """What inference.yml says of the run: model, dataset, preprocess ..."""
+    """What inference.yml says about the run: model, dataset, preprocess ..."""
     folder: Path
-    """Where the files go; it takes its place when all is well."""
+    """Where the files go; it is moved into place when every format has passed."""
     scratch: Path
-    """A folder for what is not kept."""
-    train_set: ImageSet | None = None
-    """Training images, which only int8 needs."""
+    """A folder for temporary files."""
+    load_train_set: Callable[[], ImageSet] | None = None
+    """Loads training images, for the writers that need some."""
 
     @cached_property
     def onnx_file(self) -> Path:
-        """The network as ONNX, to be copied or changed."""
+        """The network as ONNX in `scratch`, to be copied or changed."""
         convert(self.network, self.input_size, self.scratch / "model.onnx")
         return self.scratch / "model.onnx"
 
     @cached_property
     def features(self) -> list[dict[str, Any]]:
-        """The maps, `name` and `shape`, that features.onnx in `scratch` gives; none without
-        convolutions, and then there is no such file."""
-        path = self.scratch / "features.onnx"
-        return write_features(self.onnx_file, path, self.input_size)
+        """`name` and `shape` of each map that features.onnx in `scratch` gives.
+
+        The list is empty, and there is no such file, for a network without convolutions.
+        """
+        return write_features(self.onnx_file, self.scratch / FEATURES, self.input_size)
 
     def describe(self) -> dict[str, Any]:
-        """What inference.yml says of every format: input, output, classes."""
+        """Return what inference.yml says about every format: input, output, classes."""
         side, num_classes = self.input_size, len(self.classes)
         return {
             **self.info,
@@ -83,57 +83,58 @@ class Job:
 
 @dataclass(frozen=True)
 class Written:
-    """A format's model, as it lies on the disk."""
+    """A format's model on the disk."""
 
     files: list[Path]
-    """What makes up its size."""
+    """The files that its size is the sum of."""
     run: Engine
-    """Runs what was written."""
+    """Runs the model from these files."""
     is_exact: bool = True
-    """Whether its logits must be the network's; else its accuracy is what counts."""
-    notes: dict[str, Any] | None = None
-    """What inference.yml says besides."""
+    """Whether its logits must equal the network's; if not, its accuracy is checked."""
+    notes: dict[str, Any] = field(default_factory=dict)
+    """More entries for its row in inference.yml."""
 
 
-def write_paddle(job: Job) -> Written:
-    """inference.json and inference.pdiparams, for Paddle Inference."""
+def write_paddle(job: Job, model: Path, weights: Path) -> Written:
+    """Write the files of Paddle Inference: the network as JSON, and its weights."""
+    import paddle
+
+    from lenet_paddle.evaluation.evaluate import image_spec
+
     job.network.eval()
     # What paddle.Model.save(training=False) calls; a paddle.Model would wait for other ranks.
     spec = [image_spec(job.input_size)]
-    paddle.jit.save(job.network, str(job.folder / "inference"), input_spec=spec)
-    files = [job.folder / f"inference.{suffix}" for suffix in ("json", "pdiparams")]
+    paddle.jit.save(job.network, str(model.with_suffix("")), input_spec=spec)
     try:
-        return Written(files, load_paddle(job.folder))
-    except RuntimeError as error:  # Paddle's C++ says nothing when a disk does not take it all
+        return Written([model, weights], load_paddle(model.parent))
+    except RuntimeError as error:  # Paddle's C++ reports no error when the disk is full
         reason = f"Paddle cannot read what it has written ({first_line(error)})"
         raise RunStopped(f"format paddle: {reason}; is the disk full?", 1) from None
 
 
-def write_onnx(job: Job) -> Written:
-    """model.onnx, and features.onnx, which gives the feature maps too."""
+def write_onnx(job: Job, path: Path, features_path: Path) -> Written:
+    """Write the network as ONNX, and again with feature maps as further outputs."""
     onnx = need("onnx")
-    shutil.copyfile(job.onnx_file, path := job.folder / "model.onnx")
+    shutil.copyfile(job.onnx_file, path)
     if job.features:
-        shutil.copyfile(job.scratch / "features.onnx", job.folder / "features.onnx")
+        shutil.copyfile(job.scratch / FEATURES, features_path)
     opset = onnx.load(str(path)).opset_import[0].version
     return Written([path], OnnxModel(path), notes={"opset": opset})
 
 
-def write_int8(job: Job) -> Written:
-    """model-int8.onnx: weights and activations in 8 bits, calibrated on training images.
+def write_int8(job: Job, path: Path) -> Written:
+    """Write ONNX with weights and activations in 8 bits, calibrated on training images.
 
-    Static quantisation of ONNX Runtime, with a scale for each output channel of a weight.
+    Static quantisation of ONNX Runtime, with a scale per output channel of a weight.
     """
     quantization = need("onnxruntime.quantization")
-    if job.train_set is None:
+    if job.load_train_set is None:
         raise InputError("format onnx-int8 is calibrated on training images; none were given")
-    path = job.folder / "model-int8.onnx"
-    images = BatchLoader(
-        job.train_set.take(slice(0, NUM_CALIBRATED)), 64, input_size=job.input_size
-    )
+    images = job.load_train_set().take(slice(0, NUM_CALIBRATED))
+    loader = BatchLoader(images, 64, input_size=job.input_size)
 
     class Reader(quantization.CalibrationDataReader):  # type: ignore[name-defined]
-        batches: Iterator[Any] = iter(images)
+        batches: Iterator[Any] = iter(loader)
 
         def get_next(self) -> dict[str, np.ndarray] | None:
             batch = next(self.batches, None)
@@ -155,16 +156,16 @@ def write_int8(job: Job) -> Written:
         raise RunStopped(f"ONNX Runtime cannot quantise this network ({reason})", 1) from None
 
 
-def write_triton(job: Job) -> Written:
-    """triton/, a model repository for Triton Inference Server: `--model-repository=triton`."""
-    folder = job.folder / "triton" / "lenet"
+def write_triton(job: Job, repository: Path) -> Written:
+    """Write a model repository for Triton Inference Server, `--model-repository=triton`."""
+    folder = repository / "lenet"
     (folder / "1").mkdir(parents=True)
     shutil.copyfile(job.onnx_file, path := folder / "1" / "model.onnx")
     side = job.input_size
     write_text(
         folder / "config.pbtxt", TRITON_CONFIG % (TRITON_BATCH, side, side, len(job.classes))
     )
-    labels = [" ".join(name.split()) for name in job.classes]  # one a line
+    labels = [" ".join(name.split()) for name in job.classes]  # one per line
     write_text(folder / "labels.txt", "\n".join(labels) + "\n")
     return Written([path], OnnxModel(path))
 
@@ -179,9 +180,16 @@ dynamic_batching { }
 """
 
 
-def write_safetensors(job: Job) -> Written:
-    """model.safetensors, the weights alone; `train.py --init-from` takes them."""
-    path, model = job.folder / "model.safetensors", str(job.info["model"])
+def write_safetensors(job: Job, path: Path) -> Written:
+    """Write the weights alone; `tools/train.py --init-from` reads them."""
+    import paddle
+
+    from lenet_paddle.evaluation.evaluate import compute_logits
+    from lenet_paddle.models import build_model
+    from lenet_paddle.training.safe_weights import load_safetensors, save_safetensors
+    from lenet_paddle.training.weights import set_weights
+
+    model = str(job.info["model"])
     weights = {name: tensor.numpy() for name, tensor in job.network.state_dict().items()}
     metadata = {"model": model, "classes": json.dumps(job.classes, ensure_ascii=False)}
     save_safetensors(path, weights, metadata)
@@ -191,30 +199,44 @@ def write_safetensors(job: Job) -> Written:
     return Written([path], lambda batch: compute_logits(network, batch))
 
 
-def write_page(job: Job) -> Written:
-    """page/, the page to draw on as static files; the model is run in the visitor's browser."""
-    model = job.scratch / "features.onnx" if job.features else job.onnx_file
-    folder = job.folder / "page"
+def write_page(job: Job, folder: Path) -> Written:
+    """Write the page to draw on as static files; the visitor's browser runs the model."""
+    model = job.scratch / FEATURES if job.features else job.onnx_file
     write_static_page(folder, model, job.describe(), job.features)
     files = [path for path in folder.rglob("*") if path.is_file()]
     return Written(files, OnnxModel(folder / "model.onnx"))
 
 
-WRITERS: dict[str, Callable[[Job], Written]] = {
-    "paddle": write_paddle,
-    "onnx": write_onnx,
-    "onnx-int8": write_int8,
-    "triton": write_triton,
-    "safetensors": write_safetensors,
-    "page": write_page,
+class Format(NamedTuple):
+    """A writer, and the names of the files or folders whose paths it is given after the job."""
+
+    write: Callable[..., Written]
+    names: tuple[str, ...]
+
+
+FORMATS = {
+    "paddle": Format(write_paddle, ENGINES["paddle"][1]),
+    "onnx": Format(write_onnx, (*ENGINES["onnx"][1], FEATURES)),
+    "onnx-int8": Format(write_int8, ENGINES["onnx-int8"][1]),
+    "triton": Format(write_triton, ("triton",)),
+    "safetensors": Format(write_safetensors, ("model.safetensors",)),
+    "page": Format(write_page, ("page",)),
 }
 
 
+def write_format(name: str, job: Job) -> Written:
+    """Write one of `FORMATS` into the job's folder."""
+    return FORMATS[name].write(job, *(job.folder / file for file in FORMATS[name].names))
+
+
 def parse_formats(text: str) -> list[str]:
-    """The formats of `paddle,onnx`, each once. Raises `InputError` that lists the valid ones."""
+    """Return the formats of a text such as `paddle,onnx`, each once.
+
+    Raises `InputError` that lists the valid ones if a name is unknown or none is given.
+    """
     names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
-    unknown = [name for name in names if name not in WRITERS]
+    unknown = [name for name in names if name not in FORMATS]
     if unknown or not names:
         came = f"{', '.join(unknown)!r} is unknown" if unknown else "none was given"
-        raise InputError(f"formats: {came}; expected one or more of {','.join(WRITERS)}")
+        raise InputError(f"formats: {came}; expected one or more of {','.join(FORMATS)}")
     return names

@@ -1,4 +1,4 @@
-"""ONNX files: the network's, and a second one that also gives the feature maps.
+"""Convert a network to ONNX, and to a second file with feature maps as further outputs.
 
 Input `image`, float32 (batch, 1, S, S), normalised; output `logits`, float32 (batch, C).
 """
@@ -11,35 +11,40 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import paddle
 
 from lenet_paddle.errors import RunStopped
-from lenet_paddle.evaluation.evaluate import image_spec
 from lenet_paddle.export.engines import OnnxModel
 from lenet_paddle.runtime import need
 
-OPSET = 17  # of 2021: ONNX Runtime 1.12, Triton 22.07 and onnxruntime-web know it
+if TYPE_CHECKING:
+    import paddle
+
+OPSET = 17  # ONNX Runtime 1.12, Triton 22.07 and onnxruntime-web support it
 _ACTIVATIONS = ("Relu", "Tanh", "Sigmoid", "Clip", "HardSwish", "LeakyRelu", "Elu", "Gelu")
-_BETWEEN = ("BatchNormalization", "MaxPool", "AveragePool")  # a convolution and its activation
+_BETWEEN = ("BatchNormalization", "MaxPool", "AveragePool")  # may stand before the activation
 
 
 def convert(network: paddle.nn.Layer, input_size: int, path: Path) -> None:
     """Write `network` to `path` as ONNX of opset 17, checked by `onnx.checker`.
 
-    paddle2onnx converts it, ONNX Runtime folds its constants and joins convolutions with biases
-    and batch norms. Raises `InputError` for a missing package, `RunStopped` for a network that
-    cannot be converted.
+    paddle2onnx converts it; ONNX Runtime folds constants, and biases and batch norms into
+    convolutions. Raises `InputError` for a missing package, `RunStopped` for a network that cannot
+    be converted.
     """
+    import paddle
+
+    from lenet_paddle.evaluation.evaluate import image_spec
+
     onnx, paddle2onnx, runtime = need("onnx"), need("paddle2onnx"), need("onnxruntime")
     prefix = path.with_suffix("")
     network.eval()
     paddle.jit.save(network, str(prefix), input_spec=[image_spec(input_size)])
     converted = b""
-    with silence(), contextlib.suppress(Exception):  # it logs what was wrong, and goes on
-        # Without a file's name it leaves out its own optimizing, which installs packages by pip.
+    with silence(), contextlib.suppress(Exception):  # it logs errors and raises none
+        # Without an output file it skips its own optimizer, which installs packages with pip.
         converted = paddle2onnx.export(
             f"{prefix}.json", f"{prefix}.pdiparams", opset_version=OPSET, auto_upgrade_opset=False
         )
@@ -48,18 +53,18 @@ def convert(network: paddle.nn.Layer, input_size: int, path: Path) -> None:
     try:
         _fold(runtime, converted, path)
         onnx.save(_tidy(onnx.load(str(path))), str(path))
-    except Exception as error:  # both raise what their C++ says
+    except Exception as error:  # C++ errors of any type
         reason = first_line(error)
-        raise RunStopped(f"paddle2onnx made no ONNX model that is valid ({reason})", 1) from None
+        raise RunStopped(f"paddle2onnx made an invalid ONNX model ({reason})", 1) from None
 
 
 def first_line(error: Exception) -> str:
-    """What an error of C++ says, without the lines on where it was raised."""
+    """Return the message of a C++ error without its traceback."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _fold(runtime: Any, model: bytes, path: Path) -> None:
-    """Write `model` to `path` after those of ONNX Runtime's optimizations that keep to ONNX."""
+    """Write `model` to `path` after the ONNX Runtime optimizations that use standard operators."""
     options = runtime.SessionOptions()
     options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.optimized_model_filepath = str(path)
@@ -68,25 +73,25 @@ def _fold(runtime: Any, model: bytes, path: Path) -> None:
 
 
 def _tidy(model: Any) -> Any:
-    """The model with the names `image`, `logits` and `batch`, and no more than it needs."""
+    """Name inputs, outputs and the batch axis, and drop what the graph does not need."""
     onnx = need("onnx")
     graph = model.graph
     graph.name, model.producer_name = "lenet_paddle", "paddle2onnx"
     _rename(graph, graph.output[0].name, "logits")
     for value in (graph.input[0], graph.output[0]):
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
-    del graph.value_info[:], model.opset_import[:]  # ONNX Runtime names operators of its own
+    del graph.value_info[:], model.opset_import[:]  # ONNX Runtime adds its own opsets
     model.opset_import.append(onnx.helper.make_opsetid("", OPSET))
     onnx.checker.check_model(model, full_check=True)
     return model
 
 
 def write_features(source: Path, path: Path, input_size: int) -> list[dict[str, Any]]:
-    """Write the model in `source` to `path` with one output more a convolution: `feature_1` ...,
-    its activated maps; return their names and shapes, `[C, H, W]`.
+    """Add the feature maps of every convolution to the outputs; return their names and shapes.
 
-    They are taken behind the activation, where one follows (pooling and batch norm may stand
-    between), else behind the convolution itself. Without convolutions nothing is written.
+    The model in `source` is written to `path` with the outputs `feature_1`, `feature_2` ..., of
+    shape `[C, H, W]`. They are taken after the activation if one follows (pooling and batch norm
+    may come between), else after the convolution. A model without convolutions is not written.
     """
     onnx = need("onnx")
     model = onnx.load(str(source))
@@ -116,7 +121,7 @@ def write_features(source: Path, path: Path, input_size: int) -> list[dict[str, 
 
 
 def _activated(node: Any, readers: dict[str, list[Any]]) -> str:
-    """The tensor that holds a convolution's activated maps."""
+    """Return the name of the tensor with a convolution's activated maps."""
     name = node.output[0]
     while len(readers[name]) == 1:
         [reader] = readers[name]
@@ -129,7 +134,7 @@ def _activated(node: Any, readers: dict[str, list[Any]]) -> str:
 
 
 def _rename(graph: Any, old: str, new: str) -> None:
-    """Give a tensor another name, wherever the graph speaks of it."""
+    """Rename a tensor everywhere in the graph."""
     for node in graph.node:
         for names in (node.input, node.output):
             names[:] = [new if name == old else name for name in names]
@@ -139,7 +144,7 @@ def _rename(graph: Any, old: str, new: str) -> None:
 
 @contextlib.contextmanager
 def silence() -> Iterator[None]:
-    """While the block runs, what C++ and Python print is thrown away: converters chat."""
+    """Discard what C++ and Python print while the block runs."""
     sys.stdout.flush()
     sys.stderr.flush()
     kept = {number: os.dup(number) for number in (1, 2)}

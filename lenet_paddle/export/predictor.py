@@ -1,6 +1,6 @@
-"""From pictures to answers: an exported model, or a run's checkpoint.
+"""Classify pictures with an exported model or a run's checkpoint.
 
-Nothing of Paddle is imported before it is needed: an exported ONNX file is answered without it.
+Paddle is imported on first use: an exported ONNX file does not need it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from lenet_paddle.data.preprocess import SIZE, load_picture, normalise, prepare_
 from lenet_paddle.errors import InputError
 from lenet_paddle.evaluation.metrics import compute_probs
 from lenet_paddle.export.engines import (
-    BY_DEFAULT,
+    AUTOMATIC,
+    FEATURES,
     EngineChoice,
     EngineName,
     OnnxModel,
@@ -33,42 +34,41 @@ from lenet_paddle.settings import read_yaml
 
 @dataclass(frozen=True)
 class Answer:
-    """What is said of one picture."""
+    """The classes predicted for one picture."""
 
     name: str
-    """The file, or whatever the picture was called."""
+    """The file, or another name given for the picture."""
     picture: np.ndarray
-    """What came, for looking at: grey uint8 (H, W), at most 400 pixels a side."""
+    """The picture for display: grey uint8 (H, W), at most 400 pixels a side."""
     seen: np.ndarray
-    """What the network saw: uint8 (28, 28)."""
+    """The network's input before normalisation: uint8 (28, 28)."""
     top_k: list[tuple[str, float]]
-    """(class, probability), the most probable first."""
+    """Pairs (class, probability), the most probable first."""
 
     def to_dict(self) -> dict[str, Any]:
-        """`file`, `class`, `probability` and `top_k`, JSON-ready."""
+        """Return `file`, `class`, `probability` and `top_k` for JSON."""
         best, probability = self.top_k[0]
         ranked = [{"class": name, "probability": p} for name, p in self.top_k]
         return {"file": self.name, "class": best, "probability": probability, "top_k": ranked}
 
 
 class Predictor:
-    """Answers for pictures, by an exported folder: `Predictor("output/RUN/inference")`.
+    """A classifier of pictures, from an exported folder: `Predictor("output/RUN/inference")`.
 
-    `engine` is what runs it, `paddle`, `onnx` or `onnx-int8`; `auto` takes the one of the first
-    two that was the faster when it was exported, as `inference.yml` says, or the other where only
-    that one can run here. With ONNX nothing of Paddle is imported. `from_run` takes a run's
-    checkpoint instead. Raises `InputError` when files or packages are missing, or when they are
-    not what `tools/export.py` writes.
+    `engine` is `paddle`, `onnx` or `onnx-int8`; `auto` takes the faster of the first two as
+    measured at export and recorded in `inference.yml`, or the only one that can run here. The ONNX
+    engines do not import Paddle. `from_run` loads a run's checkpoint instead. Raises `InputError`
+    if files or packages are missing, or if the files are not an export of `tools/export.py`.
     """
 
     engine: EngineName
     classes: tuple[str, ...]
     preprocess: Preprocess
     size: int
-    """Pixels a side of what the network takes; 28x28 pictures get a border where it is more."""
+    """The input's side in pixels; 28x28 pictures are padded if it is larger."""
     dataset: str
     description: dict[str, Any]
-    """The content of inference.yml; empty for a run."""
+    """The content of inference.yml; empty for a run's checkpoint."""
 
     def __init__(self, path: str | Path, engine: EngineChoice = "auto") -> None:
         self.folder = Path(path)
@@ -86,7 +86,7 @@ class Predictor:
 
     @classmethod
     def from_run(cls, run_dir: Path, checkpoint: str = "best") -> Predictor:
-        """Use a run's checkpoint (`best`, `latest`, `epoch_0005`). Raises `InputError`."""
+        """Load a run's checkpoint (`best`, `latest`, `epoch_0005`). Raises `InputError`."""
         from lenet_paddle.evaluation.evaluate import compute_logits
         from lenet_paddle.models import input_size
         from lenet_paddle.run_folder import Run
@@ -102,31 +102,34 @@ class Predictor:
 
     @cached_property
     def _features(self) -> OnnxModel:
-        path = self.folder / "features.onnx"
+        path = self.folder / FEATURES
         if not path.is_file():
-            raise InputError(f"{self.folder}: no features.onnx in it; export it with format onnx")
+            raise InputError(f"{self.folder}: it has no {FEATURES}; export it with format onnx")
         need("onnxruntime")
         try:
             model = OnnxModel(path)
             logits = model.run_all(np.zeros((1, 1, self.size, self.size), np.float32))["logits"]
-        except Exception:  # what its C++ says, over many lines
+        except Exception:  # C++ errors of any type, many lines long
             raise InputError(f"{path}: a damaged model; export it again") from None
         if logits.shape != (1, len(self.classes)):
-            raise InputError(f"{path}: not of the model beside it; export it again")
+            raise InputError(f"{path}: not made from the model in this folder; export it again")
         return model
 
     def predict_with_maps(self, images: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Probabilities as `predict` gives them, and the convolutions' activated maps, float32
-        (N, C, H, W) by name: `feature_1`, `feature_2` ... from features.onnx, whatever the engine.
+        """Return probabilities as `predict` does, and each convolution's activated maps by name.
 
-        Raises `InputError` for a folder without that file.
+        The maps `feature_1`, `feature_2` ... are float32 (N, C, H, W). Both come from features.onnx
+        with every engine. Raises `InputError` if the folder does not hold that file.
         """
         outputs = self._features.run_all(normalise(images, self.size))
         return compute_probs(outputs.pop("logits")), outputs
 
     def predict(self, images: np.ndarray) -> np.ndarray:
-        """Probabilities float64 (N, C) of prepared images, uint8 (N, 28, 28), one or more; others
-        are for `answer`, or for `data.preprocess.prepare_picture`. Raises `InputError`."""
+        """Return probabilities, float64 (N, C), of one or more images, uint8 (N, 28, 28).
+
+        `answer` and `data.preprocess.prepare_picture` take pictures of other sizes. Raises
+        `InputError` for another dtype or shape.
+        """
         if images.dtype != np.uint8 or images.shape[1:] != (SIZE, SIZE) or not len(images):
             raise InputError(
                 f"images: {images.dtype} {images.shape}; expected uint8 (N, {SIZE}, {SIZE}), N >= 1"
@@ -134,7 +137,7 @@ class Predictor:
         return compute_probs(self.compute_logits(normalise(images, self.size)))
 
     def answer(self, name: str, picture: np.ndarray, top_k: int = 3) -> Answer:
-        """The answer for one grey picture, uint8 (H, W) of any size."""
+        """Classify one grey picture, uint8 (H, W) of any size."""
         seen = prepare_picture(picture, self.preprocess)
         probs = self.predict(seen[None])[0]
         ranked = np.argsort(-probs, kind="stable")[:top_k]
@@ -143,7 +146,7 @@ class Predictor:
         )
 
     def answer_files(self, paths: Iterable[Path], top_k: int = 3) -> Iterator[Answer | InputError]:
-        """An answer for each file, or the error of one that cannot be read."""
+        """Yield an answer for each file, or the error if it cannot be read."""
         for path in paths:
             try:
                 yield self.answer(str(path), load_picture(path), top_k)
@@ -154,9 +157,12 @@ class Predictor:
 
 
 def read_description(path: Path) -> dict[str, Any]:
-    """The content of an `inference.yml`: `classes` as a tuple of texts, `preprocess`, `dataset`,
-    `input`, whose shape ends with the side in pixels, `engine` (`paddle` where none is named),
-    and `features`, the names and shapes of features.onnx's maps. Raises `InputError`."""
+    """Read and check an `inference.yml`.
+
+    The result has `classes` as a tuple of texts, `preprocess`, `dataset`, `input` with a shape that
+    ends with the side in pixels, `engine` (default `paddle`), and `features`, the names and shapes
+    of the maps in features.onnx. Raises `InputError` if an entry is missing or invalid.
+    """
     try:
         description = {"engine": "paddle", "features": [], **read_yaml(path)}
         description["classes"] = tuple(
@@ -173,7 +179,7 @@ def read_description(path: Path) -> dict[str, Any]:
         raise
     except (KeyError, TypeError, IndexError, ValueError, OverflowError) as error:
         raise InputError(f"{path}: not what an export writes ({reprlib.repr(error)})") from None
-    is_known = checked["preprocess"] in ("digit", "resize") and checked["engine"] in BY_DEFAULT
+    is_known = checked["preprocess"] in ("digit", "resize") and checked["engine"] in AUTOMATIC
     if not is_known or not isinstance(size, int) or not 1 <= size <= 512:
         came = ", ".join(f"{key} {reprlib.repr(value)}" for key, value in checked.items())
         raise InputError(f"{path}: {came}; export it again")

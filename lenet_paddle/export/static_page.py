@@ -1,4 +1,4 @@
-"""The page as static files: the same page, the model run in the visitor's browser.
+"""Write the page to draw on as static files that run the model in the visitor's browser.
 
 page/index.html
 page/model.json        classes, input, names of the feature maps
@@ -26,16 +26,16 @@ SOURCE = Path(__file__).parents[1] / "page"
 RUNTIME = "onnxruntime-web@1.30.0"
 RUNTIME_SHA256 = "d2228df7e4616bc3348bf504ee888f3bec43789a273f0a63f3e68d203ce3bf71"
 RUNTIME_FILES = ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm")
-LICENCES = ("LICENSE", "ThirdPartyNotices.txt")  # npm's package has none; the Python one has
+LICENCES = ("LICENSE", "ThirdPartyNotices.txt")  # from the Python package: npm's has none
 
 
 def write_static_page(
     folder: Path, model: Path, description: dict[str, Any], features: list[dict[str, Any]]
 ) -> None:
-    """Write the page for the ONNX file `model` to `folder`, for any host of static files.
+    """Write the page for the ONNX file `model` to `folder`, for any static file host.
 
-    `description` is what inference.yml says of the model, `features` the names and shapes of the
-    maps that it gives. Raises `InputError` when npm is missing, or cannot fetch ONNX Runtime Web.
+    `description` is the content of inference.yml, `features` the names and shapes of the maps that
+    `model` gives. Raises `InputError` if npm is missing or cannot fetch ONNX Runtime Web.
     """
     static = folder / "static"
     static.mkdir(parents=True)
@@ -51,7 +51,7 @@ def write_static_page(
 
 
 def _fetch_runtime(folder: Path) -> None:
-    """ONNX Runtime Web: of npm's package the two files that a page needs, and the licence."""
+    """Write the two files of ONNX Runtime Web that a page needs, and its licence."""
     folder.mkdir()
     with tempfile.TemporaryDirectory() as scratch, tarfile.open(_pack(Path(scratch))) as package:
         for name in RUNTIME_FILES:
@@ -64,11 +64,11 @@ def _fetch_runtime(folder: Path) -> None:
 
 
 def _pack(folder: Path) -> Path:
-    """npm's package as an archive in `folder`, of the hash that is known."""
+    """Download npm's package into `folder` and return the archive, after a check of its hash."""
     npm = shutil.which("npm")
     if npm is None:
         raise InputError(
-            "format page fetches onnxruntime-web by npm, which is not here; install Node.js "
+            "format page fetches onnxruntime-web with npm, which is missing; install Node.js "
             "with npm (Debian: apt install npm), or leave out page"
         )
     done = subprocess.run([npm, "pack", RUNTIME], cwd=folder, capture_output=True, text=True)
@@ -76,7 +76,7 @@ def _pack(folder: Path) -> Path:
     if done.returncode or len(archives) != 1:
         lines = [line for line in done.stderr.splitlines() if "error" in line.lower()]
         said = lines[0].strip() if lines else f"exit status {done.returncode}"
-        raise InputError(f"npm cannot fetch {RUNTIME} ({said}); see to the network, or npm config")
+        raise InputError(f"npm cannot fetch {RUNTIME} ({said}); check the network and npm config")
     if hashlib.sha256(archives[0].read_bytes()).hexdigest() != RUNTIME_SHA256:
-        raise InputError(f"npm gave another {RUNTIME} than expected; look at its registry setting")
+        raise InputError(f"npm fetched another {RUNTIME} than expected; check its registry setting")
     return archives[0]

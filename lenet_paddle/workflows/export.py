@@ -12,7 +12,7 @@ from lenet_paddle.data.load import load_data, load_test_set
 from lenet_paddle.errors import InputError
 from lenet_paddle.evaluation.evaluate import evaluate
 from lenet_paddle.export.card import describe_model
-from lenet_paddle.export.export import WRITTEN, export_formats
+from lenet_paddle.export.export import export_formats, is_replaceable
 from lenet_paddle.models import input_size
 from lenet_paddle.run_folder import Run
 
@@ -30,13 +30,12 @@ def export_run(
     `RunStopped` if a format's answers differ from the network's.
     """
     runtime.select_device("cpu")
-    if out is not None and out.resolve().exists() and not _is_replaceable(out.resolve()):
+    if out is not None and out.resolve().exists() and not is_replaceable(out.resolve()):
         raise InputError(f"{out} exists and is not an export; choose another --out, or remove it")
     run = Run.open(run_dir)
     config, size = run.config, input_size(run.config.model)
     network, classes = run.load_network(checkpoint)
     test_set = load_test_set(config, classes)
-    train_set = load_data(config, "train")[0] if "onnx-int8" in formats else None
     result = {
         "checkpoint": run.find_checkpoint(checkpoint).resolve().name,
         **evaluate(network, test_set, size),
@@ -49,16 +48,10 @@ def export_run(
         size,
         export_info(config, run, result),
         formats,
-        train_set=train_set,
+        load_train_set=lambda: load_data(config, "train")[0],
         write_card=lambda description: describe_model(config, result, description, run.path),
     )
     return folder, rows
-
-
-def _is_replaceable(folder: Path) -> bool:
-    """Return whether `folder` is empty or holds an older export and nothing else."""
-    names = {path.name for path in folder.iterdir()} if folder.is_dir() else {"a file"}
-    return not names or ("inference.yml" in names and names <= WRITTEN)
 
 
 def export_info(config: TrainConfig, run: Run, result: dict[str, Any]) -> dict[str, Any]:

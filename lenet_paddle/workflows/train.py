@@ -113,7 +113,7 @@ def _create_on_rank_0(config: TrainConfig, stack: contextlib.ExitStack) -> Run:
         run = Run.create(config)
         stack.enter_context(run.lock())
         path = str(run)
-    return Run(runtime.tell_ranks(path))
+    return Run(runtime.broadcast_text(path))
 
 
 def _log_start(

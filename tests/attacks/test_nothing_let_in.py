@@ -1,4 +1,4 @@
-"""Names stay in their folder, links are not followed out of it, archives do not fill the memory."""
+"""Names and links cannot leave their folder; archives and pictures cannot fill the memory."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_the_name_of_a_checkpoint_cannot_leave_its_folder(tmp_path, name):
         Run(tmp_path).find_checkpoint(name)
 
 
-def test_a_name_that_climbs_is_refused_by_the_tool_and_nothing_is_written(tmp_path):
+def test_a_name_with_a_path_is_refused_by_the_tool_and_nothing_is_written(tmp_path):
     out = tmp_path / "output"
     done = tool("train", *QUICK, "--output-dir", out, "--name", "../x")
     assert_refused(done, "name is '../x'; expected letters, digits, - and _")
@@ -78,8 +78,7 @@ def test_a_foreign_models_class_names_can_be_shown(tmp_path, classes, said):
 def test_a_model_whose_classes_are_paths_writes_no_file_by_their_names(
     tmp_path, write_tree: Tree, monkeypatch
 ):
-    """A class folder cannot be named so; `classes` of a checkpoint can. What draws and exports
-    gets the names as captions: no file is written by them."""
+    """Figures use the class names of a checkpoint, which may be paths, as captions only."""
     from lenet_paddle.data.imageset import ImageSet
     from lenet_paddle.evaluation.metrics import compute_probs
     from lenet_paddle.figures.style import plot_confusion, plot_mistakes, save_figure
@@ -95,15 +94,14 @@ def test_a_model_whose_classes_are_paths_writes_no_file_by_their_names(
     assert sorted(map(str, files)) == ["a/b/confusion.png", "a/b/mistakes.png"]
 
 
-def test_what_a_message_repeats_cannot_command_a_terminal_or_fill_it():
+def test_a_message_cannot_control_a_terminal_or_fill_it():
     message = str(InputError("a\x1b[31m\nb\x07\u202e\ud800" + "x" * 10**6))
     assert message.startswith("a\\x1b[31m b\\x07\\u202e\\ud800xxx")
     assert message.isprintable() and len(message) < 2000
 
 
-def test_reports_of_a_foreign_run_that_cannot_be_read_are_one_line_or_none(tmp_path: Path):
+def test_damaged_reports_of_a_foreign_run_give_one_line_or_none(tmp_path: Path):
     from lenet_paddle.export.card import _robustness
-    from lenet_paddle.figures.results.drawings import read_history
     from lenet_paddle.figures.results.forgetting import read_matrix
 
     (tmp_path / "matrix.csv").write_text(f"stage,clean,mean\nbefore,{'1' * 200_000},1\n")
@@ -113,7 +111,7 @@ def test_reports_of_a_foreign_run_that_cannot_be_read_are_one_line_or_none(tmp_p
     for text in ("epoch,train_loss\n1,2\n", f"epoch\n{'1' * 200_000}\n"):
         (tmp_path / "history.csv").write_text(text)
         with pytest.raises(InputError, match=r"history\.csv: damaged"):
-            read_history(tmp_path)
+            Run(tmp_path).read_history()
 
 
 # --- links ---
@@ -138,7 +136,7 @@ def test_links_within_a_folder_of_pictures_are_followed(write_tree: Tree):
     assert _load(folder) == 4 + 4 + 2 + 5 - 1
 
 
-def test_a_folder_that_is_itself_named_by_a_link_is_read(write_tree: Tree, outside: Path):
+def test_a_link_to_a_folder_given_by_the_user_is_read(write_tree: Tree, outside: Path):
     (outside / "link").symlink_to(write_tree(4, 4))
     (outside / "link" / "cat" / "again.png").symlink_to("00.png")
     assert _load(outside / "link") == 8
@@ -202,14 +200,14 @@ def test_a_link_out_of_a_folder_of_arrays_is_refused(tmp_path: Path, dataset, pl
 def test_loops_and_broken_links_do_not_hang(write_tree: Tree, target):
     folder = write_tree(4, 4)
     (folder / "cat" / "x.png").symlink_to(target)
-    with pytest.raises(InputError, match=r"x\.png: (no file|a folder inside a class)"):
+    with pytest.raises(InputError, match=r"x\.png: (not a file|a folder inside a class)"):
         _load(folder)
 
 
-def test_a_pipe_is_not_waited_for(write_tree: Tree, tmp_path_factory: pytest.TempPathFactory):
+def test_a_pipe_does_not_hang(write_tree: Tree, tmp_path_factory: pytest.TempPathFactory):
     folder, arrays = write_tree(4, 4), tmp_path_factory.mktemp("arrays")
     os.mkfifo(folder / "cat" / "pipe.png")
-    with pytest.raises(InputError, match=r"pipe\.png: no file"):
+    with pytest.raises(InputError, match=r"pipe\.png: not a file"):
         _load(folder)
     for name in ("x_train", "y_train", "x_test", "y_test"):
         os.mkfifo(arrays / f"{name}.npy")
@@ -217,7 +215,7 @@ def test_a_pipe_is_not_waited_for(write_tree: Tree, tmp_path_factory: pytest.Tem
         sources.load_npz("train", arrays)
 
 
-def test_predict_passes_over_links_out_of_a_folder_with_a_word(write_tree: Tree, outside, caplog):
+def test_predict_skips_links_out_of_a_folder_with_a_warning(write_tree: Tree, outside, caplog):
     folder = write_tree(2, 1) / "cat"
     (folder / "in.png").symlink_to("00.png")
     (folder / "out.png").symlink_to(outside / "secret.png")
@@ -226,10 +224,10 @@ def test_predict_passes_over_links_out_of_a_folder_with_a_word(write_tree: Tree,
     found = find_pictures([str(folder)])
     assert [path.name for path in found] == ["00.png", "01.png", "in.png"]
     assert "out.png: skipping a link that leads out of its folder" in caplog.text
-    assert find_pictures([str(folder / "out.png")]) == [folder / "out.png"]  # named, so meant
+    assert find_pictures([str(folder / "out.png")]) == [folder / "out.png"]  # given by the user
 
 
-# --- archives and pictures that hold more than they seem ---
+# --- archives and pictures that unpack to more than their size ---
 
 
 def _grown() -> int:
@@ -237,7 +235,7 @@ def _grown() -> int:
 
 
 def test_a_packed_bomb_is_refused_before_it_is_unpacked(tmp_path: Path):
-    """Three gigabytes of zeros, written as deflate writes them."""
+    """An entry that claims three gigabytes of zeros."""
     million = np.zeros(1 << 20, np.uint8).tobytes()
     with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         with archive.open("x_train.npy", "w", force_zip64=True) as out:
@@ -247,12 +245,12 @@ def test_a_packed_bomb_is_refused_before_it_is_unpacked(tmp_path: Path):
                 header, {"descr": "|u1", "fortran_order": False, "shape": shape}
             )
             out.write(header.getvalue())
-            for _ in range(16):  # the rest is only announced, below
+            for _ in range(16):  # the header below claims the rest
                 out.write(million)
         for name in ("y_train", "x_test", "y_test"):
             archive.writestr(f"{name}.npy", b"")
     data = (tmp_path / "a.npz").read_bytes()
-    at = data.index(b"PK\x01\x02")  # the list at the end: what x_train is unpacked to
+    at = data.index(b"PK\x01\x02")  # the central directory: x_train's unpacked size
     assert struct.unpack_from("<I", data, at + 24)[0] > 1 << 24
     data = data[: at + 24] + struct.pack("<I", 3 << 30) + data[at + 28 :]
     (tmp_path / "a.npz").write_bytes(data)
@@ -262,8 +260,7 @@ def test_a_packed_bomb_is_refused_before_it_is_unpacked(tmp_path: Path):
     assert _grown() - before < 1 << 28
 
 
-def test_a_size_that_is_believed_is_read_no_further(tmp_path: Path):
-    """A .npz whose array says it is larger than the file that holds it."""
+def test_an_array_larger_than_its_file_is_refused(tmp_path: Path):
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(
         header, {"descr": "|u1", "fortran_order": False, "shape": (1 << 34, 28, 28)}
@@ -277,8 +274,8 @@ def test_a_size_that_is_believed_is_read_no_further(tmp_path: Path):
     assert _grown() - before < 1 << 28
 
 
-def test_damage_in_an_archives_own_tables_is_one_line(tmp_path: Path):
-    """Found by test_fuzz: a place of an entry before the file's start was an OSError."""
+def test_a_damaged_central_directory_is_one_line(tmp_path: Path):
+    """Found by test_fuzz: an entry's offset before the file's start raised OSError."""
     arrays = {f"{k}_{part}": np.zeros(3, int) for k in "xy" for part in ("train", "test")}
     np.savez(tmp_path / "a.npz", **arrays)
     data = (tmp_path / "a.npz").read_bytes()
@@ -293,8 +290,8 @@ def test_damage_in_an_archives_own_tables_is_one_line(tmp_path: Path):
 
 @pytest.mark.parametrize("descr", ["|V0", "|S0", "<U0", "|O", "<M8[s]", "|u1"])
 @pytest.mark.parametrize("shape", [(-1,), (-1, 28, 28), (2**62, 28, 28), (2**64,)])
-def test_a_npy_header_that_cannot_be_is_one_line(tmp_path: Path, descr, shape):
-    """Found by test_fuzz: NumPy's mapping of |S0 in the shape (-1,) ended the process (SIGFPE)."""
+def test_an_impossible_npy_header_is_one_line(tmp_path: Path, descr, shape):
+    """Found by test_fuzz: mapping |S0 of shape (-1,) killed the process (SIGFPE in NumPy)."""
     out = io.BytesIO()
     header = {"descr": descr, "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(out, header)
@@ -310,8 +307,8 @@ def test_an_archive_named_npy_is_one_line(tmp_path: Path):
         sources.map_npy(tmp_path / "x_train.npy")
 
 
-def test_images_that_are_packed_well_are_read(tmp_path: Path, monkeypatch):
-    """The limit is for what is over a gigabyte; here it is lowered to ten thousand bytes."""
+def test_well_compressed_images_are_read(tmp_path: Path, monkeypatch):
+    """The limit of a gigabyte is lowered to ten thousand bytes here."""
     images, labels = np.zeros((100, 28, 28), np.uint8), np.zeros(100, int)
     arrays = {"x_train": images, "y_train": labels, "x_test": images, "y_test": labels}
     np.savez_compressed(tmp_path / "a.npz", **arrays)
@@ -322,7 +319,7 @@ def test_images_that_are_packed_well_are_read(tmp_path: Path, monkeypatch):
 
 
 def test_postscript_is_not_run(monkeypatch):
-    """Pillow would hand it to Ghostscript."""
+    """Pillow passes PostScript to Ghostscript."""
 
     def run(*_: object, **__: object) -> None:
         raise AssertionError("Ghostscript was called")
@@ -334,7 +331,7 @@ def test_postscript_is_not_run(monkeypatch):
         decode_picture(io.BytesIO(data), "x.eps")
 
 
-def test_an_icon_that_holds_a_larger_picture_is_refused():
+def test_an_icon_with_a_larger_picture_inside_is_refused():
     def chunk(kind: bytes, body: bytes) -> bytes:
         checksum = struct.pack(">I", zlib.crc32(kind + body))
         return struct.pack(">I", len(body)) + kind + body + checksum

@@ -85,7 +85,7 @@ def test_a_loader_takes_a_part_a_path_and_the_options_of_the_record(record: Data
 def test_a_published_data_set_has_title_credit_and_licence(record: DatasetRecord) -> None:
     facts = (record.title, record.credit, record.licence)
     assert all(facts) or facts == (None, None, None)
-    assert record.content and (record.title or "one's own") in record.terms
+    assert record.content and (record.title or "own data") in record.terms
 
 
 def test_the_card_and_the_page_name_the_data_as_the_record_does() -> None:

@@ -1,4 +1,4 @@
-"""The exported model answers as the network does, or is not written."""
+"""An exported model agrees with its network, or is not written."""
 
 import numpy as np
 import pytest
@@ -28,12 +28,12 @@ def test_every_model_exports_and_agrees_with_its_network(tmp_path, name):
 
 
 def spoil(monkeypatch, change):
-    """Let what was written answer otherwise than it does."""
+    """Change the output of exported models by `change`."""
     real = export._run
     monkeypatch.setattr(export, "_run", lambda *args: change(real(*args)))
 
 
-def test_a_model_that_differs_is_an_error_and_leaves_nothing(tmp_path, monkeypatch):
+def test_a_model_that_differs_is_refused_and_nothing_is_left(tmp_path, monkeypatch):
     spoil(monkeypatch, lambda logits: logits + 2e-5)
     with pytest.raises(RunStopped, match="differs from the network by 2e-05"):
         export_inference(build_model("mlp", 3), tmp_path / "inference", bars(10), 28, {})

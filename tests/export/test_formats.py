@@ -1,4 +1,4 @@
-"""Each format as what it says it is: names, axes, versions, and answers like the network's."""
+"""Names, axes and versions of each format, and its agreement with the network."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lenet_paddle.errors import InputError, RunStopped
 from lenet_paddle.evaluation.evaluate import compute_logits, evaluate
 from lenet_paddle.export import export, formats
 from lenet_paddle.export.engines import OnnxModel
-from lenet_paddle.export.export import WRITTEN, _faster_engine, export_formats
+from lenet_paddle.export.export import _faster_engine, export_formats
 from lenet_paddle.export.onnx_files import OPSET
 from lenet_paddle.export.predictor import Predictor
 from lenet_paddle.models import MODELS
@@ -30,18 +30,18 @@ onnx = pytest.importorskip("onnx")
 pytest.importorskip("paddle2onnx")
 pytest.importorskip("onnxruntime")
 pytest.importorskip("safetensors")
-WITHOUT_NPM = [name for name in formats.WRITERS if name != "page"]  # see test_page.py
+WITHOUT_NPM = [name for name in formats.FORMATS if name != "page"]  # see test_static_page.py
 FAMILIES = ("resnet18", "mobilenet_v2", "mobilenet_v3_small", "densenet121", "squeezenet1_1")
 
 
 def export_all(folder, name="lenet_relu", wanted=("onnx",), is_measured=False, **options):
-    """Export a fresh network; returns it, its rows, and the description that was written."""
+    """Export an untrained network; return it, its rows and the content of inference.yml."""
     network, images = build_model(name, 3), bars(200)
     size = MODELS[name][1] if name in MODELS else 28
     info = {"model": name, "test_accuracy": 0.0, "dataset": "bars", "preprocess": "resize"}
     rows = export_formats(
         *(network, folder, images, size, info, wanted),
-        train_set=bars(100, seed=1),
+        load_train_set=lambda: bars(100, seed=1),
         is_measured=is_measured,
         **options,
     )
@@ -56,7 +56,7 @@ def exported(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_onnx_has_its_names_axes_and_opset_and_answers_as_the_network(tmp_path, name):
+def test_onnx_has_names_axes_and_opset_and_agrees_with_the_network(tmp_path, name):
     network, _, description = export_all(tmp_path / "a", name)
     model = onnx.load(str(tmp_path / "a" / "model.onnx"))
     onnx.checker.check_model(model, full_check=True)
@@ -75,7 +75,7 @@ def test_onnx_has_its_names_axes_and_opset_and_answers_as_the_network(tmp_path, 
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_features_are_the_convolutions_maps_behind_the_activation(tmp_path, name):
+def test_features_are_the_maps_after_each_convolutions_activation(tmp_path, name):
     network, _, description = export_all(tmp_path / "a", name)
     features = description["features"]
     count = sum(isinstance(layer, paddle.nn.Conv2D) for layer in network.sublayers())
@@ -141,7 +141,7 @@ def test_both_engines_give_the_networks_probabilities(exported):
         assert maps["feature_1"].shape == (20, 6, 28, 28)
 
 
-def test_auto_takes_the_engine_that_can_run_here(exported, tmp_path, monkeypatch):
+def test_auto_takes_the_only_engine_that_can_run(exported, tmp_path, monkeypatch):
     folder, _, _, description = exported
     for name in ("inference.yml", "inference.json", "inference.pdiparams"):
         (tmp_path / name).write_bytes((folder / name).read_bytes())
@@ -157,12 +157,16 @@ def test_auto_takes_the_engine_that_can_run_here(exported, tmp_path, monkeypatch
     assert Predictor(tmp_path).engine == "paddle"
 
 
-def test_int8_keeps_the_accuracy_or_is_an_error(tmp_path):
+def test_int8_keeps_the_accuracy_or_is_refused(tmp_path):
     network, _ = train(tmp_path / "run", model="lenet_relu")
     test_set = bars(300, seed=2)
     accuracy = evaluate(network, test_set)["accuracy"]
     assert accuracy > 0.95
-    arguments = {"formats": ["onnx-int8"], "train_set": bars(100), "is_measured": False}
+    arguments = {
+        "formats": ["onnx-int8"],
+        "load_train_set": lambda: bars(100),
+        "is_measured": False,
+    }
     info = {"test_accuracy": accuracy}
     rows = export_formats(network, tmp_path / "a", test_set, 28, info, **arguments)
     assert rows["onnx-int8"]["accuracy"] >= accuracy - 0.002
@@ -174,7 +178,7 @@ def test_int8_keeps_the_accuracy_or_is_an_error(tmp_path):
     assert not (tmp_path / "b").exists()
 
 
-def test_a_format_that_differs_leaves_the_old_folder_as_it_was(tmp_path, monkeypatch):
+def test_a_format_that_differs_leaves_the_old_folder_unchanged(tmp_path, monkeypatch):
     export_all(tmp_path / "a", wanted=["paddle"])
     before = {p.name: p.read_bytes() for p in (tmp_path / "a").iterdir()}
     real = export._run
@@ -192,7 +196,7 @@ def test_a_format_that_differs_leaves_the_old_folder_as_it_was(tmp_path, monkeyp
 
 
 @pytest.mark.parametrize("package", ["paddle2onnx", "onnx", "onnxruntime", "safetensors.numpy"])
-def test_a_missing_package_is_one_line_that_says_how_to_get_it(tmp_path, monkeypatch, package):
+def test_a_missing_package_is_one_line_with_the_install_command(tmp_path, monkeypatch, package):
     monkeypatch.setitem(sys.modules, package, None)
     wanted = ["paddle", "safetensors" if package == "safetensors.numpy" else "onnx"]
     with pytest.raises(InputError, match=rf"{package} is missing.*pip install '\.\[export\]'"):
@@ -204,7 +208,7 @@ def test_a_network_that_cannot_be_converted_is_one_error(tmp_path, monkeypatch):
     paddle2onnx = pytest.importorskip("paddle2onnx")
     for made in (None, b"no model"):
         monkeypatch.setattr(paddle2onnx, "export", lambda *args, made=made, **options: made)
-        with pytest.raises(RunStopped, match=r"paddle2onnx (cannot convert|made no ONNX)"):
+        with pytest.raises(RunStopped, match=r"paddle2onnx (cannot convert|made an invalid ONNX)"):
             export_all(tmp_path / "a")
     assert list(tmp_path.iterdir()) == []
 
@@ -226,7 +230,7 @@ def test_triton_has_a_repository_of_one_model(exported):
 
 
 def test_tritons_config_fits_tritons_schema_and_the_model(exported):
-    """Its model_config.proto, as tritonclient ships it: an unknown field or type is an error."""
+    """tritonclient has its model_config.proto: an unknown field or type is an error."""
     text_format = pytest.importorskip("google.protobuf.text_format")
     spec = importlib.util.find_spec("tritonclient")
     if spec is None:
@@ -268,7 +272,7 @@ def test_paddles_own_networks_are_exported_too(tmp_path, name):
     assert rows["safetensors"]["max_difference"] <= 1e-5
 
 
-def test_a_model_card_says_what_the_folder_holds(exported, tmp_path):
+def test_a_model_card_is_made_from_the_content_of_inference_yml(exported, tmp_path):
     cards = []
     export_all(
         tmp_path / "a",
@@ -280,7 +284,7 @@ def test_a_model_card_says_what_the_folder_holds(exported, tmp_path):
     assert json.loads(json.dumps(cards[0])) == written
 
 
-def test_int8_answers_when_it_is_asked_for_and_only_then(exported, tmp_path):
+def test_int8_runs_only_on_request(exported, tmp_path):
     folder, _, rows, description = exported
     images = bars(50, seed=2).images
     probs = Predictor(folder, "onnx-int8").predict(images)
@@ -298,7 +302,7 @@ def test_int8_answers_when_it_is_asked_for_and_only_then(exported, tmp_path):
     assert Predictor(alone, "onnx-int8").engine == "onnx-int8"
 
 
-def test_what_is_no_batch_of_pictures_is_one_line(exported):
+def test_an_invalid_batch_of_pictures_is_one_line(exported):
     predictor = Predictor(exported[0])
     for images in (
         np.zeros((28, 28), np.uint8),
@@ -310,5 +314,9 @@ def test_what_is_no_batch_of_pictures_is_one_line(exported):
             predictor.predict(images)
 
 
-def test_the_export_holds_nothing_else(exported):
-    assert {path.name for path in exported[0].iterdir()} <= WRITTEN
+@pytest.mark.parametrize("name", WITHOUT_NPM)
+def test_a_format_writes_the_files_that_it_names_and_no_other(tmp_path, name):
+    export_all(tmp_path / "a", wanted=[name])
+    written = {path.name for path in (tmp_path / "a").iterdir()}
+    assert written == {"inference.yml", *formats.FORMATS[name].names}
+    assert export.is_replaceable(tmp_path / "a")

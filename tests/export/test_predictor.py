@@ -1,4 +1,4 @@
-"""An exported folder through either engine, and what is refused of a damaged or hostile one."""
+"""An exported folder with each engine; damaged and hostile folders are refused."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def copy(run_dir, tmp_path):
     return tmp_path / "inference"
 
 
-def test_predict_gives_the_same_answers_through_both_engines(run_dir, tmp_path):
+def test_predict_gives_the_same_answers_with_both_engines(run_dir, tmp_path):
     for i, image in enumerate(load_dataset("mnist", "test").images[:6]):
         Image.fromarray(image).save(tmp_path / f"{i}.png")
     found = {}
@@ -61,7 +61,7 @@ def test_predict_gives_the_same_answers_through_both_engines(run_dir, tmp_path):
             assert answer["probability"] == pytest.approx(other["probability"], abs=1e-5)
 
 
-def test_with_onnx_nothing_of_paddle_is_imported(run_dir):
+def test_the_onnx_engine_does_not_import_paddle(run_dir):
     code = (
         "import sys; from lenet_paddle.export.predictor import Predictor; import numpy as np\n"
         f"p = Predictor({str(run_dir / 'inference')!r}, 'onnx')\n"
@@ -96,7 +96,7 @@ def test_damaged_onnx_files_are_one_line(copy):
     assert_refused(done, "a damaged exported model; export it again")
 
 
-def test_without_features_the_maps_are_refused_and_the_answers_not(copy):
+def test_without_features_only_the_maps_are_refused(copy):
     (copy / "features.onnx").unlink()
     predictor = Predictor(copy)
     assert predictor.predict(np.zeros((1, 28, 28), np.uint8)).shape == (1, 10)
@@ -147,7 +147,7 @@ def test_a_model_of_other_names_or_classes_is_refused(copy):
     ],
     ids=str,
 )
-def test_a_description_that_cannot_be_is_one_line(copy, change):
+def test_an_invalid_description_is_one_line(copy, change):
     path = copy / "inference.yml"
     path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), **change}))
     with pytest.raises(InputError, match=r"inference\.yml: ") as caught:
@@ -155,14 +155,14 @@ def test_a_description_that_cannot_be_is_one_line(copy, change):
     assert "\n" not in str(caught.value)
 
 
-def test_out_takes_a_folder_and_never_replaces_what_is_no_export(run_dir, tmp_path):
+def test_out_never_replaces_a_folder_that_is_not_an_export(run_dir, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "precious").touch()
     (tmp_path / "file").touch()
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "model.onnx").touch()  # somebody else's
     for out in ("mine", "file", "model"):
-        with pytest.raises(InputError, match="exists and is no export"):
+        with pytest.raises(InputError, match="exists and is not an export"):
             export_run(run_dir, out=tmp_path / out)
     assert (tmp_path / "mine" / "precious").exists()
     for _ in range(2):
@@ -170,7 +170,7 @@ def test_out_takes_a_folder_and_never_replaces_what_is_no_export(run_dir, tmp_pa
     names = {"inference.json", "inference.pdiparams", "inference.yml", "model_card.md"}
     assert {path.name for path in (tmp_path / "b").iterdir()} == names
     (tmp_path / "b" / "notes.txt").touch()
-    with pytest.raises(InputError, match="exists and is no export"):
+    with pytest.raises(InputError, match="exists and is not an export"):
         export_run(run_dir, out=tmp_path / "b")
     done = tool("export", "--run", run_dir, "--formats", "onnx,tflite", "--out", tmp_path / "c")
     assert_refused(done, "formats: 'tflite' is unknown", "onnx-int8")

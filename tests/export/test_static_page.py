@@ -1,4 +1,4 @@
-"""The page's files: whole, in two languages, strict; and the page as static files without npm."""
+"""The page's files and their two languages; the static page, without npm."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ DESCRIPTION = {
 }
 
 
-def said() -> set[str]:
-    """Every text that the page says: those of the page itself, and sentences in the scripts."""
+def list_texts() -> set[str]:
+    """Return every text of the page, and every sentence in its scripts."""
     texts = set(re.findall(r"data-say>([^<]+)<", HTML))
     texts |= set(re.findall(r'data-say-label="([^"]+)"', HTML))
     code = "".join(code for name, code in SCRIPTS.items() if name != "words.js")
@@ -40,7 +40,7 @@ def chinese() -> set[str]:
 
 
 def test_every_text_of_the_page_is_there_in_chinese() -> None:
-    assert said() - chinese() == set()
+    assert list_texts() - chinese() == set()
 
 
 def test_no_chinese_is_left_over() -> None:

@@ -1,7 +1,7 @@
-"""Whatever a file holds: what is read from it is whole, or the answer is one line.
+"""Fuzz every reader: a file is read completely, or refused with one line.
 
-A few dozen examples a reader, always the same ones; with LENET_PADDLE_FUZZ_SECONDS=300 each reader
-gets other ones for that long, and says how many (pytest -s).
+A few dozen examples per reader, the same in every run. With LENET_PADDLE_FUZZ_SECONDS=300 each
+reader gets new ones for 300 seconds, and prints how many (pytest -s).
 """
 
 from __future__ import annotations
@@ -42,18 +42,18 @@ from lenet_paddle.training import checkpoint
 from lenet_paddle.training import weights as weight_files
 from lenet_paddle.training.safe_weights import load_pickle, load_safetensors, save_safetensors
 
-set_hypothesis_home_dir(Path(tempfile.gettempdir()) / "hypothesis")  # not here
+set_hypothesis_home_dir(Path(tempfile.gettempdir()) / "hypothesis")  # not in the project
 SECONDS = float(os.environ.get("LENET_PADDLE_FUZZ_SECONDS", "0"))
-EXAMPLES = 40  # of a reader, in the suite
-ROUND = 1000  # of a reader, between two looks at the clock
-MOST_SECONDS = 5.0  # of the processor, for one example
-MOST_MEMORY = 1 << 30  # that all examples of a reader together add to the process
+EXAMPLES = 40  # per reader, by default
+ROUND = 1000  # examples between two checks of the time
+MOST_SECONDS = 5.0  # of CPU time, for one example
+MOST_MEMORY = 1 << 30  # added to the process by all examples of a reader
 NUMBERS = st.sampled_from([0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 2**31 - 1, 2**32 - 1, 2**63])
 
 
 @st.composite
 def mutated(draw: Any, sources: Any) -> bytes:
-    """One of `sources` with bytes changed, put in, taken out, doubled, or cut off."""
+    """Draw one of `sources` with bytes changed, inserted, deleted, repeated, or cut off."""
     data = bytearray(draw(st.sampled_from(sources)))
     for _ in range(draw(st.integers(1, 6))):
         at = draw(st.integers(0, max(0, len(data) - 1)))
@@ -79,14 +79,14 @@ def mutated(draw: Any, sources: Any) -> bytes:
 
 
 def fuzz(name: str, check: Callable[..., None], *strategies: Any) -> None:
-    """Run `check` on examples of the strategies: some dozens, or for `SECONDS`."""
+    """Run `check` on `EXAMPLES` examples of the strategies, or for `SECONDS`."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     count, start, start_cpu = 0, time.monotonic(), time.process_time()
 
     def counted(examples: Any) -> None:
         nonlocal count
         count += 1
-        faulthandler.dump_traceback_later(20 * MOST_SECONDS, exit=True)  # it hangs
+        faulthandler.dump_traceback_later(20 * MOST_SECONDS, exit=True)  # if it hangs
         began = time.process_time()
         try:
             check(*examples)
@@ -109,13 +109,13 @@ def fuzz(name: str, check: Callable[..., None], *strategies: Any) -> None:
         settings(max_examples=ROUND, **options)(tested)()
     if SECONDS:
         used = time.process_time() - start_cpu
-        print(f"FUZZ {name}: {count:,} examples, {used:.0f} s of the processor", flush=True)
+        print(f"FUZZ {name}: {count:,} examples, {used:.0f} s of CPU time", flush=True)
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     assert grown * 1024 < MOST_MEMORY
 
 
 def one_line(read: Callable[[], Any]) -> Any:
-    """What is read, or None when it is refused in one line that can be shown."""
+    """Return what `read` returns, or None if it raises an error of one printable line."""
     try:
         return read()
     except InputError as error:
@@ -164,7 +164,7 @@ LABELS = np.array([0, 1, 2, 1])
 
 @st.composite
 def npy_files(draw: Any, array: np.ndarray) -> bytes:
-    """A .npy file, or one with another header or other bytes."""
+    """Draw a .npy file, whole, mutated, or with another header."""
     kind = draw(st.sampled_from(["whole", "mutated", "mutated", "header"]))
     if kind == "header":
         descr = draw(
@@ -189,7 +189,7 @@ def test_npy_folder(tmp_path: Path) -> None:
 
 
 def check_set(image_set: Any) -> None:
-    """What is read holds together, and can be read to its end."""
+    """Check that a set is consistent and can be read to its end."""
     if image_set is not None:
         assert len(image_set.images) == len(image_set.labels) > 0
         assert np.asarray(image_set.images[np.arange(len(image_set))]).dtype == np.uint8
@@ -227,7 +227,7 @@ def test_mnist_c(tmp_path: Path) -> None:
 
 
 def pictures() -> list[bytes]:
-    """Small pictures of every kind that is in use."""
+    """Return small pictures in every common format and mode."""
     grey = Image.fromarray((np.arange(40 * 30) % 256).astype(np.uint8).reshape(40, 30))
     made = []
     for kind in ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "ICO", "TGA", "PCX", "SGI"):
@@ -236,7 +236,7 @@ def pictures() -> list[bytes]:
             try:
                 grey.convert(mode).save(out, kind)
             except (OSError, ValueError, KeyError):
-                continue  # a mode that this kind has not
+                continue  # a mode that this format lacks
             made.append(out.getvalue())
     return made
 
@@ -287,7 +287,7 @@ VALUES = st.recursive(
 
 
 def changed(base: dict[str, Any]) -> Any:
-    """Mappings like `base`, in which some values are others, or others' values, or missing."""
+    """Draw mappings like `base` with some values changed, swapped, or missing."""
     own = st.sampled_from(list(base.values()))
     changes = st.dictionaries(st.sampled_from(list(base)), VALUES | own, max_size=4)
     gone = st.sets(st.sampled_from(list(base)), max_size=1)
@@ -402,7 +402,7 @@ def test_safetensors(tmp_path: Path) -> None:
 
 @st.composite
 def pickle_steps(draw: Any) -> bytes:
-    """Steps of a pickle in any order, mostly ones that are taken."""
+    """Draw pickle opcodes in any order, mostly ones that the reader accepts."""
     from lenet_paddle.training.safe_weights import _ALLOWED, _KNOWN
 
     plain = [bytes([code]) for code in _ALLOWED if bytes([code]) not in b"ch\x95rjBUTX\x8d\x8eC"]
@@ -436,7 +436,7 @@ def test_pickles(tmp_path: Path) -> None:
     fuzz("pickle", check, mutated(files) | pickle_steps() | st.binary(max_size=40))
 
 
-# --- ONNX: a fault in its C++ would end the process, so it gets one of its own ---
+# --- ONNX, in its own process, which an error in its C++ could kill ---
 
 ONNX_WORKER = """
 import random, resource, sys, time
@@ -458,7 +458,7 @@ while count < 40 or time.monotonic() - start < seconds:
             del data[at : at + rng.randint(1, 40)]
         else:
             data[at:at] = data[at : at + rng.randint(1, 40)]
-    if count == 0:  # what this test found: it was printed, besides being raised
+    if count == 0:  # found by this test: it was printed as well as raised
         data = whole.replace(b"Relu", bytes([255] * 4))
     (folder / "model.onnx").write_bytes(data)
     began = time.process_time()
@@ -469,7 +469,7 @@ while count < 40 or time.monotonic() - start < seconds:
     most = max(most, time.process_time() - began)
     count += 1
 used = time.process_time()
-print(f"{count:,} examples, {used:.0f} s of the processor, the longest {most:.1f} s")
+print(f"{count:,} examples, {used:.0f} s of CPU time, at most {most:.1f} s")
 """
 
 
@@ -491,7 +491,7 @@ def test_onnx(tmp_path: Path) -> None:
 
 
 def small_onnx(onnx: Any) -> Any:
-    """A network of a convolution and a linear layer, as ONNX."""
+    """Return an ONNX network of a convolution and a linear layer."""
     helper, tensor = onnx.helper, onnx.numpy_helper.from_array
     nodes = [
         helper.make_node("Conv", ["image", "k"], ["c"], pads=[1, 1, 1, 1]),
