@@ -3,14 +3,15 @@
   python docs/lists.py            # `make docs` runs it at the end
 
 Each list stands between marks, such as `<!-- models:begin -->` and `<!-- models:end -->`, and is
-read from the code: a new network, data set, format, figure or flag needs no change here. A text
-that `CHINESE` lacks stays English on the Chinese page.
+read from the code: a new network, data set, format, figure or flag needs no change here.
+chinese.yaml translates the texts for the Chinese pages; a text that it lacks stays English.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import importlib
 import inspect
 import re
 import sys
@@ -21,11 +22,13 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from lenet_paddle.settings import read_yaml
+
 Say = Callable[[str], str]
 PAGES = [
     f"docs/{page}{suffix}" for page in ("reference", "export") for suffix in (".md", ".zh-CN.md")
 ]
-CHINESE: dict[str, str] = {}
+CHINESE: dict[str, str] = read_yaml(ROOT / "docs" / "chinese.yaml")
 
 
 def main() -> None:
@@ -69,50 +72,66 @@ def first_line(thing: object) -> str:
 
 
 def list_models(say: Say) -> str:
-    """Return the table of `MODELS`: name, what it is, parameters, input."""
+    """Return the table of `MODELS`."""
     from lenet_paddle.models import MODELS, build_model
 
     rows = []
-    for name, (build, side) in MODELS.items():
+    for name, record in MODELS.items():
+        builder = getattr(importlib.import_module(f"lenet_paddle.models.{record.module}"), name)
         weights = build_model(name).parameters()  # with running statistics, which are not trained
-        parameters = sum(int(weight.size) for weight in weights if not weight.stop_gradient)
-        rows.append([f"`{name}`", say(first_line(build)), f"{parameters:,}", f"{side}x{side}"])
-    heads = ("`--model`", "network", "parameters", "input")
-    return format_table([say(head) for head in heads], rows)
+        count = sum(int(weight.size) for weight in weights if not weight.stop_gradient)
+        side = record.input_size
+        rows.append([f"`{name}`", say(first_line(builder)), f"{count:,}", f"{side}x{side}"])
+    heads = ("network", "parameters", "input")
+    return format_table(["`--model`", *map(say, heads)], rows)
 
 
 def list_datasets(say: Say) -> str:
     """Return the table of `DATASETS`."""
-    from lenet_paddle.data import DATASETS
+    from lenet_paddle.data.datasets import DATASETS
 
-    return format_table(["`--dataset`"], [[f"`{name}`"] for name in DATASETS])
+    rows = []
+    for name, record in DATASETS.items():
+        division = "stratified draw" if record.is_sorted else "the last images"
+        content = f"{record.title}: {record.content}" if record.title else record.content
+        cells = [content, record.data_dir or "not needed", division, record.licence or "your own"]
+        rows.append([f"`{name}`", *map(say, cells)])
+    heads = ("what it is", "`--data-dir`", "validation images", "licence")
+    return format_table(["`--dataset`", *map(say, heads)], rows)
 
 
 def list_formats(say: Say) -> str:
-    """Return the table of `WRITERS`: the name and what it writes."""
-    from lenet_paddle.export.formats import WRITERS
+    """Return the table of `FORMATS`."""
+    from lenet_paddle.export.formats import FORMATS
 
-    rows = [[f"`{name}`", say(first_line(write))] for name, write in WRITERS.items()]
-    return format_table([say("`--formats`"), say("writes")], rows)
+    rows = []
+    for name, form in FORMATS.items():
+        text = first_line(form.write).removeprefix("Write ")
+        rows.append([f"`{name}`", ", ".join(f"`{file}`" for file in form.names), say(text)])
+    return format_table(["`--formats`", *map(say, ("files", "what they hold"))], rows)
 
 
 def list_figures(say: Say) -> str:
-    """Return the table of figures: name and what it draws."""
-    return ""
+    """Return the table of `DRAWINGS`."""
+    from lenet_paddle.figures.catalog import DRAWINGS
+
+    rows = []
+    for name, drawing in DRAWINGS.items():
+        text = first_line(drawing.draw).removeprefix("Draw ")
+        rows.append([f"`{name}`", say(text), say(drawing.run)])
+    return format_table([say("figure"), say("draws"), "`--run`"], rows)
 
 
 def list_flags(say: Say) -> str:
-    """Return the table of groups of settings, with each flag's default."""
+    """Return the table of `TrainConfig`'s groups, in the order of `--help`."""
     from lenet_paddle.config import TrainConfig
 
-    fields = {field.name: field for field in dataclasses.fields(TrainConfig)}
     rows = []
-    for group in reversed(TrainConfig.__mro__):
-        names = [name for name in vars(group).get("__annotations__", {}) if name in fields]
-        if names:
-            flags = [format_flag(name, fields.pop(name).default) for name in names]
-            rows.append([say(first_line(group)), ", ".join(flags)])
-    return format_table([say("group"), say("flags")], rows)
+    for group in reversed(TrainConfig.__bases__):
+        fields = dataclasses.fields(group)
+        flags = ", ".join(format_flag(field.name, field.default) for field in fields)
+        rows.append([say(group.__name__.removesuffix("Config").lower()), flags])
+    return format_table([say("group"), say("flags and defaults")], rows)
 
 
 def format_flag(name: str, default: object) -> str:

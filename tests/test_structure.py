@@ -1,6 +1,7 @@
 """Imports point only to earlier packages; docs/design.md has the order."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest

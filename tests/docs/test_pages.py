@@ -7,6 +7,7 @@ import re
 import sys
 
 import pytest
+from test_structure import ROOMS
 from tools_help import ROOT
 
 LOGS = ("docs/experiments.md", "docs/speed-log.md", "docs/mnist-c.md", "docs/tutorial.md")
@@ -126,12 +127,13 @@ def test_no_translation_of_a_list_is_left_over(lists):
 
 
 @pytest.mark.parametrize("page", ["docs/design.md", "docs/design.zh-CN.md"])
-def test_the_folders_of_the_design_are_the_real_ones(page):
+def test_the_folders_of_the_design_are_the_real_ones_in_the_order_of_imports(page):
     [tree] = re.findall(r"```text\nlenet_paddle/\n(.*?)```", read(page), re.DOTALL)
-    named = re.findall(r"^  ([\w.]+)", tree, re.M)
+    named = [name.removesuffix(".py") for name in re.findall(r"^  ([\w.]+)", tree, re.M)]
+    assert [name for name in named if name not in ("__init__", "page")] == ROOMS
     package = ROOT / "lenet_paddle"
-    real = {path.name for path in package.iterdir() if path.name != "__pycache__"}
-    assert sorted(named) == sorted(real)
+    real = {path.stem for path in package.iterdir() if path.name != "__pycache__"}
+    assert set(named) == real
     for folder in re.findall(r"^(\w+)/", tree, re.M):
         assert (ROOT / folder).is_dir(), folder
 
