@@ -1,12 +1,12 @@
-"""Make the tutorials true: run what they show, put in what was printed and drawn.
+"""Run the tutorials, and write their outputs and figures into them.
 
-  python docs/make.py                     # what `make docs` does; some minutes
+  python docs/make.py                     # `make docs` runs it; some minutes
   python docs/make.py --quick --docs DIR  # on few images, in a copy of this folder: a test
 
-Every ```bash and ```python block of tutorial.md and tutorial.zh-CN.md runs in order in one
-temporary folder; the ```text block behind it becomes what it printed. A picture that it printed
-the name of and that the page shows is copied into figures/ (figures/zh/ for Chinese text). At the
-end tutorial.ipynb runs from top to bottom and keeps its outputs.
+Run every ```bash and ```python block of tutorial.md and tutorial.zh-CN.md in order in one temporary
+folder, and replace the ```text block after it with its output. Copy pictures that a block names in
+its output and the page shows into figures/ (figures/zh/ for Chinese text). At the end run
+tutorial.ipynb from top to bottom and keep its outputs.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = {"tutorial.md": "figures", "tutorial.zh-CN.md": "figures/zh"}
 BLOCK = re.compile(r"```(bash|python)\n(.*?)```\n(?:\n```text\n.*?```\n)?", re.DOTALL)
 PICTURE = re.compile(r"!\[[^\]]*\]\(([^)]+)\)")
-PROGRESS = re.compile(r"epoch \d+/\d+  step ")  # comes and goes with the machine's speed
+PROGRESS = re.compile(r"epoch \d+/\d+  step ")  # how many depends on the machine's speed
 QUICK = " --limit 320 --epochs 1"  # the last of a repeated flag counts
 
 
 def main() -> None:
-    """Both pages, then the notebook."""
+    """Make both pages, then the notebook."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
@@ -56,8 +56,10 @@ def main() -> None:
 
 
 def make_page(page: Path, figures: Path, place: Path, printed: dict[str, str], quick: bool) -> None:
-    """Run the page's blocks and rewrite it; `printed` keeps what each block printed, so that a
-    block that stands in both pages runs once."""
+    """Run the page's blocks and rewrite it.
+
+    `printed` keeps the output of each block, so that a block of both pages runs once.
+    """
     text = page.read_text(encoding="utf-8")
     shown = {page.parent / link for link in PICTURE.findall(text)}
 
@@ -74,7 +76,7 @@ def make_page(page: Path, figures: Path, place: Path, printed: dict[str, str], q
 
 
 def run(language: str, code: str, place: Path, quick: bool) -> str:
-    """Run a block in `place`; what it printed. Ends the program when the block fails."""
+    """Run a block in `place` and return its output. Exit with an error when the block fails."""
     if language == "python":
         command = [sys.executable, "-W", "ignore", "-c", code]
     else:
@@ -90,7 +92,7 @@ def run(language: str, code: str, place: Path, quick: bool) -> str:
         start_new_session=True,
     )
     assert process.stdout is not None
-    if "tools/monitor.py" in code:  # serves until Ctrl-C; its first line says that it does
+    if "tools/monitor.py" in code:  # serves until Ctrl-C; its first line has the address
         output = process.stdout.readline()
         os.killpg(process.pid, signal.SIGTERM)  # a background job ignores SIGINT
         process.wait()
@@ -105,7 +107,7 @@ def run(language: str, code: str, place: Path, quick: bool) -> str:
 
 
 def hasten(line: str) -> str:
-    """The command with little to do, and a server on a port that is free."""
+    """Return the command for few images; give a server a free port."""
     if "tools/train.py" in line:
         return line + QUICK
     if "tools/monitor.py" in line:
@@ -126,7 +128,7 @@ def copy_pictures(output: str, place: Path, figures: Path, shown: set[Path]) -> 
 
 
 def shrink(png: bytes) -> bytes:
-    """The same picture with at most 256 colours."""
+    """Return the picture with at most 256 colours."""
     small = io.BytesIO()
     with Image.open(io.BytesIO(png)) as picture:
         palette = picture.convert("RGB").quantize(256, kmeans=2, dither=Image.Dither.NONE)
@@ -135,7 +137,7 @@ def shrink(png: bytes) -> bytes:
 
 
 def check_pictures(docs: Path) -> None:
-    """Every picture of the pages is there, and figures/ holds no other."""
+    """Exit with an error if a page's picture is missing; remove pictures that no page shows."""
     texts = [(docs / page).read_text(encoding="utf-8") for page in PAGES]
     shown = {docs / link for text in texts for link in PICTURE.findall(text)}
     missing = sorted(str(path) for path in shown if not path.is_file())
@@ -152,13 +154,13 @@ def run_notebook(path: Path, place: Path) -> None:
         import nbformat
         from nbclient import NotebookClient
     except ImportError:
-        sys.exit("make.py: error: the notebook needs pip install '.[notebook]'; the pages are made")
+        sys.exit("make.py: error: the notebook needs pip install '.[notebook]'; the pages are done")
     print(path.name, flush=True)
     notebook = nbformat.read(path, as_version=4)
     NotebookClient(notebook, resources={"metadata": {"path": str(place)}}).execute()
     for cell in notebook.cells:
-        cell.metadata.pop("execution", None)  # when each cell ran: another at every run
-        if cell.cell_type == "code":  # no progress: its times are others at every run
+        cell.metadata.pop("execution", None)  # when each cell ran: differs at every run
+        if cell.cell_type == "code":  # progress: its times differ at every run
             cell.outputs = [one for one in cell.outputs if one.get("name") != "stderr"]
         for output in cell.get("outputs", []):
             data = output.get("data", {})

@@ -1,10 +1,10 @@
-"""Make the results table true: from seeds.csv of each recipe to the READMEs and the recipes.
+"""Take the results of recipes from output/ into docs/recipes.md and the recipes.
 
   python tools/train.py --config configs/mnist_best.yaml --seeds 0,1,2
-  python docs/results.py            # takes output/<recipe>/seeds.csv, where there is a new one
+  python docs/results.py            # reads each new output/<recipe>/seeds.csv
 
-Keeps a copy of each seeds.csv in docs/results/, writes the table between the marks `results` of
-both READMEs, and the result into the head of each configs/<recipe>.yaml.
+Copies each seeds.csv to docs/results/, writes the table between the marks `results` of
+docs/recipes.md and docs/recipes.zh-CN.md, and the result into the head of configs/<recipe>.yaml.
 """
 
 from __future__ import annotations
@@ -19,18 +19,19 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from lenet_paddle.settings import load_yaml
+from lists import format_table, replace_block
+
+from lenet_paddle.settings import read_yaml
 
 HEADS = {
-    "README.md": ("recipe", "network", "data", "epochs", "test accuracy", "seeds", "time"),
-    "README.zh-CN.md": ("配方", "网络", "数据", "轮数", "测试准确率", "种子数", "用时"),
+    "recipes.md": ("recipe", "network", "data", "epochs", "test accuracy", "seeds", "time"),
+    "recipes.zh-CN.md": ("配方", "网络", "数据", "轮数", "测试准确率", "种子数", "用时"),
 }
-TABLE = re.compile(r"(?<=<!-- results -->\n)(.*?)(?=<!-- /results -->)", re.DOTALL)
 RESULT = re.compile(r"^# Test accuracy .*\n", re.MULTILINE)
 
 
 def main() -> None:
-    """Copy, then write."""
+    """Copy new tables, then write the pages and the recipes."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
@@ -45,20 +46,20 @@ def main() -> None:
             shutil.copyfile(made, kept / f"{recipe.stem}.csv")
     write_heads(args.root)
     for page in HEADS:
-        path = args.root / page
-        before, _, after = TABLE.split(path.read_text(encoding="utf-8"))
-        path.write_text(before + format_table(args.root, page) + after, encoding="utf-8")
+        path = args.root / "docs" / page
+        text = path.read_text(encoding="utf-8")
+        path.write_text(replace_block(text, "results", make_table(args.root, page)), "utf-8")
 
 
 def check_runs(output: Path, recipe: Path, rows: list[dict[str, str]]) -> None:
-    """End the program when these rows are not of the recipe's own runs, two or more."""
+    """Exit with an error unless these rows come from two or more runs of the recipe."""
     if len(rows) < 2:
         sys.exit(f"results.py: error: {recipe.stem}: one seed has no spread; train two or more")
-    wanted = {"limit": None, **load_yaml(recipe)}
+    wanted = {"limit": None, **read_yaml(recipe)}
     wanted.pop("init_from", None)  # there it is a file's full name
     for row in rows:
         run_dir = output / f"{recipe.stem}-seed-{row['seed']}"
-        found = load_yaml(run_dir / "config.yaml")
+        found = read_yaml(run_dir / "config.yaml")
         other = [key for key in wanted if found.get(key) != wanted[key]]
         if other:
             names = ", ".join(other)
@@ -66,25 +67,25 @@ def check_runs(output: Path, recipe: Path, rows: list[dict[str, str]]) -> None:
 
 
 def format_seconds(seconds: float) -> str:
-    """As 8.4 min, or 19 s."""
+    """Return the time as 8.4 min, or 19 s."""
     return f"{seconds / 60:.1f} min" if seconds >= 60 else f"{seconds:.0f} s"
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
-    """The rows of a seeds.csv; the last two are mean and standard deviation."""
+    """Return the rows of a seeds.csv; the last two are mean and standard deviation."""
     with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 
-def format_table(root: Path, page: str) -> str:
-    """The Markdown table of all results that are kept, the best of each data set first."""
-    lines = []
+def make_table(root: Path, page: str) -> str:
+    """Return the Markdown table of all kept results, MNIST first, by accuracy."""
+    rows = []
     for path in (root / "docs" / "results").glob("*.csv"):
         *seeds, mean, deviation = read_rows(path)
-        recipe = load_yaml(root / "configs" / f"{path.stem}.yaml")
+        recipe = read_yaml(root / "configs" / f"{path.stem}.yaml")
         accuracy = float(mean["test_accuracy"])
         cells = [
-            f"[`{path.stem}`](configs/{path.stem}.yaml)",
+            f"[`{path.stem}`](../configs/{path.stem}.yaml)",
             f"`{recipe['model']}`",
             f"`{recipe.get('dataset', 'mnist')}`",
             recipe["epochs"],
@@ -92,14 +93,12 @@ def format_table(root: Path, page: str) -> str:
             len(seeds),
             format_seconds(float(mean["seconds"])),
         ]
-        row = f"| {' | '.join(map(str, cells))} |\n"
-        lines.append((recipe.get("dataset", "mnist") != "mnist", -accuracy, row))
-    head = f"| {' | '.join(HEADS[page])} |\n{'| --- ' * len(HEADS[page])}|\n"
-    return head + "".join(row for *_, row in sorted(lines))
+        rows.append((recipe.get("dataset", "mnist") != "mnist", -accuracy, cells))
+    return format_table(HEADS[page], [cells for *_, cells in sorted(rows)])
 
 
 def write_heads(root: Path) -> None:
-    """Put the line with the result behind the other comments at the head of each recipe."""
+    """Write the line with the result after the other comments at the head of each recipe."""
     for path in sorted((root / "docs" / "results").glob("*.csv")):
         *seeds, mean, deviation = read_rows(path)
         names = ", ".join(row["seed"] for row in seeds)

@@ -1,4 +1,4 @@
-"""The results that the READMEs and the recipes tell are those of the kept tables."""
+"""The results in docs/recipes.md and the recipes are those of the kept tables."""
 
 import shutil
 import subprocess
@@ -9,16 +9,16 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = ("README.md", "README.zh-CN.md")
+PAGES = ("recipes.md", "recipes.zh-CN.md")
 
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """What docs/results.py reads and writes."""
+    """Return a copy of what docs/results.py reads and writes."""
     for folder in ("configs", "docs/results"):
         shutil.copytree(ROOT / folder, tmp_path / folder)
     for page in PAGES:
-        shutil.copy(ROOT / page, tmp_path)
+        shutil.copy(ROOT / "docs" / page, tmp_path / "docs")
     return tmp_path
 
 
@@ -29,24 +29,24 @@ def make(root: Path) -> None:
 
 
 def read_all(root: Path) -> dict[str, str]:
-    paths = [root / page for page in PAGES] + sorted((root / "configs").iterdir())
+    paths = [root / "docs" / page for page in PAGES] + sorted((root / "configs").iterdir())
     return {path.name: path.read_text(encoding="utf-8") for path in paths}
 
 
-def test_readmes_and_recipes_tell_what_the_kept_tables_hold(copy: Path) -> None:
+def test_pages_and_recipes_show_what_the_kept_tables_hold(copy: Path) -> None:
     before = read_all(copy)
     make(copy)
     assert read_all(copy) == before
 
 
-def test_a_new_table_is_kept_and_told(copy: Path) -> None:
+def test_a_new_table_is_kept_and_shown(copy: Path) -> None:
     save_table(copy)
     make(copy)
-    told = read_all(copy)
+    shown = read_all(copy)
     for page in PAGES:
-        [line] = [line for line in told[page].splitlines() if "configs/mlp.yaml" in line]
+        [line] = [line for line in shown[page].splitlines() if "configs/mlp.yaml" in line]
         assert line.endswith("| 0.6000 ± 0.1414 | 2 | 2.0 min |")
-    assert "# Test accuracy 0.6000 ± 0.1414 (seeds 0, 1), 2.0 min a seed" in told["mlp.yaml"]
+    assert "# Test accuracy 0.6000 ± 0.1414 (seeds 0, 1), 2.0 min a seed" in shown["mlp.yaml"]
     made, kept = (copy / folder / "mlp" for folder in ("output", "docs/results"))
     assert kept.with_suffix(".csv").read_text() == (made / "seeds.csv").read_text()
 
@@ -64,7 +64,7 @@ def test_other_runs_than_the_recipes_are_refused(copy, seeds, limit, error) -> N
 
 
 def save_table(root: Path, seeds: tuple[int, ...] = (0, 1), limit: int | None = None) -> None:
-    """What `tools/train.py --config configs/mlp.yaml --seeds ...` leaves."""
+    """Write what `tools/train.py --config configs/mlp.yaml --seeds ...` writes."""
     settings = {**yaml.safe_load((ROOT / "configs" / "mlp.yaml").read_text()), "limit": limit}
     for seed in seeds:
         run_dir = root / "output" / f"mlp-seed-{seed}"

@@ -1,4 +1,4 @@
-"""The tutorials: both hold the same commands, and all of them run and make the figures shown."""
+"""Check the tutorials: same commands in both, which run and make the figures shown."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PAGES = ("tutorial.md", "tutorial.zh-CN.md")
 
 @pytest.fixture(scope="module")
 def make() -> ModuleType:
-    """docs/make.py as a module."""
+    """Return docs/make.py as a module."""
     spec = importlib.util.spec_from_file_location("docs_make", DOCS / "make.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -32,7 +32,7 @@ def _read(page: str) -> str:
 
 
 def _copy_pages(folder: Path) -> None:
-    """The pages, and the one picture that no command makes."""
+    """Copy the pages, and the one picture that no command makes."""
     folder.mkdir()
     for name in (*PAGES, "visualdl.png"):
         shutil.copy(DOCS / name, folder)

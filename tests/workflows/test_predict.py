@@ -247,9 +247,9 @@ def test_a_broken_description_is_one_error(run_dir, tmp_path, text):
         Predictor(tmp_path)
 
 
-@pytest.mark.parametrize("readme", ["README.md", "README.zh-CN.md"])
-def test_the_readmes_plain_inference_needs_nothing_of_ours(run_dir, pictures, tmp_path, readme):
-    text = (ROOT / readme).read_text(encoding="utf-8")
+@pytest.mark.parametrize("page", ["export.md", "export.zh-CN.md"])
+def test_the_pages_plain_inference_needs_nothing_of_ours(run_dir, pictures, tmp_path, page):
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
     [code] = re.findall(r"```python\n([^`]*paddle\.inference[^`]*)```", text)
     assert "lenet_paddle" not in code and len(code.strip().splitlines()) <= 14
     (tmp_path / "inference").symlink_to(run_dir / "inference")

@@ -1,24 +1,29 @@
-"""Every command in the READMEs runs, on few images."""
+"""Run every command and every Python block of the README and the pages, on few images."""
 
 import os
-import re
 import shlex
 import shutil
 import subprocess
 import sys
 
 import numpy as np
+import paddle
 import pytest
 from PIL import Image
+from test_pages import PAGES, blocks, commands, read
 from tools_help import ROOT, SMALL
 
 from lenet_paddle import load_dataset
 
-# What sets up, serves or installs is left out by name, and what another test runs for one seed
-# (test_benchmark.py) in the place of five.
+# Pages whose commands run, in an order in which each finds the runs that it names.
+SKIPPED = ("docs/own-data.md", "docs/serving.md")  # test_own_data.py runs those of own-data
+RUN = [page for page in PAGES if commands(page) and page not in SKIPPED]
+# Left out: what sets up, installs or serves, and benchmarks of whole trainings (test_benchmark.py
+# runs one for one seed).
 LEFT_OUT = (
-    *("make ", "pip install", "curl ", "python docs/results.py", "python tools/benchmark.py fast"),
-    *("python tools/monitor.py", "python tools/serve.py", "python -m http.server"),
+    *("make ", ". .venv", "pip install", "curl ", "python docs/results.py"),
+    *("python tools/benchmark.py fast", "python tools/monitor.py", "python tools/serve.py"),
+    *("python -m http.server", "python docs/", ".venv/bin/", "ruff ", "mypy"),
 )
 FEW = {  # added to the commands of a tool: the last of a repeated flag counts
     "train.py": ["--limit", "320", "--epochs", "4"],  # the recipes warm up for up to 3
@@ -29,7 +34,7 @@ FEW = {  # added to the commands of a tool: the last of a repeated flag counts
 
 
 def few(words):
-    """What makes a command one of few images; the data of a command that names its own stays."""
+    """Return flags that make a command one of few images; data that it names itself stays."""
     script = next(word for word in words if word.endswith(".py")).rpartition("/")[2]
     if "--resume" in words:
         return []
@@ -37,24 +42,8 @@ def few(words):
     return [*FEW.get(script, []), *([] if own_data else SMALL)]
 
 
-def blocks(readme, language):
-    text = (ROOT / readme).read_text(encoding="utf-8")
-    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
-
-
-def commands(readme):
-    lines = "".join(blocks(readme, "bash")).replace("\\\n", " ").splitlines()
-    lines = [line.split("#")[0].strip() for line in lines]
-    return [line for line in lines if line and not line.startswith(LEFT_OUT)]
-
-
-def test_both_readmes_show_the_same_commands_and_code():
-    assert commands("README.md") == commands("README.zh-CN.md")
-    assert blocks("README.md", "python") == blocks("README.zh-CN.md", "python")
-
-
 def expand(word, place):
-    """What a shell makes of `output/*`."""
+    """Expand `output/*` as a shell does."""
     if "*" not in word:
         return [word]
     return sorted(str(path.relative_to(place)) for path in place.glob(word))
@@ -62,11 +51,12 @@ def expand(word, place):
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A folder in which the README's names mean something."""
+    """Return a folder with all that the pages name: pictures, and the run of `make train`."""
     place = tmp_path_factory.mktemp("place")
     for folder in ("tools", "tests", "configs"):
         (place / folder).symlink_to(ROOT / folder)
     (place / "docs").mkdir()
+    shutil.copy(ROOT / "docs" / "photo.jpg", place / "docs")
     digits = load_dataset("mnist", "test").take(slice(0, 60))
     for i, (image, label) in enumerate(zip(digits.images, digits.labels, strict=True)):
         folder = place / "my_pictures" / ("even", "odd")[label % 2]
@@ -93,20 +83,38 @@ def run(command, place):
 
 
 @pytest.mark.slow
-def test_every_command_of_the_readme_runs_in_order(place):
+@pytest.mark.parametrize("page", RUN)
+def test_every_command_of_a_page_runs_in_order(place, page):
     pytest.importorskip("paddle2onnx")
-    for command in commands("README.md"):
-        if ",page" not in command or shutil.which("npm"):
+    for command in commands(page):
+        if not command.startswith(LEFT_OUT) and (",page" not in command or shutil.which("npm")):
             run(command, place)
 
 
 @pytest.mark.slow
-def test_the_readmes_python_runs(place):
+@pytest.mark.parametrize("page", [page for page in RUN if blocks(page, "python")])
+def test_the_python_of_a_page_runs(place, page):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    for code in blocks("README.md", "python"):
+    for code in blocks(page, "python"):
         if "paddle.inference" in code:
-            continue  # test_answers.py runs it, without our package
+            continue  # test_predict.py runs it, without our package
         code = code.replace('"train")', '"train").take(slice(0, 320))')
         command = [sys.executable, "-c", code]
         done = subprocess.run(command, cwd=place, capture_output=True, text=True, env=environment)
         assert done.returncode == 0, f"{code}\n{done.stderr}"
+
+
+def test_the_readmes_plain_paddle_trains_evaluates_predicts_and_saves(tmp_path, monkeypatch):
+    [code] = [code for code in blocks("README.md", "python") if "model.fit(" in code]
+    code = code.replace('"train")', '"train").take(slice(0, 1280))')
+    code = code.replace('"test")', '"test").take(slice(0, 128))')
+    monkeypatch.chdir(tmp_path)
+    paddle.seed(0)
+    np.random.seed(0)  # noqa: NPY002  # with which hapi shuffles
+    names = {}
+    exec(code, names)
+    assert names["model"].evaluate(names["eval_set"], batch_size=64, verbose=0)["acc"] > 0.3
+    assert names["logits"].shape == (128, 10)
+    saved = tmp_path / "output" / "tutorial" / "lenet"
+    assert saved.with_suffix(".pdparams").is_file() and saved.with_suffix(".pdopt").is_file()
+    assert "model.fit(" in read("README.zh-CN.md")
