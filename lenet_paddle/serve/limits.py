@@ -59,7 +59,8 @@ def limit_body(scope: Scope, receive: Receive, limits: Limits) -> Receive:
     """Wrap `receive` so that it never passes on more than `limits.body` bytes.
 
     It raises `HTTPException`: 413 for a larger body, 408 for one that takes longer than
-    `limits.seconds`, 415 for a compressed one.
+    `limits.seconds`, 415 for a compressed one, 400 for one that comes with the header
+    Upgrade.
     """
     headers = Headers(scope=scope)
     declared = headers.get("content-length", "")
@@ -67,7 +68,9 @@ def limit_body(scope: Scope, receive: Receive, limits: Limits) -> Receive:
     # A client that waits for `100 Continue` has sent nothing yet: refuse it at once.
     accepted = limits.body * (1 if "expect" in headers else DRAIN_FACTOR)
     refusal = None
-    if headers.get("content-encoding", "identity") != "identity":
+    if "upgrade" in headers:  # the server's parser loses the body
+        refusal = HTTPException(400, "Upgrade is not supported; send HTTP/1.1 without it")
+    elif headers.get("content-encoding", "identity") != "identity":
         refusal = HTTPException(415, "a compressed body; send it uncompressed")
     elif content_length > accepted:
         refusal = _too_large(limits.body)
@@ -121,6 +124,9 @@ class LimitsMiddleware:
         started = time.perf_counter()
         endpoint, status, is_counted = self.name_endpoint(scope["path"]), 0, False
         policy = (DOCS_POLICY if endpoint == "/docs" else POLICY).encode()
+        added = [(b"content-security-policy", policy), *SECURITY_HEADERS]
+        if any(name == b"upgrade" for name, _ in scope["headers"]):
+            added.append((b"connection", b"close"))  # the server's parser stops at such a head
 
         def count() -> None:
             nonlocal is_counted
@@ -132,14 +138,13 @@ class LimitsMiddleware:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [
-                    *message["headers"],
-                    (b"content-security-policy", policy),
-                    *SECURITY_HEADERS,
-                ]
+                message["headers"] = [*message["headers"], *added]
             elif not message.get("more_body"):
                 count()  # before the client has the whole answer and may read the metrics
-            await send(message)
+            try:
+                await send(message)
+            except RuntimeError as error:  # uvloop's, after uvicorn closed a damaged connection
+                raise ClientDisconnect from error
 
         is_queued = scope["method"] == "POST"
         if is_queued and self._num_queued >= self.limits.queue:

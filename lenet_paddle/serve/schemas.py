@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, FailFast, Field, model_validator
 
+Item = TypeVar("Item")
+InputList = Annotated[list[Item], FailFast()]  # a million errors would take minutes to collect
 Base64 = Annotated[str, Field(json_schema_extra={"contentEncoding": "base64"})]
 
 
@@ -19,7 +21,9 @@ class Pictures(BaseModel):
     """The body of /predict and /features as JSON."""
 
     model_config = ConfigDict(strict=True)
-    images: list[Base64] = Field(description="Picture files.", json_schema_extra={"minItems": 1})
+    images: InputList[Base64] = Field(
+        description="Picture files.", json_schema_extra={"minItems": 1}
+    )
 
 
 class UploadedPictures(BaseModel):
@@ -136,7 +140,7 @@ class InputTensor(BaseModel):
     model_config = ConfigDict(strict=True)
     name: Literal["image"]
     datatype: Literal["FP32"]
-    shape: list[int]
+    shape: InputList[int]
     data: list[Any] | None = Field(None, description="Numbers in row-major order, nested or flat.")
     parameters: Parameters = Parameters()
 
@@ -155,8 +159,8 @@ class InferRequest(BaseModel):
     model_config = ConfigDict(strict=True)
     id: str | None = None
     parameters: Parameters = Parameters()
-    inputs: list[InputTensor] = Field(min_length=1, max_length=1)
-    outputs: list[RequestedOutput] = Field([], max_length=1)
+    inputs: InputList[InputTensor] = Field(min_length=1, max_length=1)
+    outputs: InputList[RequestedOutput] = Field([], max_length=1)
 
 
 class OutputTensor(TensorMetadata):

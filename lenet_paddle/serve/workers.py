@@ -143,7 +143,7 @@ def _build_server(config: ServeConfig) -> uvicorn.Server:
         ws="none",
         lifespan="off",
         log_config=None,
-        log_level="error",  # clients' mistakes are in the metrics, not in the log
+        log_level="critical",  # the middleware logs exceptions, and counts clients' mistakes
         access_log=False,
         server_header=False,
         proxy_headers=False,
