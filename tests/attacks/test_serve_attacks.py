@@ -8,12 +8,10 @@ test_serve_fuzz.py, mistakes of an honest client are in test_serve.py.
 import contextlib
 import json
 import re
-import resource
 import socket
 import struct
 import time
 import zlib
-from pathlib import Path
 
 import numpy as np
 import pytest
