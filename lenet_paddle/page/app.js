@@ -104,7 +104,7 @@ async function takeFile(file) {
     try {
         await drawing.show(file);
     } catch {
-        report(() => say("This file is no picture that the browser can read."));
+        report(() => say("The browser cannot read this file as a picture."));
     }
 }
 
