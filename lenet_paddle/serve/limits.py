@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import anyio
-from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
@@ -62,15 +61,15 @@ def limit_body(scope: Scope, receive: Receive, limits: Limits) -> Receive:
     `limits.seconds`, 415 for a compressed one, 400 for one that comes with the header
     Upgrade.
     """
-    headers = Headers(scope=scope)
-    declared = headers.get("content-length", "")
-    content_length = int(declared) if declared.isdecimal() else 0
+    headers = dict(scope["headers"])
+    declared = headers.get(b"content-length", b"")
+    content_length = int(declared) if declared.isdigit() else 0
     # A client that waits for `100 Continue` has sent nothing yet: refuse it at once.
-    accepted = limits.body * (1 if "expect" in headers else DRAIN_FACTOR)
+    accepted = limits.body * (1 if b"expect" in headers else DRAIN_FACTOR)
     refusal = None
-    if "upgrade" in headers:  # the server's parser loses the body
+    if b"upgrade" in headers:  # the server's parser loses the body
         refusal = HTTPException(400, "Upgrade is not supported; send HTTP/1.1 without it")
-    elif headers.get("content-encoding", "identity") != "identity":
+    elif headers.get(b"content-encoding", b"identity") != b"identity":
         refusal = HTTPException(415, "a compressed body; send it uncompressed")
     elif content_length > accepted:
         refusal = _too_large(limits.body)

@@ -1,4 +1,4 @@
-"""The server as clients meet it: pictures, the protocol of KServe and Triton, its limits."""
+"""The server's answers: pictures, the protocol of KServe and Triton, limits."""
 
 import base64
 import io
@@ -64,7 +64,7 @@ def assert_predictions(predictions, digits):
         np.testing.assert_array_equal(np.asarray(seen), digit)
 
 
-def test_pictures_by_multipart_are_answered_as_numpy_works_them_out(server, digits):
+def test_pictures_by_multipart_are_answered_as_numpy_computes_them(server, digits):
     files = [("files", (f"{i}.png", to_png(digit))) for i, digit in enumerate(digits)]
     response = server.client.post("/predict", files=files[:1])
     assert_predictions(response.json()["predictions"], digits[:1])
