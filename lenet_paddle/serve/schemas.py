@@ -75,6 +75,8 @@ class ModelDescription(BaseModel):
     preprocess: str
     input: dict[str, Any]
     dataset: str
+    dataset_title: str | None
+    is_light_on_dark: bool
     features: list[FeatureShape]
 
 

@@ -18,7 +18,7 @@ from lenet_paddle.data.datasets import Preprocess
 from lenet_paddle.data.load import load_dataset
 from lenet_paddle.data.preprocess import normalise, prepare_picture
 
-PAGE = ROOT / "lenet_paddle" / "deploy" / "page"
+PAGE = ROOT / "lenet_paddle" / "page"
 pytestmark = pytest.mark.skipif(not shutil.which("node"), reason="no node here")
 SCRIPT = """
 import { readFileSync, writeFileSync } from "node:fs";
