@@ -120,36 +120,12 @@ class LimitsMiddleware:
         """Answer one request."""
         if scope["type"] != "http":
             return
-        started = time.perf_counter()
-        endpoint, status, is_counted = self.name_endpoint(scope["path"]), 0, False
-        policy = (DOCS_POLICY if endpoint == "/docs" else POLICY).encode()
-        added = [(b"content-security-policy", policy), *SECURITY_HEADERS]
-        if any(name == b"upgrade" for name, _ in scope["headers"]):
-            added.append((b"connection", b"close"))  # the server's parser stops at such a head
-
-        def count() -> None:
-            nonlocal is_counted
-            if not is_counted:
-                self.metrics.count(endpoint, status or 500, time.perf_counter() - started)
-            is_counted = True
-
-        async def send_with_headers(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                message["headers"] = [*message["headers"], *added]
-            elif not message.get("more_body"):
-                count()  # before the client has the whole answer and may read the metrics
-            try:
-                await send(message)
-            except RuntimeError as error:  # uvloop's, after uvicorn closed a damaged connection
-                raise ClientDisconnect from error
-
+        endpoint = self.name_endpoint(scope["path"])
+        answer = _CountedAnswer(scope, send, endpoint, self.metrics)
         is_queued = scope["method"] == "POST"
         if is_queued and self._num_queued >= self.limits.queue:
-            answer = JSONResponse({"error": "too many requests at a time; try again"}, 503)
-            answer.headers["retry-after"] = "1"
-            await answer(scope, receive, send_with_headers)
+            body = {"error": "too many requests at a time; try again"}
+            await JSONResponse(body, 503, {"retry-after": "1"})(scope, receive, answer.send)
             return
         if is_queued:
             receive = limit_body(scope, receive, self.limits)
@@ -158,19 +134,51 @@ class LimitsMiddleware:
         self._num_queued += is_queued
         self.metrics.in_work.inc()
         try:
-            await self.app(scope, receive, send_with_headers)
+            await self.app(scope, receive, answer.send)
         except ClientDisconnect:
-            status = 499  # nginx's number for a client that closed the connection
+            answer.status = 499  # nginx's number for a client that closed the connection
         except Exception:
             _log.exception("%s %s failed", scope["method"], endpoint)
-            if status:
+            if answer.status:
                 raise  # the answer has begun: let the server break the connection
-            answer = JSONResponse({"error": "the server failed; its log says why"}, 500)
-            await answer(scope, receive, send_with_headers)
+            body = {"error": "the server failed; its log says why"}
+            await JSONResponse(body, 500)(scope, receive, answer.send)
         finally:
             self._num_queued -= is_queued
             self.metrics.in_work.dec()
-            count()
+            answer.count()
+
+
+class _CountedAnswer:
+    """Send an answer with the security headers, and count it once."""
+
+    def __init__(self, scope: Scope, send: Send, endpoint: str, metrics: Metrics) -> None:
+        self.status = 0
+        self._send, self._endpoint, self._metrics = send, endpoint, metrics
+        self._started, self._is_counted = time.perf_counter(), False
+        policy = (DOCS_POLICY if endpoint == "/docs" else POLICY).encode()
+        self._headers = [(b"content-security-policy", policy), *SECURITY_HEADERS]
+        if any(name == b"upgrade" for name, _ in scope["headers"]):
+            self._headers.append((b"connection", b"close"))  # the server's parser stops there
+
+    async def send(self, message: Message) -> None:
+        """ASGI's `send`. Raises `ClientDisconnect` if the connection is closed."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message["headers"] = [*message["headers"], *self._headers]
+        elif not message.get("more_body"):
+            self.count()  # before the client has the whole answer and may read the metrics
+        try:
+            await self._send(message)
+        except RuntimeError as error:  # uvloop's, after uvicorn closed a damaged connection
+            raise ClientDisconnect from error
+
+    def count(self) -> None:
+        """Count the answer, unless that is done."""
+        if not self._is_counted:
+            seconds = time.perf_counter() - self._started
+            self._metrics.count(self._endpoint, self.status or 500, seconds)
+        self._is_counted = True
 
 
 def _simplify(scope: Scope) -> Scope:
