@@ -1,4 +1,4 @@
-"""For the page's tests: the ten digits as strokes in a square of side 1, servers, a browser."""
+"""Helpers for the page's tests: digits as strokes in a unit square, servers, a browser."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Strokes = list[list[Point]]
 
 
 def _arc(x: float, y: float, rx: float, ry: float, start: float, end: float) -> list[Point]:
-    """Points on an ellipse; angles in degrees, clockwise from the right."""
+    """Return points on an ellipse; angles in degrees, clockwise from the right."""
     count = max(2, round(abs(end - start) / 12))
     angles = [math.radians(start + (end - start) * i / count) for i in range(count + 1)]
     return [(x + rx * math.cos(a), y + ry * math.sin(a)) for a in angles]
@@ -44,7 +44,7 @@ DIGITS: dict[str, Strokes] = {
 
 
 def moved(strokes: Strokes, by: Point = (0, 0), zoom: float = 1) -> Strokes:
-    """The strokes drawn smaller around the middle and shifted."""
+    """Return the strokes scaled around the middle and shifted."""
     (dx, dy), half = by, 0.5
     return [
         [(half + (x - half) * zoom + dx, half + (y - half) * zoom + dy) for x, y in stroke]
@@ -53,7 +53,7 @@ def moved(strokes: Strokes, by: Point = (0, 0), zoom: float = 1) -> Strokes:
 
 
 def sheet(strokes: Strokes, side: int, pen: int, by: Point = (0, 0), zoom: float = 1) -> np.ndarray:
-    """The strokes in black on white paper, uint8 (side, side)."""
+    """Draw the strokes in black on white, uint8 (side, side)."""
     paper = Image.new("L", (2 * side, 2 * side), 255)
     draw = ImageDraw.Draw(paper)
     for stroke in moved(strokes, by, zoom):
@@ -66,7 +66,7 @@ def sheet(strokes: Strokes, side: int, pen: int, by: Point = (0, 0), zoom: float
 
 @contextlib.contextmanager
 def answering(*command: Any, cwd: Path = ROOT) -> Iterator[str]:
-    """A server in a process of its own; the address that it prints, as long as the block runs."""
+    """Run a server in its own process; yield the address that it prints."""
     process = subprocess.Popen(
         [sys.executable, "-u", *map(str, command)],
         cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
@@ -82,7 +82,7 @@ def answering(*command: Any, cwd: Path = ROOT) -> Iterator[str]:
 
 @contextlib.contextmanager
 def chromium() -> Iterator[Any]:
-    """A headless Chromium, steered by Playwright; skips the test where there is none."""
+    """Yield a headless Chromium under Playwright; skip the test if there is none."""
     playwright = pytest.importorskip("playwright.sync_api")
     path = shutil.which("chromium") or shutil.which("google-chrome")
     if not path:
@@ -95,9 +95,9 @@ def chromium() -> Iterator[Any]:
 
 @contextlib.contextmanager
 def opened(browser: Any, address: str, **options: Any) -> Iterator[Any]:
-    """The page at `address` in a window of its own, ready to answer.
+    """Open the page at `address` in a new window and wait until it is ready.
 
-    Afterwards it must have logged no error and have asked no other address for anything.
+    Afterwards check that it logged no error and requested nothing from another address.
     """
     with browser.new_context(**{"locale": "en-US", **options}) as context:
         page = context.new_page()
@@ -113,7 +113,7 @@ def opened(browser: Any, address: str, **options: Any) -> Iterator[Any]:
 
 
 def draw(page: Any, strokes: Strokes) -> None:
-    """Draw with the mouse, points in shares of the sheet, and wait for the answer."""
+    """Draw with the mouse, points as fractions of the sheet, and wait for the answer."""
     sheet = page.locator("#sheet")
     sheet.scroll_into_view_if_needed()
     box = sheet.bounding_box()
@@ -127,5 +127,5 @@ def draw(page: Any, strokes: Strokes) -> None:
 
 
 def settle(page: Any) -> None:
-    """Wait until the page has answered for what is on its sheet."""
+    """Wait until the page shows the answer for its sheet."""
     page.wait_for_selector("html[data-busy=false]", timeout=60_000)

@@ -1,4 +1,4 @@
-"""A server in a process of its own, with a small model whose answers NumPy can work out."""
+"""Run a server with a small model whose answers NumPy can compute."""
 
 import io
 import json
@@ -22,7 +22,7 @@ WEIGHTS = np.random.default_rng(0).normal(0, 0.05, (784, 3)).astype(np.float32)
 
 
 def write_model(folder):
-    """model.onnx: logits = image @ WEIGHTS; features.onnx gives the image as its map as well."""
+    """Write model.onnx, logits = image @ WEIGHTS, and features.onnx, with the image as its map."""
     helper, float32 = onnx.helper, onnx.TensorProto.FLOAT
     image = helper.make_tensor_value_info("image", float32, ["batch", 1, 28, 28])
     logits = helper.make_tensor_value_info("logits", float32, ["batch", 3])
@@ -53,12 +53,10 @@ def write_model(folder):
 
 
 class Server:
-    """tools/serve.py in a process of its own."""
+    """tools/serve.py in its own process."""
 
-    def __init__(self, model, *flags, max_files=None):
+    def __init__(self, model, *flags):
         command = tool_command("serve", "--model", model, "--port", 0, *flags)
-        if max_files:
-            command = ["bash", "-c", f'ulimit -n {max_files}; exec "$@"', "bash", *command]
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
@@ -72,7 +70,7 @@ class Server:
         return [pid for pid in pids if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text()]
 
     def raw(self, text):
-        """A connection on which `text` has been sent."""
+        """Connect and send `text`."""
         connection = socket.create_connection(("127.0.0.1", self.port), timeout=20)
         connection.sendall(text)
         return connection
@@ -102,7 +100,7 @@ def infer_request(**changes):
 
 
 def read_answer(connection):
-    """Status and body of the one answer on a connection that is closed after it."""
+    """Return status, head and body of an answer after which the connection is closed."""
     received = b""
     while part := connection.recv(65_536):
         received += part
@@ -111,13 +109,13 @@ def read_answer(connection):
 
 
 def multipart(*files):
-    """The body of a multipart request with the boundary x."""
+    """Return the body of a multipart request with the boundary x."""
     head = b'--x\r\ncontent-disposition: form-data; name="files"; filename="a"\r\n\r\n'
     return b"".join(head + file + b"\r\n" for file in files) + b"--x--\r\n"
 
 
 def http(path, body=b"", *headers):
-    """A whole request as bytes: GET without a body, POST with one."""
+    """Return a whole request as bytes: GET without a body, POST with one."""
     lines = [b"%s %s HTTP/1.1" % (b"POST" if body else b"GET", path), b"host: x", *headers]
     if body:
         lines.append(b"content-length: %d" % len(body))
@@ -125,24 +123,24 @@ def http(path, body=b"", *headers):
 
 
 def http_pictures(path, *files):
-    """A whole request with pictures."""
+    """Return a whole request with pictures."""
     return http(path, multipart(*files), b"content-type: multipart/form-data; boundary=x")
 
 
 def encode(picture, kind, **settings):
-    """A Pillow picture as the bytes of a file."""
+    """Encode a Pillow picture as the bytes of a file."""
     file = io.BytesIO()
     picture.save(file, kind, **settings)
     return file.getvalue()
 
 
 def read_memory(pid):
-    """Million bytes that a process has in memory now, and its most since `forget_peak`."""
+    """Return a process's memory now, and its peak since `forget_peak`, in million bytes."""
     status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
     fields = dict(line.split(":", 1) for line in status.splitlines())
     return tuple(int(fields[name].split()[0]) * 1024 / 1e6 for name in ("VmRSS", "VmHWM"))
 
 
 def forget_peak(pid):
-    """Let a process's most memory be what it has now."""
+    """Reset a process's peak memory."""
     Path(f"/proc/{pid}/clear_refs").write_text("5", encoding="utf-8")

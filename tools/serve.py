@@ -1,11 +1,11 @@
-"""Serve an exported model: a page to draw on, pictures by HTTP, and the protocol of KServe.
+"""Serve an exported model: a page to draw on, pictures over HTTP, and KServe's protocol.
 
   python tools/serve.py --model output/lenet_builtin-mnist-001/inference --workers 2
   curl -F files=@my_digit.jpg http://127.0.0.1:8000/predict
   curl http://127.0.0.1:8000/metrics
 
 Prints the address once it answers: / is the page, /docs lists the endpoints. SIGTERM or Ctrl-C
-ends it, after what is in work has been answered.
+ends it after the requests in progress. For other users put a proxy in front: docs/serving.md.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""The server under load: `tools/serve.py` with two workers, asked by wrk on the same machine."""
+"""Load test: `tools/serve.py` with two workers against wrk on the same machine."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lenet_paddle.benchmark.own import read_anonymous_mb
 from lenet_paddle.errors import InputError
 from lenet_paddle.export.export import export_formats
 
-SECONDS = 70  # at 3,000 requests a second 200,000 of them
+SECONDS = 70  # 200,000 requests at 3,000 a second
 NUM_WORKERS = 2
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = """
@@ -38,11 +38,11 @@ end
 
 
 def serve(connections: int, seconds: int = SECONDS) -> dict[str, float]:
-    """POST /predict with an MNIST digit as PNG in a multipart body, over so many connections.
+    """Measure POST /predict of an MNIST digit, a PNG in a multipart body.
 
-    `errors` counts what was not answered with 2xx. `memory_mb` is the anonymous memory of all
-    workers after the first tenth of the time, `grown_mb` what came until the end. Raises
-    `InputError` where wrk is missing.
+    Returns requests/s, latencies in ms, `errors` (answers other than 2xx), `memory_mb` (the
+    workers' anonymous memory after a tenth of the time) and `grown_mb` (its growth until the end).
+    Raises `InputError` if wrk is missing.
     """
     if shutil.which("wrk") is None:
         raise InputError("wrk is not installed; apt-get install wrk")
@@ -59,10 +59,10 @@ def serve(connections: int, seconds: int = SECONDS) -> dict[str, float]:
         head = b'--limit\r\nContent-Disposition: form-data; name="files"; filename="7.png"\r\n\r\n'
         (folder / "body").write_bytes(head + file.getvalue() + b"\r\n--limit--\r\n")
         (folder / "wrk.lua").write_text(SCRIPT.format(body=folder / "body"), encoding="utf-8")
-        with _running(folder / "model") as (url, pids):
-            _ask(folder, url, connections, max(1, seconds // 10))
+        with _run_server(folder / "model") as (url, pids):
+            _run_wrk(folder, url, connections, max(1, seconds // 10))
             before = sum(map(read_anonymous_mb, pids))
-            found = _ask(folder, url, connections, seconds)
+            found = _run_wrk(folder, url, connections, seconds)
             grown = sum(map(read_anonymous_mb, pids)) - before
     return {
         "requests_per_s": found["requests"] / found["microseconds"] * 1e6,
@@ -76,8 +76,8 @@ def serve(connections: int, seconds: int = SECONDS) -> dict[str, float]:
 
 
 @contextlib.contextmanager
-def _running(model: Path) -> Iterator[tuple[str, list[int]]]:
-    """A server's address, and its processes."""
+def _run_server(model: Path) -> Iterator[tuple[str, list[int]]]:
+    """Start a server; yield its address and its workers' process ids."""
     command = [sys.executable, str(ROOT / "tools" / "serve.py"), "--model", str(model)]
     command += ["--engine", "onnx", "--port", "0", "--workers", str(NUM_WORKERS)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
@@ -92,7 +92,7 @@ def _running(model: Path) -> Iterator[tuple[str, list[int]]]:
             server.terminate()
 
 
-def _ask(folder: Path, url: str, connections: int, seconds: int) -> dict[str, float]:
+def _run_wrk(folder: Path, url: str, connections: int, seconds: int) -> dict[str, float]:
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(folder / "wrk.lua")]
     done = subprocess.run([*command, f"{url}/predict"], check=True, capture_output=True, text=True)
     return json.loads(re.findall(r"^{.*}$", done.stdout, re.MULTILINE)[-1])

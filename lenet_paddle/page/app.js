@@ -1,4 +1,4 @@
-// The page: joins the drawing, a backend that answers for it, and the view of its answers.
+// The page: connects the drawing, the backend that answers, and the view of the answers.
 
 import { ask } from "./ask.js";
 import { Drawing } from "./drawing.js";
@@ -6,12 +6,12 @@ import { View } from "./view.js";
 import { preferredLanguage, say, translatePage } from "./words.js";
 
 const find = (id) => document.getElementById(id);
-const SPEAK_AFTER = 700; // ms without a change, before an answer is read out
+const SPEAK_AFTER = 700; // ms without a change, before a screen reader reads the answer
 
 const drawing = new Drawing(find("sheet"));
 let model, view, backend, milliseconds = null, problem = null;
 
-// The answer for the newest drawing; while one is asked for, what changes waits its turn.
+// Ask for the newest drawing; changes during a request are asked for after it.
 let isAsking = false, isStale = false, speakLater = 0;
 
 async function refresh() {
@@ -53,7 +53,7 @@ function announce(text) {
     find("live").textContent = text;
 }
 
-// Show a problem (a function that words it), or take the last one away.
+// Show a problem (a function that returns its text), or remove the last one.
 function report(words) {
     problem = words;
     find("problem").hidden = !words;
@@ -83,7 +83,7 @@ function useLanguage(language) {
     describe();
 }
 
-// What was chosen last time, where the browser keeps such things.
+// Restore the settings of the last visit, if the browser stores them.
 function remember(key, value) {
     try {
         if (value !== undefined) localStorage.setItem(key, value);
@@ -104,7 +104,7 @@ async function takeFile(file) {
     try {
         await drawing.show(file);
     } catch {
-        report(() => say("This file is no picture that the browser can read."));
+        report(() => say("The browser cannot read this file as a picture."));
     }
 }
 
@@ -147,7 +147,7 @@ function listenForFiles() {
     find("choose").onclick = () => find("file").click();
     find("file").onchange = ({ target }) => {
         takeFile(target.files[0]);
-        target.value = ""; // so that the same one can be chosen again
+        target.value = ""; // so that the same file can be chosen again
     };
     addEventListener("paste", (event) => takeFile(event.clipboardData.files[0]));
     const over = (isOver) => (event) => {
@@ -162,7 +162,7 @@ function listenForFiles() {
     });
 }
 
-// Fetch what is known of the model and get the backend ready that belongs to it.
+// Fetch the model's description and prepare its backend.
 async function start() {
     find("unserved").remove();
     listen();

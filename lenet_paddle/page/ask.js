@@ -1,6 +1,6 @@
-// JSON from the server that the page came from.
+// Fetch JSON from the page's server.
 
-// Rejects with one line for say(), also where something on the way answers with a page of its own.
+// Rejects with one line for say(), also if a proxy answers with an HTML page.
 export async function ask(path, options) {
     const response = await fetch(path, options).catch(() => null);
     const answer = await response?.json().catch(() => null);

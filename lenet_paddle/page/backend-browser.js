@@ -1,6 +1,6 @@
-// Answers by the exported model in this browser: worker.js, so that drawing never waits for it.
+// Answer with the exported model in this browser, in worker.js so that drawing never waits.
 
-// The same function as backend-server.js gives.
+// Return the same kind of function as backend-server.js.
 export function connect(model) {
     const worker = new Worker(new URL("worker.js", import.meta.url), { type: "module" });
     const ask = (message) => new Promise((resolve, reject) => {

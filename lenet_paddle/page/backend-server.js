@@ -1,9 +1,9 @@
-// Answers by the server that this page came from.
+// Answer with the page's server.
 
 import { ask } from "./ask.js";
 
-// A function that takes the drawing's ImageData and gives {probabilities: one a class, seen:
-// Uint8 of 28x28, features: [{shape: [C, H, W], data: Uint8}]}.
+// Return a function from the drawing's ImageData to {probabilities: one per class, seen: Uint8 of
+// 28x28, features: [{shape: [C, H, W], data: Uint8}]}.
 export async function connect(model) {
     const path = model.features.length ? "features" : "predict";
     return async (picture) => {

@@ -1,5 +1,5 @@
-// Bring the picture of a handwritten digit to the form of the MNIST digits: data/digit.py, line by
-// line. A test holds the two together; what is done and why is said there.
+// Prepare a picture of a handwritten digit like the MNIST digits: data/digit.py, line by line. A
+// test compares the two; data/digit.py explains the steps.
 
 import {
     crop, dilate, dilateDisc, distances, gaussianFilter, greyClosing, labelParts, makePlane, map,
@@ -15,7 +15,7 @@ const WINDOW = 101;
 const STROKE = 2.6;
 const { fround } = Math; // Python computes in float32 here; so do all planes
 
-// A plane of whole numbers 0 to 255, of any size -> such a plane of 28x28, white on black.
+// A plane of integers 0 to 255, of any size -> a plane of 28x28, white on black.
 export function prepareDigit(picture) {
     let digit = cutOut(inkOf(darkOnLight(fit(picture, WORK, true))));
     if (!digit) return makePlane(FIELD, FIELD);
@@ -24,7 +24,7 @@ export function prepareDigit(picture) {
     return centred(map(digit, (value) => roundEven(fround(scale * value))));
 }
 
-// Python's and numpy's round: a half goes to the even neighbour.
+// Round as Python and NumPy do: half to even.
 export function roundEven(value) {
     const below = Math.floor(value);
     if (value - below !== 0.5) return Math.round(value);
@@ -98,7 +98,7 @@ function digitParts(ink, dark) {
     return map(dark, (_, k) => (labels[k] && belongs[labels[k] - 1] ? 1 : 0));
 }
 
-// The rectangle around each label from 1 to count.
+// The bounding box of each label from 1 to count.
 function boxesOf(labels, count, width) {
     const boxes = Array.from({ length: count },
         () => ({ left: Infinity, top: Infinity, right: 0, bottom: 0 }));

@@ -1,21 +1,21 @@
-// The sheet: what was drawn or dropped, by pointer or by keys, and its picture for the network.
+// The sheet: drawing by pointer or keys, dropped pictures, and the picture for the network.
 //
-// All that happened stands in one list of items: strokes ({points, width}, in shares of the
-// sheet's side), pictures ({bitmap}) and clearings ({}). What is seen are the strokes at its end,
-// or the picture there; so undoing anything is dropping the last item.
+// One list holds everything that happened: strokes ({points, width}, as fractions of the sheet's
+// side), pictures ({bitmap}) and clearings ({}). The sheet shows the strokes at its end, or the
+// picture there, so undo removes the last item.
 
-const SIDE = 400; // pixels a side of a drawing's picture: what preprocessing works at
-const LARGEST = 1200; // pixels a side of a photo's
-const FAR = 0.1; // between points so far apart a line is straight, in shares of the sheet
-const STEP = 1 / 25; // of a key, in shares of the sheet
+const SIDE = 400; // pixels on a side of the picture of a drawing, for preprocessing
+const LARGEST = 1200; // pixels on a side of a photo
+const FAR = 0.1; // points farther apart are joined by a straight line; fraction of the sheet
+const STEP = 1 / 25; // of an arrow key; fraction of the sheet
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
 export class Drawing extends EventTarget {
     constructor(canvas) {
         super();
         this.canvas = canvas;
-        this.width = 0.06; // the pen's
-        this.inverted = false; // white on black, for networks that were trained on that
+        this.width = 0.06; // of the pen
+        this.inverted = false; // white on black, for networks trained on such pictures
         this.items = [];
         this.pointer = null;
         this.pen = { x: 0.5, y: 0.5, down: false };
@@ -49,7 +49,7 @@ export class Drawing extends EventTarget {
         this.#changed();
     }
 
-    // Show a picture file. Rejects what the browser cannot read.
+    // Show a picture file. Rejects if the browser cannot read it.
     async show(file) {
         const whole = await createImageBitmap(file, { colorSpaceConversion: "none" });
         const scale = LARGEST / Math.max(whole.width, whole.height);
@@ -63,7 +63,8 @@ export class Drawing extends EventTarget {
         this.#changed();
     }
 
-    // The picture for the network, an ImageData: black on white (or the reverse), or the file's.
+    // Return the picture for the network as ImageData: the strokes, black on white or inverted, or
+    // the picture file.
     picture() {
         const { bitmap, context, output } = this;
         output.width = bitmap?.width ?? SIDE;
@@ -75,7 +76,7 @@ export class Drawing extends EventTarget {
         return context.getImageData(0, 0, output.width, output.height);
     }
 
-    // Paint the sheet itself, in the colours that its style has.
+    // Paint the sheet in the colours of its style.
     paint() {
         const { canvas, bitmap } = this;
         const side = Math.round(canvas.clientWidth * devicePixelRatio);
@@ -85,7 +86,7 @@ export class Drawing extends EventTarget {
         if (bitmap) {
             const scale = side / Math.max(bitmap.width, bitmap.height);
             const width = bitmap.width * scale, height = bitmap.height * scale;
-            context.imageSmoothingEnabled = scale < 4; // the pixels of a small one are seen
+            context.imageSmoothingEnabled = scale < 4; // show the pixels of a small picture
             context.drawImage(bitmap, (side - width) / 2, (side - height) / 2, width, height);
         }
         const colour = getComputedStyle(canvas).color;
@@ -106,10 +107,10 @@ export class Drawing extends EventTarget {
                 const isFar = Math.hypot(nextX - x, nextY - y) > FAR * side;
                 if (isFar) context.lineTo(x, y);
                 const end = isFar ? [nextX, nextY] : [(x + nextX) / 2, (y + nextY) / 2];
-                context.quadraticCurveTo(x, y, ...end); // through the middles of short segments
+                context.quadraticCurveTo(x, y, ...end); // through the midpoints of short segments
                 [x, y] = [nextX, nextY];
             }
-            context.lineTo(x + 0.01, y); // a line of no length would not be drawn
+            context.lineTo(x + 0.01, y); // a line of length 0 would not be drawn
             context.stroke();
         }
     }
@@ -145,7 +146,7 @@ export class Drawing extends EventTarget {
     }
 
     #begin(event) {
-        if (this.pointer !== null || event.button !== 0) return; // a second finger does not draw
+        if (this.pointer !== null || event.button !== 0) return; // ignore a second finger
         this.#lift();
         this.pointer = event.pointerId;
         this.canvas.setPointerCapture(event.pointerId);
@@ -206,7 +207,7 @@ export class Drawing extends EventTarget {
         this.dispatchEvent(new Event("pen"));
     }
 
-    // Whatever draws, by pointer or by keys, stops drawing.
+    // Stop drawing, by pointer and by keys.
     #lift() {
         this.pointer = null;
         this.held.clear();

@@ -20,7 +20,7 @@ export function maximum(plane) {
     return most;
 }
 
-// numpy.percentile of float32, which also computes the place between two values in float32.
+// numpy.percentile of float32, which also interpolates in float32.
 export function percentiles(values, shares) {
     const sorted = values.slice().sort();
     return shares.map((share) => {
@@ -55,8 +55,8 @@ export function pad(plane, by, edge = false) {
     return result;
 }
 
-// Apply a filter of one line to every row, then to every column. `filter(wide, line)` reads the
-// line with `before` and `after` values more at its ends and writes the new one.
+// Apply a 1-D filter to every row, then to every column. `filter(wide, line)` reads the line padded
+// by `before` and `after` values and writes the new line.
 function alongBoth(plane, before, after, extend, filter) {
     const { width, height } = plane;
     const result = makePlane(width, height, plane.data.slice());
@@ -78,14 +78,14 @@ function along(data, lines, length, lineStep, step, before, after, extend, filte
 
 const nearest = (at, length) => Math.min(Math.max(at, 0), length - 1);
 
-// Mirrored at the ends, again and again: c b a | a b c | c b a.
+// Mirror the ends repeatedly: c b a | a b c | c b a.
 function reflected(at, length) {
     const period = 2 * length;
     const within = ((at % period) + period) % period;
     return Math.min(within, period - 1 - within);
 }
 
-// uniform_filter(mode="nearest"): the mean over a window; an even one reaches further left.
+// uniform_filter(mode="nearest"): the mean over a window; an even window extends further left.
 export function uniformFilter(plane, size) {
     const left = size >> 1, right = size - left - 1;
     return alongBoth(plane, left, right, nearest, (wide, line) => {
@@ -114,8 +114,8 @@ export function gaussianFilter(plane, sigma) {
     });
 }
 
-// The greatest value in a window of 2 * reach + 1 (van Herk 1992: the maxima of two windows that
-// end or start at the border of a block as long as the window).
+// The maximum in a window of 2 * reach + 1 (van Herk 1992: from the running maxima of blocks as
+// long as the window, in both directions).
 function maximumFilter(plane, reach) {
     const size = 2 * reach + 1;
     const longest = Math.max(plane.width, plane.height) + size;
@@ -136,16 +136,16 @@ function maximumFilter(plane, reach) {
     });
 }
 
-// grey_closing(mode="nearest") with a square of 2 * reach + 1: fills what is dark and narrower.
+// grey_closing(mode="nearest") with a square of 2 * reach + 1: fills narrower dark parts.
 export function greyClosing(plane, reach) {
     const dilated = maximumFilter(plane, reach);
     const most = maximum(dilated);
-    if (dilated.data.every((value) => value === most)) return dilated; // so on a clean sheet
+    if (dilated.data.every((value) => value === most)) return dilated; // a clean sheet
     const negative = map(dilated, (value) => -value);
     return map(maximumFilter(negative, reach), (value) => -value);
 }
 
-// grey_dilation with a disc: the greatest value within `radius`, zeros outside.
+// grey_dilation with a disc: the maximum within `radius`, zeros outside.
 export function dilateDisc(plane, radius) {
     const { width, height, data } = plane;
     const result = makePlane(width, height);
@@ -164,7 +164,7 @@ export function dilateDisc(plane, radius) {
     return result;
 }
 
-// binary_dilation of a plane of 0 and 1: by a diamond of that reach, or by a square.
+// binary_dilation of a plane of 0 and 1, by a diamond of radius `reach` or a square.
 export function dilate(mask, reach, square) {
     const { width, height, data } = mask;
     const result = makePlane(width, height);
@@ -180,7 +180,7 @@ export function dilate(mask, reach, square) {
     return result;
 }
 
-// ndimage.label: connected parts (by their sides) of a plane of 0 and 1, numbered from 1.
+// ndimage.label: the 4-connected components of a plane of 0 and 1, numbered from 1.
 export function labelParts(mask) {
     const { width, height, data } = mask;
     const labels = new Int32Array(data.length);
@@ -207,7 +207,7 @@ export function labelParts(mask) {
     return { labels, count };
 }
 
-// distance_transform_edt: how far each place of 1 is from the nearest 0 (Saito, Toriwaki 1994).
+// distance_transform_edt: the distance of each 1 to the nearest 0 (Saito, Toriwaki 1994).
 export function distances(mask) {
     const { width, height, data } = mask;
     const inColumn = new Float64Array(data.length);

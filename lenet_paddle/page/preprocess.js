@@ -4,7 +4,7 @@ import { FIELD, prepareDigit, roundEven } from "./digit.js";
 import { makePlane } from "./plane.js";
 import { LANCZOS, resize } from "./resample.js";
 
-// ImageData or the like (RGBA, opaque) -> a plane of whole numbers, as Pillow's convert("L").
+// ImageData (RGBA, opaque) -> a plane of integers, like Pillow's convert("L").
 export function greyOf({ width, height, data }) {
     const plane = makePlane(width, height);
     for (let k = 0; k < plane.data.length; k++) {
@@ -14,7 +14,7 @@ export function greyOf({ width, height, data }) {
     return plane;
 }
 
-// A plane of any size -> one of 28x28; `mode` is "digit" or "resize".
+// A plane of any size -> a plane of 28x28; `mode` is "digit" or "resize".
 export function preparePicture(plane, mode) {
     if (plane.width === FIELD && plane.height === FIELD) return plane;
     return mode === "digit" ? prepareDigit(plane) : scaleToFit(plane);
@@ -42,7 +42,7 @@ function medianOfBorder({ width, height, data }) {
     return border.length % 2 ? border[middle] : (border[middle - 1] + border[middle]) / 2;
 }
 
-// A plane of 28x28, 0 to 255 -> float32 of size x size, -1 to 1, the background -1 around it.
+// A plane of 28x28, 0 to 255 -> float32 of size x size, -1 to 1, padded with the background, -1.
 export function normalise(plane, size) {
     const result = new Float32Array(size * size).fill(-1);
     const start = (size - plane.width) >> 1;

@@ -1,10 +1,10 @@
-// Pillow's Image.resize and Image.reduce for grey pictures, to the same values: of whole numbers
-// 0 to 255 (`whole`), which it computes in 32-bit integers and rounds after each pass, or floats.
+// Pillow's Image.resize and Image.reduce for grey pictures, with the same values: of integers 0 to
+// 255 (`whole`), computed in 32-bit integers and rounded after each pass, or of floats.
 
 import { makePlane } from "./plane.js";
 
-const ONE = 1 << 24; // its reciprocals of whole numbers, multiples of 1 / 2^24, are rounded down
-const PRECISION = 1 << 22; // Pillow's weights of whole numbers are multiples of 1 / 2^22
+const ONE = 1 << 24; // Pillow rounds reciprocals of integers down to multiples of 1 / 2^24
+const PRECISION = 1 << 22; // Pillow's integer weights are multiples of 1 / 2^22
 
 const sinc = (x) => (x === 0 ? 1 : Math.sin(Math.PI * x) / (Math.PI * x));
 
@@ -17,8 +17,8 @@ export const LANCZOS = {
     weigh: (x) => (Math.abs(x) >= 3 ? 0 : sinc(x) * sinc(x / 3)),
 };
 
-// Scale to width x height. With `gap` whole blocks are averaged first, as long as the picture
-// stays `gap` times as large as the result (Pillow's reducing_gap).
+// Scale to width x height. With `gap`, average whole blocks first, as long as the picture stays
+// `gap` times as large as the result (Pillow's reducing_gap).
 export function resize(plane, width, height, filter, whole, gap = 0) {
     const { width: fromX, height: fromY } = plane;
     const factor = (from, to) => (gap ? Math.floor(from / to / gap) || 1 : 1);
@@ -28,7 +28,7 @@ export function resize(plane, width, height, filter, whole, gap = 0) {
     return transpose(alongRows(transpose(rows), height, fromY / byY, filter, whole));
 }
 
-// The mean of each block of byX x byY pixels; at the right and lower edge of what is left.
+// The mean of each block of byX x byY pixels; blocks at the right and lower edge may be smaller.
 function reduce(plane, byX, byY, whole) {
     const { width, height, data } = plane;
     const result = makePlane(Math.ceil(width / byX), Math.ceil(height / byY));
@@ -48,7 +48,7 @@ function reduce(plane, byX, byY, whole) {
     return result;
 }
 
-// Scale every row to `width`; `length` is how much of a row is picture, in pixels.
+// Scale every row to `width`; `length` is the width of the picture in a row, in pixels.
 function alongRows(plane, width, length, filter, whole) {
     if (width === plane.width && length === width) return plane;
     const result = makePlane(width, plane.height);
@@ -65,7 +65,7 @@ function alongRows(plane, width, length, filter, whole) {
     return result;
 }
 
-// The pixels from `first` on that pixel x of the result is made of, and their weights.
+// The weights of pixel x of the result, for the pixels from `first` on.
 function weigh(x, scale, length, filter, whole) {
     const stretch = Math.max(scale, 1), centre = (x + 0.5) * scale;
     const reach = filter.support * stretch;

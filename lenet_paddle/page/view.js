@@ -1,9 +1,9 @@
-// What the page shows of an answer: the best class, a bar for each, what was seen, the maps.
+// Show an answer: the best class, a bar for each class, the network's input, the feature maps.
 
 import { say } from "./words.js";
 
-const MAX_BARS = 12; // of more classes the likeliest are shown
-const MAX_MAPS = 32; // of a convolution
+const MAX_BARS = 12; // if there are more classes, show the most probable
+const MAX_MAPS = 32; // shown for a convolution
 const find = (id) => document.getElementById(id);
 
 export function formatShare(share) {
@@ -22,7 +22,7 @@ export class View {
         this.show(null);
     }
 
-    // An answer of a backend, or null for an empty sheet.
+    // Show a backend's answer, or null for an empty sheet.
     show(answer) {
         this.answer = answer;
         const shares = answer?.probabilities ?? this.classes.map(() => 0);
@@ -36,7 +36,7 @@ export class View {
         this.paint();
     }
 
-    // One sentence for those who hear the page.
+    // Return one sentence for screen readers.
     spoken() {
         const { probabilities } = this.answer;
         const ranked = this.classes.map((name, k) => [name, probabilities[k]]);
@@ -44,7 +44,7 @@ export class View {
         return say("{0}, {1}. Next: {2}, {3}.", a, formatShare(p), b, formatShare(q));
     }
 
-    // Paint what was seen and the maps, in the colours of the day.
+    // Paint the network's input and the maps in the colours of the current theme.
     paint() {
         paintGrey(find("seen"), this.answer?.seen);
         this.layers.forEach(({ canvases, caption, shape }, layer) => {
@@ -136,7 +136,7 @@ function paintGrey(canvas, values) {
     context.putImageData(image, 0, 0);
 }
 
-// The accent, as strong as the value; the tile's own colour shines through where it is 0.
+// The accent colour, with the value as opacity.
 function paintMap(canvas, values, colour) {
     const context = canvas.getContext("2d");
     const image = context.createImageData(canvas.width, canvas.height);

@@ -1,5 +1,4 @@
-// The page in English and Chinese. Its texts stand in the page itself and in say("..."); here is
-// the Chinese of each.
+// The page's texts in Chinese. The English texts, in index.html and in say("..."), are the keys.
 
 export const ZH = {
     "Draw a digit": "写一个数字",
@@ -43,20 +42,20 @@ export const ZH = {
     "Loading the network…": "正在载入网络…",
     "The server does not answer. Is it still running?": "服务器没有应答，它还在运行吗？",
     "The network could not be loaded: {0}": "网络载入失败：{0}",
-    "This file is no picture that the browser can read.": "浏览器无法把这个文件当图片读取。",
+    "The browser cannot read this file as a picture.": "浏览器无法把这个文件当图片读取。",
 };
 
 export function preferredLanguage() {
     return (navigator.language || "").toLowerCase().startsWith("zh") ? "zh" : "en";
 }
 
-// A text in the page's language, `{0}` and so on filled in.
+// Return a text in the page's language, with `{0}` and so on filled in.
 export function say(text, ...values) {
     const said = document.documentElement.lang.startsWith("zh") ? ZH[text] ?? text : text;
     return said.replace(/\{(\d)\}/g, (whole, number) => values[number] ?? whole);
 }
 
-// Bring every text that stands in the page itself into a language.
+// Translate every text in index.html.
 export function translatePage(language) {
     document.documentElement.lang = language === "zh" ? "zh-CN" : "en";
     for (const element of document.querySelectorAll("[data-say]")) {

@@ -1,9 +1,9 @@
-// The exported model, run by ONNX Runtime in a thread of its own.
+// Run the exported model with ONNX Runtime in a worker thread.
 
 import * as ort from "./ort/ort.wasm.bundle.min.mjs";
 import { greyOf, normalise, preparePicture } from "./preprocess.js";
 
-ort.env.wasm.numThreads = 1; // more would need headers that plain hosts of files do not send
+ort.env.wasm.numThreads = 1; // more threads need headers that static hosts do not send
 let model, session;
 
 self.onmessage = async ({ data }) => {
@@ -41,7 +41,7 @@ function softmax(logits) {
     return powers.map((power) => power / total);
 }
 
-// Each map from its least value, 0, to its greatest, 255; one that is the same everywhere is 0.
+// Scale each map from its minimum, 0, to its maximum, 255; a constant map becomes 0.
 function scaleMaps(values, size) {
     const scaled = new Uint8Array(values.length);
     for (let start = 0; start < values.length; start += size) {

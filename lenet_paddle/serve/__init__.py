@@ -1,1 +1,1 @@
-"""An exported model as an HTTP service."""
+"""Serve an exported model over HTTP."""

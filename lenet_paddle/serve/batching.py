@@ -1,4 +1,4 @@
-"""Requests that arrive together are answered by one run of the model."""
+"""Answer requests that arrive together by one run of the model."""
 
 from __future__ import annotations
 
@@ -9,23 +9,22 @@ import numpy as np
 
 
 class Batcher:
-    """Collects the batches of requests and runs them as one, without waiting for more.
+    """Join the batches of concurrent requests into one run, without waiting for more requests.
 
-    The event loop first reads from all connections that have sent something, then runs what
-    those requests have asked for: whatever asks in one turn of the loop goes together. A request
-    that comes alone is answered alone, and no later. Most of what this saves is the fixed price
-    of a call: NumPy's, ONNX Runtime's, the counting. The model runs in the event loop only, so
-    an engine that allows one thread is safe.
+    The event loop first reads from all connections that have sent something, then runs the model
+    once for everything that those requests asked for in this turn of the loop. A lone request is
+    answered without delay. This mostly saves the fixed cost of a call, in NumPy, ONNX Runtime and
+    the metrics. The model runs on the event loop only, so an engine may be limited to one thread.
     """
 
     def __init__(self, run: Callable[[np.ndarray], np.ndarray], max_batch: int) -> None:
-        """`run` maps (B, ...) to (B, C), row by row; it gets up to `max_batch` rows, or what one
-        request has asked for."""
+        """`run` maps (B, ...) to (B, C), row by row. It gets at most `max_batch` rows, unless a
+        single request has more."""
         self._run, self._max_batch = run, max_batch
         self._waiting: list[tuple[np.ndarray, asyncio.Future[np.ndarray]]] = []
 
     async def run(self, batch: np.ndarray) -> np.ndarray:
-        """The rows of the result that are those of `batch`; raises what the model raises."""
+        """Return the results for the rows of `batch`. Raises what the model raises."""
         loop = asyncio.get_running_loop()
         if not self._waiting:
             loop.call_soon(self._run_waiting)
@@ -48,7 +47,7 @@ class Batcher:
             results = self._run(np.concatenate([batch for batch, _ in together]))
         except Exception as error:
             for _, future in together:
-                if not future.done():  # its request may have been given up
+                if not future.done():  # its request may have been cancelled
                     future.set_exception(error)
             return
         start = 0

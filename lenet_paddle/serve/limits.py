@@ -1,40 +1,34 @@
-"""What a request may take: bytes, pixels, pictures, seconds, a place in the queue.
+"""Limits of a request: bytes and seconds of its body, and its place in the queue.
 
-`Guard` stands around the whole application: it turns away what finds no place, counts, adds the
-security headers, and makes a JSON error of whatever went wrong. `read_body` and `Lane` are what
-the endpoints read and work through.
+`LimitsMiddleware` wraps the whole application. It also counts requests, adds the security headers
+and turns an unexpected exception into a JSON error.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar
 
 import anyio
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lenet_paddle.serve.metrics import Metrics
 
 _log = logging.getLogger(__name__)
-Result = TypeVar("Result")
 
-QUICK_BYTES = 16_384  # a smaller body is answered in the event loop, without a thread
-DRAINED = 4  # of a body that is too large, so many times the limit are read before the answer
+DRAIN_FACTOR = 4  # read a body up to this many times the limit before answering 413
 POLICY = (
     "default-src 'self'; img-src 'self' data: blob:; object-src 'none'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'"
 )
-# Swagger's page starts itself by a script within it; it shows nothing that came from outside.
+# Swagger's page starts with an inline script; it shows nothing that a client sent.
 DOCS_POLICY = f"{POLICY}; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'"
-HEADERS = [
+SECURITY_HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
@@ -53,155 +47,142 @@ class Limits:
     pixels: int
     """Pixels of a picture."""
     batch: int
-    """Pictures or tensors of a request."""
+    """Pictures or tensors in a request."""
     seconds: float
-    """For reading a body, and once more for answering it."""
+    """Time to receive a body, and again to answer it."""
     queue: int
-    """POST requests that are read or answered at a time; more are turned away with 503."""
+    """POST requests in progress; further ones get 503."""
 
 
-async def read_body(request: Request, limits: Limits) -> bytes:
-    """The whole body of a request; it is never held beyond the limit.
+def limit_body(scope: Scope, receive: Receive, limits: Limits) -> Receive:
+    """Wrap `receive` so that it never passes on more than `limits.body` bytes.
 
-    Raises `HTTPException`: 413 for a body above the limit, as soon as that is seen, 408 for one
-    that takes too long, 415 for a compressed one.
+    It raises `HTTPException`: 413 for a larger body, 408 for one that takes longer than
+    `limits.seconds`, 415 for a compressed one, 400 for one that comes with the header
+    Upgrade.
     """
-    headers = request.headers
-    if headers.get("content-encoding", "identity") != "identity":
-        raise HTTPException(415, "a compressed body; send it as it is")
-    declared = headers.get("content-length", "")
-    announced = int(declared) if declared.isdecimal() else 0
-    too_large = HTTPException(
-        413, f"the body is larger than {limits.body:,} bytes", {"connection": "close"}
-    )
-    if announced > limits.body and (announced > DRAINED * limits.body or "expect" in headers):
-        raise too_large  # who waits for `100 Continue` has sent nothing yet
-    chunks: list[bytes] = []
+    headers = dict(scope["headers"])
+    declared = headers.get(b"content-length", b"")
+    content_length = int(declared) if declared.isdigit() else 0
+    # A client that waits for `100 Continue` has sent nothing yet: refuse it at once.
+    accepted = limits.body * (1 if b"expect" in headers else DRAIN_FACTOR)
+    refusal = None
+    if b"upgrade" in headers:  # the server's parser loses the body
+        refusal = HTTPException(400, "Upgrade is not supported; send HTTP/1.1 without it")
+    elif headers.get(b"content-encoding", b"identity") != b"identity":
+        refusal = HTTPException(415, "a compressed body; send it uncompressed")
+    elif content_length > accepted:
+        refusal = _too_large(limits.body)
+    deadline = anyio.current_time() + limits.seconds
     size = 0
-    try:
-        with anyio.fail_after(limits.seconds):
-            async for chunk in request.stream():
-                size += len(chunk)
-                if size <= limits.body:
-                    chunks.append(chunk)
-                else:  # read on for a while: many clients look for an answer only at the end
-                    chunks.clear()
-                    if size > DRAINED * limits.body:
-                        break
-    except TimeoutError:
-        message = f"the body did not arrive within {limits.seconds:g} s"
-        raise HTTPException(408, message, {"connection": "close"}) from None
-    if size > limits.body:
-        raise too_large
-    return b"".join(chunks)
 
-
-class NotQuick(Exception):
-    """Raised by work that turns out to be too much for the event loop."""
-
-
-@dataclass(frozen=True)
-class Turn:
-    """What work is told: whether it holds up the event loop, and when it must end."""
-
-    is_quick: bool
-    until: float
-
-    def check(self) -> None:
-        """Called between the parts of a piece of work; raises `HTTPException` when time is up."""
-        if time.monotonic() > self.until:
-            raise HTTPException(503, "answering took too long; send fewer or smaller pictures")
-
-
-class Lane:
-    """Runs work: what is small at once in the event loop, the rest in one thread beside it.
-
-    A hop to a thread takes longer than reading a 28x28 picture; a photograph in the loop would
-    hold up all others.
-    """
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-        self._thread = ThreadPoolExecutor(1)
-
-    async def run(self, work: Callable[[Turn], Result], size: int) -> Result:
-        """The result of `work`, called with its `Turn`; `size` is that of the request's body.
-
-        Work that raises `NotQuick` is called again in the thread. Raises `HTTPException`, 503,
-        when it takes too long.
-        """
-        until = time.monotonic() + self.seconds
-        if size <= QUICK_BYTES:
-            try:
-                return work(Turn(True, until))
-            except NotQuick:
-                pass
-        loop = asyncio.get_running_loop()
+    async def receive_in_time() -> Message:
         try:
-            with anyio.fail_after(self.seconds):
-                return await loop.run_in_executor(self._thread, work, Turn(False, until))
+            with anyio.fail_after(deadline - anyio.current_time()):
+                return await receive()
         except TimeoutError:
-            raise HTTPException(503, f"no answer within {self.seconds:g} s; try again") from None
+            message = f"the body did not arrive within {limits.seconds:g} s"
+            raise HTTPException(408, message, {"connection": "close"}) from None
+
+    async def receive_limited() -> Message:
+        nonlocal size
+        if refusal:
+            raise refusal
+        message = await receive_in_time()
+        size += len(message.get("body", b""))
+        if size > limits.body:  # many clients look for an answer only after sending everything
+            while message.get("more_body") and size <= DRAIN_FACTOR * limits.body:
+                message = await receive_in_time()
+                size += len(message.get("body", b""))
+            raise _too_large(limits.body)
+        return message
+
+    return receive_limited
 
 
-class Guard:
-    """ASGI middleware around all endpoints; see the module's text."""
+def _too_large(limit: int) -> HTTPException:
+    message = f"the body is larger than {limit:,} bytes"
+    return HTTPException(413, message, {"connection": "close"})
+
+
+class LimitsMiddleware:
+    """ASGI middleware: the queue, the limits of a body, metrics, security headers, JSON errors."""
 
     def __init__(
         self, app: ASGIApp, limits: Limits, metrics: Metrics, name_endpoint: Callable[[str], str]
     ) -> None:
+        """`name_endpoint` maps a path to the label that the metrics use for it."""
         self.app, self.limits, self.metrics = app, limits, metrics
         self.name_endpoint = name_endpoint
-        self._in_work = 0
+        self._num_queued = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] != "http":
             return
-        started = time.perf_counter()
-        endpoint, status, is_counted = self.name_endpoint(scope["path"]), 0, False
-        policy = (DOCS_POLICY if endpoint == "/docs" else POLICY).encode()
-
-        def count() -> None:
-            nonlocal is_counted
-            if not is_counted:
-                self.metrics.count(endpoint, status or 500, time.perf_counter() - started)
-            is_counted = True
-
-        async def send_guarded(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                message["headers"] = [
-                    *message["headers"],
-                    (b"content-security-policy", policy),
-                    *HEADERS,
-                ]
-            elif not message.get("more_body"):
-                count()  # before the client has it all, and may ask for the figures
-            await send(message)
-
-        takes_place = scope["method"] == "POST"
-        if scope["method"] == "HEAD":  # probes use it; uvicorn leaves the answer's body out
-            scope = {**scope, "method": "GET"}
-        if takes_place and self._in_work >= self.limits.queue:
-            answer = JSONResponse({"error": "too many requests at a time; try again"}, 503)
-            answer.headers["retry-after"] = "1"
-            await answer(scope, receive, send_guarded)
+        endpoint = self.name_endpoint(scope["path"])
+        answer = _CountedAnswer(scope, send, endpoint, self.metrics)
+        is_queued = scope["method"] == "POST"
+        if is_queued and self._num_queued >= self.limits.queue:
+            body = {"error": "too many requests at a time; try again"}
+            await JSONResponse(body, 503, {"retry-after": "1"})(scope, receive, answer.send)
             return
-        self._in_work += takes_place
+        if is_queued:
+            receive = limit_body(scope, receive, self.limits)
+        else:
+            scope = _simplify(scope)
+        self._num_queued += is_queued
         self.metrics.in_work.inc()
         try:
-            await self.app(scope, receive, send_guarded)
+            await self.app(scope, receive, answer.send)
         except ClientDisconnect:
-            status = 499  # nobody is left to answer; nginx's number for it
+            answer.status = 499  # nginx's number for a client that closed the connection
         except Exception:
             _log.exception("%s %s failed", scope["method"], endpoint)
-            if status:
-                raise  # half of an answer is out: let the connection break
-            answer = JSONResponse({"error": "the server failed; its log says why"}, 500)
-            await answer(scope, receive, send_guarded)
+            if answer.status:
+                raise  # the answer has begun: let the server break the connection
+            body = {"error": "the server failed; its log says why"}
+            await JSONResponse(body, 500)(scope, receive, answer.send)
         finally:
-            self._in_work -= takes_place
+            self._num_queued -= is_queued
             self.metrics.in_work.dec()
-            count()
+            answer.count()
+
+
+class _CountedAnswer:
+    """Send an answer with the security headers, and count it once."""
+
+    def __init__(self, scope: Scope, send: Send, endpoint: str, metrics: Metrics) -> None:
+        self.status = 0
+        self._send, self._endpoint, self._metrics = send, endpoint, metrics
+        self._started, self._is_counted = time.perf_counter(), False
+        policy = (DOCS_POLICY if endpoint == "/docs" else POLICY).encode()
+        self._headers = [(b"content-security-policy", policy), *SECURITY_HEADERS]
+        if any(name == b"upgrade" for name, _ in scope["headers"]):
+            self._headers.append((b"connection", b"close"))  # the server's parser stops there
+
+    async def send(self, message: Message) -> None:
+        """ASGI's `send`. Raises `ClientDisconnect` if the connection is closed."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message["headers"] = [*message["headers"], *self._headers]
+        elif not message.get("more_body"):
+            self.count()  # before the client has the whole answer and may read the metrics
+        try:
+            await self._send(message)
+        except RuntimeError as error:  # uvloop's, after uvicorn closed a damaged connection
+            raise ClientDisconnect from error
+
+    def count(self) -> None:
+        """Count the answer, unless that is done."""
+        if not self._is_counted:
+            seconds = time.perf_counter() - self._started
+            self._metrics.count(self._endpoint, self.status or 500, seconds)
+        self._is_counted = True
+
+
+def _simplify(scope: Scope) -> Scope:
+    """Treat HEAD, which probes use, as GET (the server drops the body), and ignore Range."""
+    headers = [header for header in scope["headers"] if header[0] != b"range"]
+    method = "GET" if scope["method"] == "HEAD" else scope["method"]
+    return {**scope, "method": method, "headers": headers}

@@ -1,7 +1,7 @@
-"""What the server counts, in Prometheus' format, summed over all of its workers.
+"""Count requests in Prometheus' format, summed over all workers.
 
-prometheus_client adds the workers up through mapped files in the folder that the environment
-variable `serve.METRICS_FOLDER` names, which is set before this module is imported.
+prometheus_client sums the workers through memory-mapped files in the folder that the environment
+variable PROMETHEUS_MULTIPROC_DIR names; set it before importing this module.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
 class Metrics:
-    """Requests, errors, seconds and pictures a batch, by endpoint and status."""
+    """Requests, errors and seconds by endpoint and status, and the sizes of batches."""
 
     def __init__(self) -> None:
         registry = CollectorRegistry()
@@ -46,9 +46,9 @@ class Metrics:
         self._known: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
 
     def count(self, endpoint: str, status: int, seconds: float) -> None:
-        """One request has been answered. `endpoint` must be one of a few: each is kept."""
+        """Count an answered request. Every `endpoint` is kept: pass one of a few."""
         found = self._known.get((endpoint, status))
-        if found is None:  # looking labels up takes longer than counting
+        if found is None:  # looking up labels takes longer than counting
             found = (
                 self._requests.labels(endpoint, str(status)),
                 self._seconds.labels(endpoint),
@@ -59,14 +59,8 @@ class Metrics:
         if status >= 400:
             self._errors.labels(endpoint).inc()
 
-    def count_refusal(self, status: int) -> None:
-        """A connection was refused with 4xx or 5xx before there was a whole head; it took no
-        measurable time."""
-        self._requests.labels("other", str(status)).inc()
-        self._errors.labels("other").inc()
-
     def to_text(self) -> bytes:
-        """All workers' figures in Prometheus' text format."""
+        """Return the figures of all workers in Prometheus' text format."""
         registry = CollectorRegistry()
         MultiProcessCollector(registry)
         return generate_latest(registry)

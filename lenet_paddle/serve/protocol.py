@@ -3,7 +3,7 @@
 Sources: the protocol, https://github.com/kserve/open-inference-protocol, and Triton's
 binary-data extension,
 https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_binary_data.md.
-Here it has one model, `lenet`, with one input, `image`, float32 (B, 1, S, S), normalised as
+The server has one model, `lenet`, with one input, `image`, float32 (B, 1, S, S), normalised as
 inference.yml says, and one output, `logits`, float32 (B, C).
 """
 
@@ -20,7 +20,8 @@ import numpy as np
 from starlette.exceptions import HTTPException
 
 from lenet_paddle._version import __version__
-from lenet_paddle.serve.bodies import parse_json
+from lenet_paddle.serve.bodies import parse_message
+from lenet_paddle.serve.schemas import InferRequest, InputTensor
 
 MODEL, VERSION = "lenet", "1"
 INPUT, OUTPUT = "image", "logits"
@@ -29,7 +30,7 @@ SERVER = {"name": "lenet_paddle", "version": __version__, "extensions": ["binary
 
 
 def describe_model(engine: str, size: int, num_classes: int) -> dict[str, Any]:
-    """The answer to GET /v2/models/lenet."""
+    """Return the answer to GET /v2/models/lenet."""
     return {
         "name": MODEL,
         "versions": [VERSION],
@@ -40,32 +41,35 @@ def describe_model(engine: str, size: int, num_classes: int) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class InferRequest:
-    """An inference request that has been checked."""
+class Inference:
+    """A checked inference request."""
 
     batch: np.ndarray
     """float32 (B, 1, S, S), finite."""
     id: str | None
     as_binary: bool
-    """Whether the logits are asked for as bytes behind the JSON part."""
+    """Whether the logits are wanted as bytes after the JSON part."""
 
 
-def read_request(body: bytes, header_length: str | None, size: int, max_batch: int) -> InferRequest:
-    """The request in `body`; `header_length` is what Inference-Header-Content-Length says.
+def read_request(body: bytes, header_length: str | None, size: int, max_batch: int) -> Inference:
+    """Parse a request; `header_length` is the value of Inference-Header-Content-Length.
 
-    Raises `HTTPException`: 413 for a batch above `max_batch`, 400 for all else that does not fit.
+    Raises `HTTPException`: 413 for a batch above `max_batch`, 400 for anything else that does not
+    fit the model.
     """
     request, binary = _split(body, header_length, size)
-    if not isinstance(request.get("id", ""), str):
-        raise _refuse("`id` is no text")
-    as_binary = _wants_binary(request)
-    return InferRequest(_read_input(request, binary, size, max_batch), request.get("id"), as_binary)
+    batch = _read_input(request.inputs[0], binary, size, max_batch)
+    wanted = request.parameters.binary_data_output
+    for output in request.outputs:
+        if output.parameters.binary_data is not None:
+            wanted = output.parameters.binary_data
+    return Inference(batch, request.id, bool(wanted))
 
 
-def write_answer(request: InferRequest, logits: np.ndarray) -> tuple[bytes, int | None]:
-    """The answer's body, and where its JSON part ends, if a tensor follows it.
+def write_answer(request: Inference, logits: np.ndarray) -> tuple[bytes, int | None]:
+    """Return the answer's body, and the length of its JSON part if a tensor follows it.
 
-    `logits` is float32 (B, C). Raises `HTTPException`, 400, where a value is not finite.
+    `logits` is float32 (B, C). Raises `HTTPException`, 400, if a value is not finite.
     """
     if not np.isfinite(logits).all():  # JSON has no word for it
         raise _refuse(f"{INPUT}: values so large that the model overflows; expected -1 to 1")
@@ -86,99 +90,55 @@ def _refuse(reason: str) -> HTTPException:
     return HTTPException(400, reason)
 
 
-def _split(body: bytes, header_length: str | None, size: int) -> tuple[dict[str, Any], bytes]:
-    """The request's JSON part, and the bytes of tensors behind it.
+def _split(body: bytes, header_length: str | None, size: int) -> tuple[InferRequest, bytes]:
+    """Return the request's JSON part, and the bytes of the tensors after it.
 
-    Of length 0 (the extension's "raw binary request") the body is one picture's tensor, and the
+    With length 0 (the extension's "raw binary request") the body is one picture's tensor, and the
     answer is binary.
     """
     if header_length is None:
-        return parse_json(body), b""
+        return parse_message(InferRequest, body), b""
     if not re.fullmatch("[0-9]{1,12}", header_length):
-        raise _refuse("Inference-Header-Content-Length is no whole number of up to 12 digits")
+        raise _refuse("Inference-Header-Content-Length: expected an integer of up to 12 digits")
     length = int(header_length)
     if length > len(body):
         raise _refuse(f"Inference-Header-Content-Length is {length}, the body {len(body)} bytes")
-    if length == 0 and body:
-        whole = {"binary_data_size": len(body)}
-        tensor = {"name": INPUT, "datatype": "FP32", "shape": [1, 1, size, size]}
-        request = {"inputs": [{**tensor, "parameters": whole}]}
-        return {**request, "parameters": {"binary_data_output": True}}, body
-    return parse_json(body[:length]), body[length:]
+    if length > 0 or not body:
+        return parse_message(InferRequest, body[:length]), body[length:]
+    shape = [1, 1, size, size]
+    parameters = {"binary_data_size": len(body)}
+    tensor = {"name": INPUT, "datatype": "FP32", "shape": shape, "parameters": parameters}
+    request = {"inputs": [tensor], "parameters": {"binary_data_output": True}}
+    return InferRequest.model_validate(request), body
 
 
-def _objects(parent: dict[str, Any], key: str) -> list[dict[str, Any]]:
-    """The list of JSON objects at `key`, [] where there is none."""
-    found = parent.get(key, [])
-    if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
-        raise _refuse(f"`{key}` is no list of objects")
-    return found
-
-
-def _parameters(parent: dict[str, Any]) -> dict[str, Any]:
-    found = parent.get("parameters", {})
-    if not isinstance(found, dict):
-        raise _refuse("`parameters` is no object")
-    if any(key.startswith("shared_memory") for key in found):
-        raise _refuse("shared memory is not supported; send the tensors in the body")
-    return found
-
-
-def _wants_binary(request: dict[str, Any]) -> bool:
-    """Whether the logits are asked for as bytes; checks `outputs` on the way."""
-    wanted = _parameters(request).get("binary_data_output", False)
-    outputs = _objects(request, "outputs")
-    if len(outputs) > 1 or any(output.get("name") != OUTPUT for output in outputs):
-        raise _refuse(f"`outputs` names another than the only one, {OUTPUT}")
-    for output in outputs:
-        parameters = _parameters(output)
-        if parameters.get("classification"):
-            raise _refuse("the classification extension is not supported; POST /predict names them")
-        wanted = parameters.get("binary_data", wanted)
-    if not isinstance(wanted, bool):
-        raise _refuse("`binary_data` is neither true nor false")
-    return wanted
-
-
-def _read_input(request: dict[str, Any], binary: bytes, size: int, max_batch: int) -> np.ndarray:
-    """The input tensor, float32 (B, 1, S, S), checked against the model."""
-    inputs = _objects(request, "inputs")
-    if len(inputs) != 1 or inputs[0].get("name") != INPUT:
-        raise _refuse(f"expected one input named {INPUT}")
-    tensor = inputs[0]
-    if tensor.get("datatype") != "FP32":
-        raise _refuse(f"{INPUT} has another datatype than FP32")
-    shape = tensor.get("shape")
+def _read_input(tensor: InputTensor, binary: bytes, size: int, max_batch: int) -> np.ndarray:
+    """Return the input tensor, float32 (B, 1, S, S), after checking it against the model."""
+    shape = tensor.shape
     expected = f"{INPUT}: expected the shape [B, 1, {size}, {size}], B from 1 to {max_batch}"
-    if not isinstance(shape, list) or any(type(n) is not int for n in shape):
-        raise _refuse(expected)
     if shape[1:] != [1, size, size] or shape[0] < 1:
         raise _refuse(expected)
     if shape[0] > max_batch:
         raise HTTPException(413, expected)
-    num_bytes = _parameters(tensor).get("binary_data_size")
+    num_bytes = tensor.parameters.binary_data_size
     if num_bytes is None:
         if binary:
-            raise _refuse("bytes behind the JSON part that no input's binary_data_size names")
-        values = _from_json(tensor.get("data"), math.prod(shape))
-    else:
-        if (
-            type(num_bytes) is not int
-            or num_bytes != len(binary)
-            or num_bytes != 4 * math.prod(shape)
-        ):
-            raise _refuse(f"{INPUT}: binary_data_size, shape and the bytes that came do not agree")
+            raise _refuse("bytes after the JSON part, but no input has a binary_data_size")
+        values = _from_json(tensor.data, math.prod(shape))
+    elif num_bytes == len(binary) == 4 * math.prod(shape):
         values = np.frombuffer(binary, "<f4")
+    else:
+        raise _refuse(f"{INPUT}: binary_data_size, shape and the bytes that came do not agree")
     if not np.isfinite(values).all():
         raise _refuse(f"{INPUT}: a value is NaN or infinite")
     return values.reshape(shape)
 
 
 def _from_json(data: Any, count: int) -> np.ndarray:
-    """Numbers, flat or nested in row-major order, as float32 (count,).
+    """Convert numbers, flat or nested in row-major order, to float32 (count,).
 
-    NumPy sees them only when they are known to be so many numbers: of one long text among many
-    short ones it makes an array of gigabytes.
+    The numbers are checked before NumPy sees them: it turns one long text among many short ones
+    into an array of gigabytes.
     """
     refusal = _refuse(f"{INPUT}: `data` is not the {count} numbers that `shape` says")
     if not isinstance(data, list):
@@ -192,5 +152,5 @@ def _from_json(data: Any, count: int) -> np.ndarray:
     try:
         with np.errstate(over="ignore"):
             return np.array(data, np.float64).astype(np.float32)
-    except OverflowError:  # a whole number beyond float64
+    except OverflowError:  # an integer beyond float64
         raise refusal from None

@@ -1,4 +1,4 @@
-"""What the endpoints answer: pictures in a request's body -> what a JSON answer holds."""
+"""Compute the answers of the endpoints: picture files or tensors -> JSON."""
 
 from __future__ import annotations
 
@@ -25,39 +25,42 @@ from lenet_paddle.export.engines import EngineChoice
 from lenet_paddle.export.predictor import Predictor
 from lenet_paddle.serve import protocol
 from lenet_paddle.serve.batching import Batcher
-from lenet_paddle.serve.bodies import split_pictures
-from lenet_paddle.serve.limits import Lane, Limits, NotQuick, Turn
+from lenet_paddle.serve.limits import Limits
 from lenet_paddle.serve.metrics import Metrics
+from lenet_paddle.serve.work_queue import Deadline, NeedsThread, WorkQueue
 
 Run = Callable[[np.ndarray], np.ndarray]
+LoadFiles = Callable[[], list[bytes]]
 
-# Of Pillow's, those that are read. EPS would run Ghostscript; a TIFF file of 1 MB can have tiles
-# that take 2 GB for a picture of 28x28.
+# The formats of Pillow that are accepted. EPS would run Ghostscript; a TIFF file of 1 MB can have
+# tiles that take 2 GB for a picture of 28x28.
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 
 
 class Service:
-    """One exported model and its limits, in one worker process."""
+    """An exported model and its limits, in one worker process."""
 
     def __init__(self, model: Path, engine: EngineChoice, limits: Limits) -> None:
         self.predictor = Predictor(model, engine)
         self.limits, self.metrics = limits, Metrics()
-        self.lane = Lane(limits.seconds)
-        self._pictures = Batcher(self._counted(self.predictor.predict), limits.batch)
-        self._tensors = Batcher(self._counted(self.predictor.compute_logits), limits.batch)
+        self._queue = WorkQueue(limits.seconds)
+        self._pictures = Batcher(self._count(self.predictor.predict), limits.batch)
+        self._tensors = Batcher(self._count(self.predictor.compute_logits), limits.batch)
         self._warm_up()
 
     def _warm_up(self) -> None:
-        """Let what is slow once, Pillow's plugins say, be done before the first request; raises
-        `InputError` for a model of feature maps that cannot be loaded."""
+        """Do what is slow only once, such as loading Pillow's plugins, before the first request.
+
+        Raises `InputError` if the model of feature maps cannot be loaded.
+        """
         empty = encode_png(np.zeros((SIZE, SIZE), np.uint8))
-        seen = self._read_picture(1, empty, Turn(True, math.inf))
+        seen = self._read_picture(1, empty, Deadline(True, math.inf))
         self._to_dict(self.predictor.predict(seen[None])[0], seen)
         if self.predictor.description["features"]:
             self.predictor.predict_with_maps(seen[None])
 
     def describe(self) -> dict[str, Any]:
-        """What the page must know of the model; the answer to GET /model.json."""
+        """Return the answer to GET /model.json: what the page needs to know about the model."""
         description = self.predictor.description
         return {
             "classes": list(self.predictor.classes),
@@ -67,15 +70,19 @@ class Service:
             "features": description["features"],
         }
 
-    async def predict(self, content_type: str, body: bytes) -> dict[str, Any]:
-        """The answer to POST /predict: for each picture its class, and what the network saw."""
-        seen = await self._read_pictures(content_type, body, self.limits.batch)
+    async def predict(self, load: LoadFiles, num_bytes: int) -> dict[str, Any]:
+        """Return the answer to POST /predict: each picture's class, and what the network saw.
+
+        `load` returns the picture files, which take `num_bytes` in the request. Raises
+        `HTTPException`, as the other endpoints do.
+        """
+        seen = await self._read_pictures(load, num_bytes)
         pairs = zip(await self._pictures.run(seen), seen, strict=True)
         return {"predictions": [self._to_dict(probs, picture) for probs, picture in pairs]}
 
-    async def explain(self, content_type: str, body: bytes) -> dict[str, Any]:
-        """The answer to POST /features: that for one picture, and its convolutions' maps."""
-        seen = await self._read_pictures(content_type, body, 1)
+    async def explain(self, load: LoadFiles, num_bytes: int) -> dict[str, Any]:
+        """Return the answer to POST /features: that of one picture, and its feature maps."""
+        seen = await self._read_pictures(load, num_bytes)
         if not self.predictor.description["features"]:
             raise HTTPException(404, "this model was exported without its feature maps")
         probs, maps = self.predictor.predict_with_maps(seen)
@@ -91,20 +98,22 @@ class Service:
         return {**self._to_dict(probs[0], seen[0]), "features": features}
 
     async def infer(self, body: bytes, header_length: str | None) -> tuple[bytes, int | None]:
-        """The answer to POST /v2/models/lenet/infer, and where its JSON part ends, if tensors
-        follow it."""
+        """Return the answer to POST /v2/models/lenet/infer, and the length of its JSON part if a
+        tensor follows it."""
         size, max_batch = self.predictor.size, self.limits.batch
-        request = await self.lane.run(
-            lambda turn: protocol.read_request(body, header_length, size, max_batch), len(body)
+        request = await self._queue.run(
+            lambda _: protocol.read_request(body, header_length, size, max_batch), len(body)
         )
         return protocol.write_answer(request, await self._tensors.run(request.batch))
 
-    def _counted(self, run: Run) -> Run:
-        def run_counted(batch: np.ndarray) -> np.ndarray:
+    def _count(self, run: Run) -> Run:
+        """Wrap `run` so that the metrics record the size of each batch."""
+
+        def run_and_count(batch: np.ndarray) -> np.ndarray:
             self.metrics.batch_size.observe(len(batch))
             return run(batch)
 
-        return run_counted
+        return run_and_count
 
     def _to_dict(self, probs: np.ndarray, seen: np.ndarray) -> dict[str, Any]:
         best = int(probs.argmax())
@@ -115,50 +124,54 @@ class Service:
             "seen": base64.b64encode(encode_png(seen)).decode(),
         }
 
-    async def _read_pictures(self, content_type: str, body: bytes, most: int) -> np.ndarray:
-        """The pictures in a body as the network sees them, uint8 (N, 28, 28)."""
+    async def _read_pictures(self, load: LoadFiles, num_bytes: int) -> np.ndarray:
+        """Return the pictures as the network sees them, uint8 (N, 28, 28)."""
 
-        def read(turn: Turn) -> np.ndarray:
-            files = split_pictures(content_type, body, most)
-            return np.stack([self._read_picture(i, file, turn) for i, file in enumerate(files, 1)])
+        def read(deadline: Deadline) -> np.ndarray:
+            files = enumerate(load(), 1)
+            return np.stack([self._read_picture(i, file, deadline) for i, file in files])
 
-        return await self.lane.run(read, len(body))
+        return await self._queue.run(read, num_bytes)
 
-    def _read_picture(self, number: int, file: bytes, turn: Turn) -> np.ndarray:
-        turn.check()
-        max_pixels = SIZE * SIZE if turn.is_quick else self.limits.pixels
+    def _read_picture(self, number: int, file: bytes, deadline: Deadline) -> np.ndarray:
+        deadline.check()
+        max_pixels = SIZE * SIZE if deadline.on_loop else self.limits.pixels
         try:
             picture = decode_picture(
-                _TimedFile(file, turn), f"picture {number}", max_pixels, FORMATS
+                _TimedFile(file, deadline), f"picture {number}", max_pixels, FORMATS
             )
         except TooManyPixels as error:
-            if turn.is_quick:
-                raise NotQuick from None
+            if deadline.on_loop:
+                raise NeedsThread from None
             raise HTTPException(413, str(error)) from None
         except InputError as error:
-            turn.check()
+            deadline.check()
             raise HTTPException(400, str(error)) from None
-        if turn.is_quick and picture.shape != (SIZE, SIZE):
-            raise NotQuick
+        if deadline.on_loop and picture.shape != (SIZE, SIZE):
+            raise NeedsThread
         return prepare_picture(picture, self.predictor.preprocess)
 
 
 class _TimedFile(io.BytesIO):
-    """A picture's file, of which nothing more is read when the turn is over: a file can have a
-    million empty parts, or a comment that Pillow puts together in quadratic time."""
+    """A picture file that cannot be read after the deadline.
 
-    def __init__(self, content: bytes, turn: Turn) -> None:
+    A file can have a million empty parts, or a comment that Pillow joins in quadratic time.
+    """
+
+    def __init__(self, content: bytes, deadline: Deadline) -> None:
         super().__init__(content)
-        self._turn = turn
+        self._deadline = deadline
 
     def read(self, size: int | None = -1) -> bytes:
-        self._turn.check()
+        self._deadline.check()
         return super().read(size)
 
 
 def scale_maps(maps: np.ndarray) -> np.ndarray:
-    """Activated maps, float32 (C, H, W), as pictures, uint8: each from its least value, 0, to its
-    greatest, 255; a map that is the same everywhere is 0."""
+    """Scale each activation map, float32 (C, H, W), from its minimum, 0, to its maximum, 255.
+
+    Returns uint8 (C, H, W); a constant map becomes 0.
+    """
     low = maps.min(axis=(1, 2), keepdims=True)
     span = maps.max(axis=(1, 2), keepdims=True) - low
     scaled = (maps - low) / np.where(span > 0, span, 1)

@@ -1,18 +1,17 @@
-"""What an attacker sends: each gets a proper answer or a closed connection, and after each one the
-next good request is answered, by the same process, whose memory has not grown beyond bounds.
+"""Attacks on the server: each gets a proper answer or a closed connection.
 
-Damage at random is in test_serve_fuzz.py, what an honest client gets wrong in test_serve.py.
+After each one the same process answers the next good request, and its memory stays bounded.
+Attacks that only a proxy holds off are in test_proxy_attacks.py, random damage is in
+test_serve_fuzz.py, mistakes of an honest client are in test_serve.py.
 """
 
 import contextlib
 import json
 import re
-import resource
 import socket
 import struct
 import time
 import zlib
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -92,7 +91,7 @@ def answers(connection):
 def test_by_default_only_this_machine_can_ask(server):
     assert server.url.startswith("http://127.0.0.1:")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.connect(("192.0.2.1", 9))  # sends nothing, but tells this machine's other address
+        probe.connect(("192.0.2.1", 9))  # sends nothing, but finds this machine's other address
         address = probe.getsockname()[0]
     if not address.startswith("127."):
         with pytest.raises(ConnectionError):
@@ -102,25 +101,14 @@ def test_by_default_only_this_machine_can_ask(server):
 # --- time ---
 
 TRICKLES = {  # what is sent at first, what then over and over, and the statuses of the answers
-    "nothing": (b"", b"", [408]),
-    "empty lines": (b"\r\n", b"\r\n", [408]),
-    "a head": (GET + b"a: ", b"b", [408]),
-    "a second head": (GET + b"\r\n" + GET + b"a: ", b"b", [200, 408]),
-    "empty lines after an answer": (GET + b"\r\n", b"\r\n", [200]),
     "a body": (POST + b"content-length: 9999\r\n\r\n", b"b", [408]),
-    "a body nobody wants": (GET + b"content-length: 9999\r\n\r\n", b"b", [200]),
-    "a body for no endpoint": (
-        b"POST /no HTTP/1.1\r\ncontent-length: 9999\r\n\r\n",
-        b"b",
-        [404],
-    ),
     "chunks": (CHUNKED + b"\r\n", b"1\r\nb\r\n", [408]),
     "an extension of a chunk": (CHUNKED + b"\r\n1;", b"b", [408]),
     "a trailer": (CHUNKED + b"\r\n0\r\na: ", b"b", [408]),
 }
 
 
-def test_whoever_sends_slowly_is_cut_off(server):
+def test_slow_bodies_are_cut_off(server):
     started = time.monotonic()
     slow = {name: server.raw(start) for name, (start, _, _) in TRICKLES.items()}
     for _ in range(round(2.5 * SECONDS / 0.25)):
@@ -134,74 +122,7 @@ def test_whoever_sends_slowly_is_cut_off(server):
     assert time.monotonic() - started < 4 * SECONDS + 5
 
 
-def test_whoever_does_not_read_is_cut_off(server):
-    [worker] = server.workers()
-    files = Path(f"/proc/{worker}/fd")
-    before = len(list(files.iterdir()))
-    large = http(b"/docs/static/swagger-ui-bundle.js")
-    small = http(b"/openapi.json")
-    connections = []
-    for request in (large * 16, small * 16, small * 15 + http(b"/v2", b"", b"connection: close")):
-        for _ in range(10):
-            connection = socket.socket()
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
-            connection.connect(("127.0.0.1", server.port))
-            connection.sendall(request)
-            connections.append(connection)
-    wait_for(lambda: len(list(files.iterdir())) >= before + 10, 5)
-    wait_for(lambda: len(list(files.iterdir())) <= before + 1, 4 * SECONDS + 5)
-    for connection in connections:
-        connection.close()
-
-
-# --- floods ---
-
-
-@pytest.mark.parametrize(
-    ("start", "piece"),
-    [
-        (b"GET /v2 HTTP/1.1\r\na: ", b"b"),
-        (b"GET /", b"b"),
-        (b"GET /v2 HTTP/1.1\r\n", b"a: b\r\n"),
-        (POST + b"content-length: 9\r\n\r\nabcdefghi" + GET + b"a: ", b"b"),
-        (CHUNKED + b"\r\n1;", b"b"),
-        (CHUNKED + b"\r\n", b"1;" + b"b" * 60_000 + b"\r\nb\r\n"),
-        (CHUNKED + b"\r\n0\r\na: ", b"b"),
-        (CHUNKED + b"\r\n0\r\n", b"a: b\r\n"),
-        (GET + b"content-length: 99999999999\r\n\r\n", b"b"),
-        (b"\r\n", b"\r\n"),
-    ],
-)
-def test_an_endless_flood_ends(server, start, piece):
-    piece *= 65_536 // len(piece)
-    started = time.monotonic()
-    with server.raw(start) as connection, pytest.raises(ConnectionError):
-        while time.monotonic() - started < 3 * SECONDS:
-            connection.sendall(piece)
-
-
-def test_a_head_has_at_most_16384_bytes_and_100_headers(server):
-    many = [b"a: b"] * 101
-    long = b"a: " + b"b" * 16_384
-    whole = (http(b"/v2", b"", long), http(b"/v2?" + b"a" * 16_384))
-    for request in (http(b"/v2", b"", *many), GET + long, *whole):
-        with server.raw(request) as connection:
-            [(status, body)] = answers(connection)
-        assert status == 431 and list(json.loads(body)) == ["error"]
-    assert server.client.get("/v2", headers=[("a", "b" * 100)] * 90).status_code == 200
-
-
-def test_sixteen_requests_may_be_sent_ahead_and_no_more(server):
-    last = http(b"/v2", b"", b"connection: close")
-    with server.raw(http(b"/v2/health/live") * 15 + last) as connection:
-        found = answers(connection)
-    assert [json.loads(body) for _, body in found[:15]] == [{"live": True}] * 15
-    assert len(found) == 16 and json.loads(found[15][1])["name"] == "lenet_paddle"
-    with server.raw(http(b"/v2") * 1000) as connection:
-        assert [status for status, _ in answers(connection)] in ([400], [])
-
-
-def test_whoever_leaves_in_the_middle_leaves_no_traceback(server):
+def test_clients_that_disconnect_leave_no_traceback(server):
     small, large = http(b"/"), http(b"/docs/static/swagger-ui-bundle.js")
     picture = http_pictures(b"/predict", to_png(np.zeros((200, 200), np.uint8)))
     for request in (small * 9, large * 9, picture * 9, picture[:-9], small * 9 + b"garbage\r\n"):
@@ -210,30 +131,6 @@ def test_whoever_leaves_in_the_middle_leaves_no_traceback(server):
     with server.raw(small + b"garbage\r\n") as connection:
         assert answers(connection)[-1][0] == 400
     # The module's server says at its end that its log is empty.
-
-
-@pytest.mark.parametrize(("max_files", "count"), [(None, 1000), (256, 600)])
-def test_a_thousand_connections_at_once_are_each_answered(server, model, max_files, count):
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard < 1100:
-        pytest.skip("a process may not have 1,000 open files here")
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 1100), hard))
-    if max_files:
-        server = Server(model, "--max-seconds", SECONDS, max_files=max_files)
-    requests = (b"", b"GET /v2", http(b"/v2"), POST + b"content-length: 9\r\n\r\n")
-    connections = [server.raw(requests[i % 4]) for i in range(count)]
-    statuses = [[status for status, _ in answers(connection)] for connection in connections]
-    for connection in connections:
-        connection.close()
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    for i, found in enumerate(statuses):  # 503: more connections, or bodies, than are allowed
-        expected = [[200], [503]] if i % 4 == 2 else [[408], [503]]
-        assert found in expected or (max_files and found == []), i
-    assert sum(found == [200] for found in statuses) >= (20 if max_files else 250)
-    if max_files:
-        assert_serves(server)
-        status, errors = server.stop()
-        assert status == 0 and errors == ""
 
 
 # --- HTTP that two readers may understand in two ways ---
@@ -269,8 +166,7 @@ def test_a_thousand_connections_at_once_are_each_answered(server, model, max_fil
 )
 def test_ambiguous_or_broken_http_is_400_and_the_end_of_the_connection(server, request_):
     with server.raw(request_ + GET + b"\r\n") as connection:
-        [(status, body)] = answers(connection)
-    assert status == 400 and list(json.loads(body)) == ["error"]
+        assert [status for status, _ in answers(connection)] == [400]
 
 
 def test_a_body_longer_than_it_says_is_no_second_request(server):
@@ -291,66 +187,16 @@ def test_old_and_odd_requests_are_answered_once(server):
             assert [status for status, _ in answers(connection)] == [200]
 
 
-@pytest.mark.parametrize("is_chunked", [False, True])
-@pytest.mark.parametrize("size", [1, 7, 10**6])
-def test_an_offered_upgrade_is_passed_over_and_the_body_read(server, size, is_chunked):
-    """Java's client offers one with every request; the parser stops behind such a head."""
+def test_an_offered_upgrade_is_refused_with_the_reason(server):
+    """The parser loses the body behind such a head; behind nginx the offer does not arrive."""
+    offer = b"connection: Upgrade\r\nupgrade: h2c\r\n"
     body = multipart(to_png(np.zeros((28, 28), np.uint8)))
-    offer = POST + b"content-type: multipart/form-data; boundary=x\r\nconnection: Upgrade\r\n"
-    offer += b"Upgrade: h2c\r\n"
-    if is_chunked:
-        offer += b"transfer-encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
-    else:
-        offer += b"content-length: %d\r\n\r\n%s" % (len(body), body)
-    last = http(b"/v2", b"", b"connection: upgrade, close", b"upgrade: h2c")
-    text = offer + GET + b"connection: upgrade\r\nupgrade: a\r\n\r\n" + offer + last
-    with server.raw(b"") as connection:
-        for start in range(0, len(text), size):
-            connection.sendall(text[start : start + size])
-        found = answers(connection)
-    assert [status for status, _ in found] == [200, 200, 200, 200]
-    assert ["predictions" in json.loads(answer) for _, answer in found] == [True, False] * 2
-
-
-def test_a_body_behind_a_tunnel_is_no_request(server):
-    head = b"CONNECT / HTTP/1.1\r\nhost: x\r\ncontent-length: 99\r\n\r\n"
-    with server.raw(head + http(b"/v2")) as connection:
-        assert [status for status, _ in answers(connection)] == [400]
-
-
-def test_a_refusal_does_not_stand_within_an_answer(server):
-    """A file's answer has begun before it is read."""
-    file = server.client.get("/static/drawing.js")
-    for _ in range(20):
-        with server.raw(http(b"/static/drawing.js")) as connection:
-            received = connection.recv(65_536)
-            connection.sendall(b"\0\r\n\r\n")
-            with contextlib.suppress(ConnectionError):
-                while part := connection.recv(65_536):
-                    received += part
-        body = received.partition(b"\r\n\r\n")[2]
-        assert file.content.startswith(body[: len(file.content)])
-        assert not body[len(file.content) :] or body[len(file.content) :].startswith(
-            b"HTTP/1.1 400"
-        )
-
-
-def test_what_the_connection_refuses_is_counted_and_has_the_security_headers(server):
-    def count():
-        found = re.findall(
-            r'lenet_requests_total{endpoint="other",status="4(?:00|31)"} (\S+)',
-            server.client.get("/metrics").text,
-        )
-        return sum(map(float, found))
-
-    before = count()
-    for request in (b"\0\r\n\r\n", GET + b"a: " + b"b" * 17_000):
-        with server.raw(request) as connection:
-            _, head, answer = read_answer(connection)
-        assert list(answer) == ["error"]
-        for header in ("content-security-policy: default-src 'self'", "x-frame-options: DENY"):
-            assert header in head
-    assert count() == before + 2
+    head = POST + offer + b"content-type: multipart/form-data; boundary=x\r\n"
+    with server.raw(head + b"content-length: %d\r\n\r\n" % len(body) + body) as connection:
+        status, head, answer = read_answer(connection)
+    assert status == 400 and "Upgrade is not supported" in answer["error"]
+    with server.raw(GET + offer + b"\r\n" + GET + b"\r\n") as connection:
+        assert [status for status, _ in answers(connection)] == [200]
 
 
 # --- paths ---
@@ -382,7 +228,7 @@ def test_no_answer_names_the_host_that_the_client_names(server):
 
 
 @pytest.mark.parametrize("ranges", ["5-2", "9" * 30 + "-", "0-," * 4000, "-" + "9" * 5000, "x"])
-def test_a_range_is_passed_over(server, ranges):
+def test_a_range_is_ignored(server, ranges):
     whole = server.client.get("/")
     part = server.client.get("/", headers={"range": f"bytes={ranges}"})
     assert part.status_code == 200 and part.content == whole.content
@@ -586,7 +432,7 @@ def test_of_an_animation_the_first_frame_is_read(server, kind):
     ],
     ids=["comments of a GIF", "chunks of a PNG", "markers of a JPEG"],
 )
-def test_a_picture_of_a_million_empty_parts_holds_nobody_up_for_long(server, make):
+def test_a_picture_of_a_million_empty_parts_does_not_stall_others_for_long(server, make):
     started = time.monotonic()
     assert_error(post_pictures(server, make()), 503)
     assert_serves(server)

@@ -1,7 +1,7 @@
-"""The page in a real browser: answered by the server, and as static files with none.
+"""The page in a real browser: with the server, and as static files without it.
 
-Needs Chromium; the static page also npm. With
-SCREENSHOTS=folder in the environment the page is saved as pictures.
+Needs Chromium; the static page also npm. SCREENSHOTS=folder in the environment saves pictures of
+the page.
 """
 
 from __future__ import annotations
@@ -76,20 +76,20 @@ def best(page: Any) -> str:
 
 
 def shares(page: Any) -> list[float]:
-    """The bars' values."""
+    """Return the values of the bars."""
     meters = page.locator("#bars [role=meter]").all()
     return [float(meter.get_attribute("aria-valuenow")) for meter in meters]
 
 
 def wait_for_words(page: Any, selector: str, pattern: str) -> None:
-    """Wait until the text of an element, seen or heard, matches `pattern` from its start."""
+    """Wait until an element's text or label matches `pattern` from its start."""
     from playwright.sync_api import expect  # its own wait_for_function needs eval, which is refused
 
     expect(page.locator(selector)).to_have_text(re.compile(pattern), timeout=60_000)
 
 
 def ink(page: Any, selector: str) -> int:
-    """How many pixels of a canvas are painted."""
+    """Count the painted pixels of a canvas."""
     count = """canvas => canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height)
         .data.filter((value, k) => k % 4 === 3 && value > 0).length"""
     return page.eval_on_selector(selector, count)

@@ -1,4 +1,4 @@
-"""The browser prepares a picture as the package does: page/*.js against data/*.py."""
+"""Check that the browser prepares a picture as the package does: page/*.js against data/*.py."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lenet_paddle.data.datasets import Preprocess
 from lenet_paddle.data.load import load_dataset
 from lenet_paddle.data.preprocess import normalise, prepare_picture
 
-PAGE = ROOT / "lenet_paddle" / "deploy" / "page"
+PAGE = ROOT / "lenet_paddle" / "page"
 pytestmark = pytest.mark.skipif(not shutil.which("node"), reason="no node here")
 SCRIPT = """
 import { readFileSync, writeFileSync } from "node:fs";
@@ -41,7 +41,7 @@ Browser = Callable[..., np.ndarray]
 
 @pytest.fixture
 def browser(tmp_path: Path) -> Browser:
-    """Run the page's modules in node on pictures, uint8 (H, W) or (H, W, 4); float32 comes back."""
+    """Run the page's modules in node on pictures, uint8 (H, W) or (H, W, 4); return float32."""
 
     def run(pictures: list[np.ndarray], mode: Preprocess = "digit", size: int = 0) -> np.ndarray:
         for name in ("plane", "resample", "digit", "preprocess"):
@@ -59,7 +59,7 @@ def browser(tmp_path: Path) -> Browser:
 
 
 def assert_same(browser: Browser, pictures: list[np.ndarray], mode: Preprocess) -> None:
-    """No pixel differs by more than 2, of 255, and those that differ are few."""
+    """Check that few pixels differ, and none by more than 2 of 255."""
     expected = np.stack([prepare_picture(picture, mode) for picture in pictures]).astype(float)
     actual = browser(pictures, mode).reshape(-1, 28, 28)
     difference = np.abs(actual - expected)

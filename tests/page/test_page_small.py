@@ -1,4 +1,4 @@
-"""The page in a real browser with a small model that needs no training: phones, problems, a file.
+"""The page in a real browser with a small untrained model: phones, problems, a file.
 
 Needs Chromium and playwright (pip install '.[browser]') and the server's packages.
 """
@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from page_help import answering, chromium, draw, opened, settle
 from serve_help import CLASSES, write_model  # skips where the server's packages are missing
-from test_static_page import PAGE
 from tools_help import ROOT
 
+PAGE = ROOT / "lenet_paddle" / "page"
 LINE = [[(0.3, 0.3), (0.7, 0.7)]]
 PHONES = {
     "360x640": (360, 640, "en-US"),
@@ -38,7 +38,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def page(browser: Any, address: str) -> Iterator[Any]:
-    """The page; unlike `opened` it may log errors, those of the answers that a test spoils."""
+    """The page; unlike in `opened`, it may log errors, since the tests spoil answers."""
     with browser.new_context(locale="en-US") as context:
         page = context.new_page()
         page.goto(address)

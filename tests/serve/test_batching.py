@@ -1,4 +1,4 @@
-"""Requests that arrive together are run as one, and each gets its own rows."""
+"""Requests that arrive together run as one batch, and each gets its own rows."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""A server's life: its start, the model that it keeps, workers that die, its end."""
+"""The server's start, the model that it keeps, workers that die, and its end."""
 
 import os
 import shutil
@@ -29,7 +29,7 @@ def processes_with(text):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_during_the_start_ends_it_quietly_and_leaves_no_process(tmp_path, number):
-    """Ctrl-C goes to all of a terminal's processes, SIGTERM to one."""
+    """Ctrl-C reaches all processes of a terminal, SIGTERM only one."""
     command = tool_command("serve", "--model", write_model(tmp_path), "--port", 0, "--workers", 3)
     delays = (0.2, 0.5, 0.8, 1.1, 1.4)
     marks = [f"LENET_TEST={os.getpid()}-{number}-{delay}" for delay in delays]
@@ -80,7 +80,7 @@ def test_a_model_exported_anew_is_served_by_the_next_start_only(tmp_path):
     assert errors.splitlines() == 2 * ["a worker died (status -9); starting another"]
 
 
-def test_whoever_comes_while_the_server_ends_is_refused(tmp_path):
+def test_connections_during_the_end_are_refused(tmp_path):
     server = Server(write_model(tmp_path), "--max-seconds", 3)
     with server.raw(SMALL_BODY):
         wait_for(lambda: "lenet_requests_in_work 2.0" in server.client.get("/metrics").text, 20)
@@ -110,7 +110,7 @@ def test_probes_may_ask_with_head(tmp_path):
 
 
 def test_a_damaged_model_is_one_line_by_paddle_too(tmp_path):
-    """Paddle's own handler of signals would print a C++ traceback when the worker is ended."""
+    """Paddle's own signal handler would print a C++ traceback when the worker ends."""
     for name in ("inference.json", "inference.pdiparams"):
         (write_model(tmp_path) / name).write_bytes(b"{}")
     done = tool("serve", "--model", tmp_path, "--port", 0, "--engine", "paddle", "--workers", 2)
