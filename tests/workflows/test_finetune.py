@@ -183,7 +183,7 @@ def test_stopped_again_and_again_it_resumes_exactly(whole, source, data_dir, tmp
         (module, "evaluate_corruptions", 1),
         (Recorder, "on_eval_end", 2),  # the first epoch of the first stage is over
         (module, "evaluate_corruptions", 1),  # the first stage is over
-        (train_workflow, "create_run_dir", 1),  # the second has no folder yet
+        (Run, "create", 1),  # the second has no folder yet
         (Recorder, "on_eval_end", 1),  # it has one, but no whole epoch
         (Recorder, "on_eval_end", 2),
         (train_workflow, "export_inference", 1),
