@@ -80,7 +80,10 @@ def plot_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
         for number, (name, rows) in enumerate(runs.items()):
             pair = colours[:2] if len(runs) == 1 else [colours[number % len(colours)]] * 2
             _draw_run(axes, rows, quantity, (pair[0], pair[1]), name if len(runs) > 1 else "")
-        axes.set(xlabel=say("epoch"), ylabel=say("loss") if quantity == "loss" else say("accuracy"))
+        axes.set(
+            xlabel=say("epoch", "轮次"),
+            ylabel=say("loss", "损失") if quantity == "loss" else say("accuracy", "准确率"),
+        )
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
     if len(runs) == 1:
@@ -104,15 +107,19 @@ def _draw_run(
     train = np.array([row[f"train_{quantity}"] for row in rows])
     other = np.array([row[f"{held_out}_{quantity}"] for row in rows])
     before = f"{name}, " if name else ""
-    axes.plot(epochs, train, "o--", color=colours[0], markersize=4, label=before + say("train"))
-    label = before + (say("val") if held_out == "val" else say("test"))
+    axes.plot(
+        epochs, train, "o--", color=colours[0], markersize=4, label=before + say("train", "训练")
+    )
+    label = before + (say("val", "验证") if held_out == "val" else say("test", "测试"))
     axes.plot(epochs, other, "s-", color=colours[1], markersize=4, label=label)
     if not rows:
         return
     first = find_overfitting([row[f"{held_out}_loss"] for row in rows])
     gap = other - train if quantity == "loss" else train - other
     shaded = slice(first, None)
-    label = before + say("overfitting gap, {gap:.3f} at the end", gap=gap[-1])
+    label = before + say(
+        "overfitting gap, {gap:.3f} at the end", "过拟合差距，末轮 {gap:.3f}", gap=gap[-1]
+    )
     if first < len(rows) - 1 and (gap[shaded] > 0).any():
         axes.fill_between(
             *(epochs[shaded], train[shaded], other[shaded]),
@@ -122,7 +129,7 @@ def _draw_run(
             alpha=0.18,
             label=label,
         )
-        label = "" if name else say("lowest loss that was not trained on")
+        label = "" if name else say("lowest loss that was not trained on", "非训练数据上的最低损失")
         axes.axvline(epochs[first], color=colours[1], linestyle=":", linewidth=1.5, label=label)
 
 
@@ -147,13 +154,15 @@ def plot_confusion(confusion: np.ndarray, classes: Sequence[str], title: str = "
     for row, col in np.argwhere(confusion > 0) if num_classes <= 30 else ():
         colour = "white" if share[row, col] > 0.3 else "black"
         axes.text(col, row, f"{confusion[row, col]}", ha="center", va="center", color=colour)
-    axes.set(xlabel=say("predicted"), ylabel=say("true"), title=title)
+    axes.set(xlabel=say("predicted", "预测类别"), ylabel=say("true", "真实类别"), title=title)
     if num_classes <= 60:
         names = [short(name) for name in classes]
         turned: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
         axes.set_xticks(range(num_classes), names, **(turned if max(map(len, names)) > 2 else {}))
         axes.set_yticks(range(num_classes), names)
-    bar = figure.colorbar(image, ax=axes, shrink=0.8, label=say("share of the true class"))
+    bar = figure.colorbar(
+        image, ax=axes, shrink=0.8, label=say("share of the true class", "占真实类别的比例")
+    )
     bar.set_ticks([0, 0.1**0.5, 0.5, 1], labels=["0", "0.1", "0.25", "1"])
     return figure
 
@@ -176,12 +185,13 @@ def plot_mistakes(
     worst = wrong[np.argsort(probs[wrong, labels[wrong]], kind="stable")][:num_most]
     captions = [
         f"{short(classes[labels[i]])}\n"
-        + say("read as {name}", name=short(classes[preds[i]]))
+        + say("read as {name}", "误判为 {name}", name=short(classes[preds[i]]))
         + f"\np = {probs[i, preds[i]]:.2f}, #{i}"
         for i in worst
     ]
     shown = say(
         "{n} worst of {wrong} mistakes in {total:,} images",
+        "{total:,} 张图片中有 {wrong} 个错误，这里是最严重的 {n} 个",
         n=len(worst),
         wrong=len(wrong),
         total=len(labels),

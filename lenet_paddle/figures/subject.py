@@ -49,6 +49,7 @@ class Subject:
         logits = predict_logits(self.network, test_set, self.side)
         title = say(
             "{run}, {dataset} test accuracy {accuracy:.4f}",
+            "{run}，{dataset} 测试准确率 {accuracy:.4f}",
             run=self.name,
             dataset=self.config.dataset,
             accuracy=float((logits.argmax(axis=1) == test_set.labels).mean()),
@@ -135,7 +136,9 @@ def choose_pictures(config: VisualizeConfig, count: int) -> list[Picture]:
             pictures.append(_read_file(text, mode))
             continue
         position = find_position(text, test_set)
-        name = say("{dataset} test image {n}", dataset=dataset, n=position)
+        name = say(
+            "{dataset} test image {n}", "{dataset} 第 {n} 张测试图片", dataset=dataset, n=position
+        )
         pictures.append(Picture(name, f"#{position}", test_set.images[position], mode))
     return pictures
 

@@ -83,7 +83,9 @@ def plot_activations(measured: list[Saturation], title: str = "") -> Figure:
         "sigmoid": nn.Sigmoid(),
         "tanh": nn.Tanh(),
         "ReLU": nn.ReLU(),
-        say("leaky ReLU, slope {slope}", slope=0.01): nn.LeakyReLU(0.01),
+        say("leaky ReLU, slope {slope}", "带泄漏的 ReLU，斜率 {slope}", slope=0.01): nn.LeakyReLU(
+            0.01
+        ),
     }
     for axes, (name, layer) in zip(panels, kinds.items(), strict=False):
         _draw_activation(axes, name, layer)
@@ -99,12 +101,18 @@ def plot_activations(measured: list[Saturation], title: str = "") -> Figure:
 def _draw_activation(axes: Axes, name: str, layer: paddle.nn.Layer) -> None:
     inputs = np.linspace(-8, 8, 801)
     outputs, gradients = activate(layer, inputs)
-    axes.plot(inputs, outputs, color=BLUE, linewidth=2, label=say("value"))
-    axes.plot(inputs, gradients, color=ORANGE, linewidth=2, linestyle="--", label=say("gradient"))
+    axes.plot(inputs, outputs, color=BLUE, linewidth=2, label=say("value", "函数值"))
+    axes.plot(
+        inputs, gradients, color=ORANGE, linewidth=2, linestyle="--", label=say("gradient", "梯度")
+    )
     lost = gradients < SATURATED * gradients.max()
-    axes.fill_between(inputs, -1.2, 2, where=lost, color="0.88", label=say("gradient lost"))
+    axes.fill_between(
+        inputs, -1.2, 2, where=lost, color="0.88", label=say("gradient lost", "梯度消失")
+    )
     axes.set(title=name, ylim=(-1.2, 2), xlim=(-8, 8))
-    axes.set_xlabel(say("greatest gradient {value:.3g}", value=gradients.max()))
+    axes.set_xlabel(
+        say("greatest gradient {value:.3g}", "最大梯度 {value:.3g}", value=gradients.max())
+    )
     axes.grid(alpha=0.3)
 
 
@@ -118,6 +126,8 @@ def _draw_saturation(axes: Axes, saturation: Saturation) -> None:
         say(
             "input; orange: gradient lost,\n{lost:.1%} of all values;\n"
             "on every image in {always:.1%} of the units",
+            "输入；橙色：梯度消失，\n占全部数值的 {lost:.1%}；\n"
+            "{always:.1%} 的单元对每张图片都如此",
             lost=saturation.lost.mean(),
             always=saturation.always,
         ),
@@ -151,15 +161,34 @@ def plot_dropout(units: np.ndarray, p: float = 0.5, title: str = "") -> Figure:
     limits, cmap = ((-top, top), "RdBu_r") if signed else ((0.0, top), "viridis")
     panels = above.subplots(1, 4)
     cells = Cells(
-        *(panels[0], _as_block(units), say("without")), number=None, cmap=cmap, limits=limits
+        *(panels[0], _as_block(units), say("without", "不丢弃")),
+        number=None,
+        cmap=cmap,
+        limits=limits,
     )
-    panels[0].set_xlabel(say("mean {mean:.3f}", mean=units.mean()))
+    panels[0].set_xlabel(say("mean {mean:.3f}", "均值 {mean:.3f}", mean=units.mean()))
     for n, axes in enumerate(panels[1:]):
         shown = _as_block(np.where(masks[n] == 0, np.nan, draws[n]))
-        Cells(axes, shown, say("draw {n}", n=n + 1), number=None, cmap=cmap, limits=limits)
-        text = say("{n} of {total} units dropped", n=int((masks[n] == 0).sum()), total=len(units))
-        axes.set_xlabel(say("mean {mean:.3f}", mean=draws[n].mean()) + "\n" + text)
-    above.colorbar(cells.image, ax=panels, shrink=0.7, label=say("value; grey: dropped"))
+        Cells(
+            axes,
+            shown,
+            say("draw {n}", "第 {n} 次抽样", n=n + 1),
+            number=None,
+            cmap=cmap,
+            limits=limits,
+        )
+        text = say(
+            "{n} of {total} units dropped",
+            "{total} 个单元丢弃了 {n} 个",
+            n=int((masks[n] == 0).sum()),
+            total=len(units),
+        )
+        axes.set_xlabel(
+            say("mean {mean:.3f}", "均值 {mean:.3f}", mean=draws[n].mean()) + "\n" + text
+        )
+    above.colorbar(
+        cells.image, ax=panels, shrink=0.7, label=say("value; grey: dropped", "值；灰色：已丢弃")
+    )
     _draw_means(below.subplots(), draws, units, p)
     figure.suptitle(title)
     return figure
@@ -168,17 +197,30 @@ def plot_dropout(units: np.ndarray, p: float = 0.5, title: str = "") -> Figure:
 def _draw_means(axes: Axes, draws: np.ndarray, units: np.ndarray, p: float) -> None:
     counts = np.arange(1, len(draws) + 1)
     running = np.cumsum(draws.mean(axis=1)) / counts
-    axes.axhline(units.mean(), color="black", linestyle=":", label=say("without dropout"))
+    axes.axhline(
+        units.mean(), color="black", linestyle=":", label=say("without dropout", "不用丢弃法")
+    )
     axes.plot(
         counts,
         running,
         color=BLUE,
-        label=say("kept units × 1 / (1 − p) = {scale:g}", scale=1 / (1 - p)),
+        label=say(
+            "kept units × 1 / (1 − p) = {scale:g}",
+            "保留的单元 × 1 / (1 − p) = {scale:g}",
+            scale=1 / (1 - p),
+        ),
     )
     axes.plot(
-        counts, running * (1 - p), color=ORANGE, linestyle="--", label=say("kept units as they are")
+        counts,
+        running * (1 - p),
+        color=ORANGE,
+        linestyle="--",
+        label=say("kept units as they are", "保留的单元不缩放"),
     )
-    axes.set(xlabel=say("draws"), ylabel=say("mean of the layer over the draws"))
+    axes.set(
+        xlabel=say("draws", "抽样次数"),
+        ylabel=say("mean of the layer over the draws", "该层在多次抽样中的均值"),
+    )
     axes.axhline(0, color="0.6", linewidth=1)
     axes.grid(alpha=0.3)
     axes.legend()

@@ -56,7 +56,7 @@ def draw_kernels(config: VisualizeConfig) -> Drawn:
     picture, name = _find_photo(config)
     if (longer := max(picture.shape)) < 100:
         picture = enlarge(picture, max(1, 84 // longer))  # larger is too smooth for 3x3 kernels
-    title = say("the classic kernels on {name}", name=name)
+    title = say("the classic kernels on {name}", "经典卷积核：{name}", name=name)
     return {"kernels": plot_kernels(shrink(picture, 256), title)}
 
 
@@ -99,7 +99,9 @@ def _find_sliding(config: VisualizeConfig) -> tuple[Sliding, np.ndarray]:
     if not config.run:
         if config.layer is not None:
             raise InputError(f"layer {config.layer!r} is of no run; give --run output/<run> too")
-        title = say("vertical edges (Sobel) of {name}", name=picture.name)
+        title = say(
+            "vertical edges (Sobel) of {name}", "竖直边缘（Sobel）：{name}", name=picture.name
+        )
         return Sliding(digit.astype(np.float64), KERNELS["vertical edges"], title=title), digit
     subject = load_subject(config)
     layer_name, layer = _find_convolution(subject, config.layer)
@@ -108,6 +110,7 @@ def _find_sliding(config: VisualizeConfig) -> tuple[Sliding, np.ndarray]:
     padding, stride = _one_number(layer._padding), _one_number(layer._stride)
     title = say(
         "{layer}, kernel {n} of {total}, on {name}",
+        "{layer} 的第 {n} 个卷积核（共 {total} 个），{name}",
         layer=layer_name,
         n=strongest + 1,
         total=len(weights),
@@ -151,20 +154,28 @@ def draw_padding(config: VisualizeConfig) -> Drawn:
 def draw_pooling(config: VisualizeConfig) -> Drawn:
     """Max and average pooling, forward and backward."""
     sliding, _ = _find_sliding(config)
-    title = say("pooling 2 × 2, stride 2; feature map: {title}", title=sliding.title)
+    title = say(
+        "pooling 2 × 2, stride 2; feature map: {title}",
+        "2 × 2 池化，步长 2；特征图：{title}",
+        title=sliding.title,
+    )
     return {"pooling": plot_pooling(sliding.compute_map(), title)}
 
 
 def draw_activations(config: VisualizeConfig) -> Drawn:
     """Activations and gradients; with --run the saturation measured in its model."""
     if not config.run:
-        title = say("activations; --run measures saturation in a model")
+        title = say(
+            "activations; --run measures saturation in a model",
+            "激活函数；用 --run 可在模型中测量饱和程度",
+        )
         return {"activations": plot_activations([], title)}
     subject = load_subject(config)
     if config.images:
         images = np.stack([picture.image for picture in choose_pictures(config, 1)])
         title = say(
             "activations; below: what comes into those of {run}, {n} chosen pictures",
+            "激活函数；下方：{run} 各激活层的输入，所选的 {n} 张图片",
             run=subject.name,
             n=len(images),
         )
@@ -173,6 +184,7 @@ def draw_activations(config: VisualizeConfig) -> Drawn:
         images = image_set.images[:NUM_MEASURED]
         title = say(
             "activations; below: what comes into those of {run}, {n} {dataset} test images",
+            "激活函数；下方：{run} 中各激活层的输入，{n} 张 {dataset} 测试图片",
             run=subject.name,
             n=len(images),
             dataset=dataset,
@@ -188,10 +200,14 @@ def draw_dropout(config: VisualizeConfig) -> Drawn:
         subject, picture = load_subject(config), choose_picture(config)
         batch = subject.normalise(picture.image[None])
         units = last_features(subject.network, [batch])[0]
-        title = say("dropout, p = 0.5, of the last hidden layer on {name}", name=picture.name)
+        title = say(
+            "dropout, p = 0.5, of the last hidden layer on {name}",
+            "最后一个隐藏层的丢弃法，p = 0.5，{name}",
+            name=picture.name,
+        )
     else:
         units = np.maximum(np.random.default_rng(0).normal(0.3, 1, 120), 0)
-        title = say("dropout, p = 0.5, of 120 units")
+        title = say("dropout, p = 0.5, of 120 units", "120 个单元的丢弃法，p = 0.5")
     return {"dropout": plot_dropout(units, 0.5, title)}
 
 

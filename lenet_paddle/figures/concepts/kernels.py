@@ -52,13 +52,13 @@ def as_shown(name: str, result: np.ndarray) -> np.ndarray:
 def plot_kernels(picture: np.ndarray, title: str = "") -> Figure:
     """Each kernel's work on a grey picture, uint8 (H, W), its numbers and their sum beneath."""
     words = {
-        "the picture": say("the picture itself"),
-        "blur": say("blur"),
-        "sharpen": say("sharpen: centre above 1"),
-        "emboss": say("emboss (shown + 128)"),
-        "edges": say("edges (shown |x|)"),
-        "vertical edges": say("vertical edges, Sobel (|x|)"),
-        "horizontal edges": say("horizontal edges, Sobel (|x|)"),
+        "the picture": say("the picture itself", "原图"),
+        "blur": say("blur", "模糊"),
+        "sharpen": say("sharpen: centre above 1", "锐化：中心大于 1"),
+        "emboss": say("emboss (shown + 128)", "浮雕（显示时加 128）"),
+        "edges": say("edges (shown |x|)", "边缘（显示绝对值）"),
+        "vertical edges": say("vertical edges, Sobel (|x|)", "竖直边缘，Sobel（绝对值）"),
+        "horizontal edges": say("horizontal edges, Sobel (|x|)", "水平边缘，Sobel（绝对值）"),
     }
     figure = Figure(figsize=(10, 8.6), layout="constrained")
     figure.suptitle(title)
@@ -73,16 +73,16 @@ def plot_kernels(picture: np.ndarray, title: str = "") -> Figure:
 
 def _draw_kernel(axes: Axes, kernel: np.ndarray) -> None:
     Cells(axes, kernel, number=_fraction)
-    axes.set_xlabel(say("sum {total}", total=_fraction(kernel.sum())), fontsize=10)
+    axes.set_xlabel(say("sum {total}", "和 {total}", total=_fraction(kernel.sum())), fontsize=10)
 
 
 def _draw_water_colour(part: SubFigure, picture: np.ndarray) -> None:
     grid = part.add_gridspec(2, 2, height_ratios=(2.2, 1))
-    grey(part.add_subplot(grid[0, :]), as_shown("", paint(picture)), say("water colour"))
+    grey(part.add_subplot(grid[0, :]), as_shown("", paint(picture)), say("water colour", "水彩"))
     median = part.add_subplot(grid[1, 0])
     Cells(median, np.zeros((5, 5)), number=None)
-    median.text(2, 2, say("median\nof 25"), ha="center", va="center", fontsize=9)
-    median.set_xlabel(say("5 × 5 pixels, then"), fontsize=10)
+    median.text(2, 2, say("median\nof 25", "25 个数的\n中值"), ha="center", va="center", fontsize=9)
+    median.set_xlabel(say("5 × 5 pixels, then", "5 × 5 中值，然后"), fontsize=10)
     _draw_kernel(part.add_subplot(grid[1, 1]), KERNELS["sharpen"])
 
 

@@ -35,7 +35,10 @@ def plot_operators(operators: Sequence[Operator]) -> Figure:
     heights = [HEAD + _height(operator) + FOOT for operator in operators]
     total = sum(heights) + TOP
     figure = Figure(figsize=(WIDTH * CELL_INCHES, total * CELL_INCHES))
-    frame = say("framed in orange: what makes the first number of the output")
+    frame = say(
+        "framed in orange: what makes the first number of the output",
+        "橙色框：输出的第一个数由它们算出",
+    )
     figure.text(0.8 / WIDTH, 1 - 0.9 / total, frame, fontsize=9, color=ORANGE, va="center")
     top = 1 - TOP / total
     for operator, height in zip(operators, heights, strict=True):
@@ -85,6 +88,7 @@ def _draw_card(axes: Axes, operator: Operator, height: float) -> None:
 def _cost_line(operator: Operator) -> str:
     line = say(
         "parameters {parameters};  multiplications {multiplications}",
+        "参数 {parameters}；  乘法次数 {multiplications}",
         parameters=operator.parameters,
         multiplications=operator.multiplications,
     )
@@ -93,6 +97,7 @@ def _cost_line(operator: Operator) -> str:
     parameters, multiplications = operator.plain
     return line + say(
         "  (ordinary convolution: {parameters};  {multiplications})",
+        "  （普通卷积：{parameters}；  {multiplications}）",
         parameters=parameters,
         multiplications=multiplications,
     )

@@ -132,9 +132,9 @@ def _three_parts(
     image: np.ndarray, kernel: np.ndarray, output: np.ndarray, seen: np.ndarray
 ) -> tuple[Part, ...]:
     return (
-        Part("", say("input"), image.shape, image[None], seen[None]),
-        Part("∗", say("kernel"), kernel.shape, kernel, _kernel_mask(kernel)),
-        Part("=", say("output"), output.shape, output[None], _first(output)[None]),
+        Part("", say("input", "输入"), image.shape, image[None], seen[None]),
+        Part("∗", say("kernel", "卷积核"), kernel.shape, kernel, _kernel_mask(kernel)),
+        Part("=", say("output", "输出"), output.shape, output[None], _first(output)[None]),
     )
 
 
@@ -145,12 +145,15 @@ def pointwise() -> Operator:
     output, seen = _run(F.conv2d, image, kernel)
     return Operator(
         "1x1",
-        say("1x1 convolution"),
+        say("1x1 convolution", "1x1 卷积"),
         _three_parts(image, kernel, output, seen),
         output,
         Cost((kernel.shape,)),
         Cost(((output.size, 3),)),
-        note=say("mixes channels, sees no neighbour: 3 channels become 2"),
+        note=say(
+            "mixes channels, sees no neighbour: 3 channels become 2",
+            "只混合通道，不看邻域：3 个通道变成 2 个",
+        ),
     )
 
 
@@ -174,11 +177,13 @@ def strided() -> Operator:
     """Stride 2: the kernel moves two cells at a time."""
     return _single(
         "strided",
-        say("strided convolution (stride 2)"),
+        say("strided convolution (stride 2)", "步长卷积（步长 2）"),
         lambda x, w: F.conv2d(x, w, stride=2),
         _numbers(1, 5, 5, seed=2),
         _array([[[[0, 1, 0], [1, 1, 1], [0, 1, 0]]]]),
-        say("(5 - 3) / 2 + 1 = 2: every other place only"),
+        say(
+            "(5 - 3) / 2 + 1 = 2: every other place only", "(5 - 3) / 2 + 1 = 2：每隔一个位置算一次"
+        ),
     )
 
 
@@ -186,11 +191,14 @@ def dilated() -> Operator:
     """Dilation 2: the 3x3 kernel's cells lie two apart, so it spans 5x5."""
     return _single(
         "dilated",
-        say("dilated convolution (dilation 2)"),
+        say("dilated convolution (dilation 2)", "空洞卷积（膨胀率 2）"),
         lambda x, w: F.conv2d(x, w, dilation=2),
         _numbers(1, 7, 7, seed=5),
         _array([[[[1, 2, 1], [0, 0, 0], [-1, -2, -1]]]]),
-        say("nine weights span a field of 2·(3 - 1) + 1 = 5 cells a side"),
+        say(
+            "nine weights span a field of 2·(3 - 1) + 1 = 5 cells a side",
+            "九个权重覆盖边长 2·(3 - 1) + 1 = 5 的感受野",
+        ),
     )
 
 
@@ -199,8 +207,8 @@ def transposed() -> Operator:
     image = kernel = _array([[[[0, 1], [2, 3]]]])
     output, _ = _run(F.conv2d_transpose, image[0], kernel)
     parts = [
-        Part("", say("input"), image[0].shape, image),
-        Part("∗", say("kernel"), kernel.shape, kernel),
+        Part("", say("input", "输入"), image[0].shape, image),
+        Part("∗", say("kernel", "卷积核"), kernel.shape, kernel),
     ]
     for number, sign in enumerate("=+++"):
         alone = np.zeros_like(image)
@@ -209,17 +217,20 @@ def transposed() -> Operator:
         row, col = divmod(number, 2)
         place = np.zeros_like(spread[None], bool)
         place[..., row : row + 2, col : col + 2] = True
-        name = say("{number} x kernel", number=f"{image.flat[number]:g}")
+        name = say("{number} x kernel", "{number} × 卷积核", number=f"{image.flat[number]:g}")
         parts.append(Part(sign, name, spread.shape, spread[None], place))
-    parts.append(Part("=", say("output"), output.shape, output[None]))
+    parts.append(Part("=", say("output", "输出"), output.shape, output[None]))
     return Operator(
         "transposed",
-        say("transposed convolution"),
+        say("transposed convolution", "转置卷积"),
         tuple(parts),
         output,
         Cost((kernel.shape,)),
         Cost(((image.size, kernel.size),)),
-        note=say("the way back from small to large: 2 + 2 - 1 = 3; framed: where a copy lies"),
+        note=say(
+            "the way back from small to large: 2 + 2 - 1 = 3; framed: where a copy lies",
+            "由小变大：2 + 2 - 1 = 3；橙色框：每份卷积核所放的位置",
+        ),
     )
 
 
@@ -230,16 +241,31 @@ def three_dimensional() -> Operator:
     output, seen = _run(F.conv3d, image, kernel)
     return Operator(
         "3d",
-        say("3-D convolution"),
+        say("3-D convolution", "三维卷积"),
         (
-            Part("", say("input, three slices"), image.shape, image, seen),
-            Part("∗", say("kernel, two slices"), kernel.shape, kernel[0], _kernel_mask(kernel)[0]),
-            Part("=", say("output, two slices"), output.shape, output, _first(output)),
+            Part("", say("input, three slices", "输入，三个切片"), image.shape, image, seen),
+            Part(
+                "∗",
+                say("kernel, two slices", "卷积核，两个切片"),
+                kernel.shape,
+                kernel[0],
+                _kernel_mask(kernel)[0],
+            ),
+            Part(
+                "=",
+                say("output, two slices", "输出，两个切片"),
+                output.shape,
+                output,
+                _first(output),
+            ),
         ),
         output,
         Cost((kernel.shape[2:],)),
         Cost(((output.size, kernel.size),)),
-        note=say("for films and volumes: the first axis is time or depth"),
+        note=say(
+            "for films and volumes: the first axis is time or depth",
+            "用于视频和体数据：第一个轴是时间或深度",
+        ),
     )
 
 
@@ -253,20 +279,23 @@ def spatially_separable() -> Operator:
     _, seen = _run(F.conv2d, image, column * row)
     return Operator(
         "spatially-separable",
-        say("spatially separable convolution"),
+        say("spatially separable convolution", "空间可分离卷积"),
         (
-            Part("", say("input"), image.shape, image[None], seen[None]),
-            Part("∗", say("column"), column.shape, column, _kernel_mask(column)),
-            Part("=", say("between"), between.shape, between[None], seen_between[None]),
-            Part("∗", say("row"), row.shape, row, _kernel_mask(row)),
-            Part("=", say("output"), output.shape, output[None], _first(output)[None]),
-            Part("⇐", say("column x row"), (3, 3), column * row),
+            Part("", say("input", "输入"), image.shape, image[None], seen[None]),
+            Part("∗", say("column", "列"), column.shape, column, _kernel_mask(column)),
+            Part("=", say("between", "中间结果"), between.shape, between[None], seen_between[None]),
+            Part("∗", say("row", "行"), row.shape, row, _kernel_mask(row)),
+            Part("=", say("output", "输出"), output.shape, output[None], _first(output)[None]),
+            Part("⇐", say("column x row", "列 × 行"), (3, 3), column * row),
         ),
         output,
         Cost(((3,), (3,))),
         Cost(((between.size, 3), (output.size, 3))),
         plain=(Cost(((3, 3),)), Cost(((output.size, 9),))),
-        note=say("each output number of a large picture: 3 + 3 multiplications for 9"),
+        note=say(
+            "each output number of a large picture: 3 + 3 multiplications for 9",
+            "对大图片，每个输出值只需 3 + 3 次乘法，而不是 9 次",
+        ),
     )
 
 
@@ -280,19 +309,30 @@ def depthwise_separable() -> Operator:
     _, seen = _run(F.conv2d, image, point * depth.swapaxes(0, 1))
     return Operator(
         "depthwise-separable",
-        say("depthwise-separable convolution"),
+        say("depthwise-separable convolution", "深度可分离卷积"),
         (
-            Part("", say("input"), image.shape, _column(image), _column(seen)),
-            Part("∗", say("depthwise"), depth.shape, depth),
-            Part("=", say("between"), between.shape, _column(between), _column(seen_between)),
+            Part("", say("input", "输入"), image.shape, _column(image), _column(seen)),
+            Part("∗", say("depthwise", "逐深度卷积核"), depth.shape, depth),
+            Part(
+                "=",
+                say("between", "中间结果"),
+                between.shape,
+                _column(between),
+                _column(seen_between),
+            ),
             Part("∗", "1x1", point.shape, point, _kernel_mask(point)),
-            Part("=", say("output"), output.shape, _square(output), _square(_first(output))),
+            Part(
+                "=", say("output", "输出"), output.shape, _square(output), _square(_first(output))
+            ),
         ),
         output,
         Cost(((3, 3, 3), (4, 3))),
         Cost(((between.size, 9), (output.size, 3))),
         plain=(Cost(((4, 3, 3, 3),)), Cost(((output.size, 27),))),
-        note=say("MobileNet's layer: neighbours first, channels after"),
+        note=say(
+            "MobileNet's layer: neighbours first, channels after",
+            "MobileNet 的层：先看邻域，再混合通道",
+        ),
     )
 
 
@@ -309,13 +349,20 @@ def grouped() -> Operator:
     group = np.array([0, 0, 1, 1])
     return Operator(
         "grouped",
-        say("grouped convolution (2 groups) with channel shuffle"),
+        say("grouped convolution (2 groups) with channel shuffle", "分组卷积（2 组）与通道重排"),
         (
-            Part("", say("input"), image.shape, _square(image), _square(seen), group.reshape(2, 2)),
-            Part("∗", say("kernel"), kernel.shape, kernel, _kernel_mask(kernel)),
+            Part(
+                "",
+                say("input", "输入"),
+                image.shape,
+                _square(image),
+                _square(seen),
+                group.reshape(2, 2),
+            ),
+            Part("∗", say("kernel", "卷积核"), kernel.shape, kernel, _kernel_mask(kernel)),
             Part(
                 "=",
-                say("between"),
+                say("between", "中间结果"),
                 between.shape,
                 _column(between),
                 _column(_first(between)),
@@ -323,7 +370,7 @@ def grouped() -> Operator:
             ),
             Part(
                 "→",
-                say("shuffled: {order}", order=" ".join(map(str, order))),
+                say("shuffled: {order}", "重排：{order}", order=" ".join(map(str, order))),
                 output.shape,
                 _column(output),
                 None,
@@ -334,5 +381,8 @@ def grouped() -> Operator:
         Cost((kernel.shape,)),
         Cost(((between.size, kernel[0].size),)),
         plain=(Cost(((4, 4, 2, 2),)), Cost(((between.size, 16),))),
-        note=say("ShuffleNet's layer: the shuffle lets the next groups see both"),
+        note=say(
+            "ShuffleNet's layer: the shuffle lets the next groups see both",
+            "ShuffleNet 的层：重排之后，下一层的每组都能看到两组的通道",
+        ),
     )

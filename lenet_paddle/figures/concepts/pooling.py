@@ -50,17 +50,35 @@ def plot_padding(size: int, kernel: int, pad: int, stride: int) -> Figure:
         number = plain if size <= 12 else None
         cells = Cells(axes, count, number=number, cmap="viridis", limits=(0, top))
         side = max(0, int(output_size(size, kernel, p, stride)))
-        axes.set_title(say("P = {p}: a map of {side} × {side}", p=p, side=side))
+        axes.set_title(
+            say(
+                "P = {p}: a map of {side} × {side}",
+                "P = {p}：特征图 {side} × {side}",
+                p=p,
+                side=side,
+            )
+        )
         text = say(
             "times seen: corner {corner}, middle {middle}",
+            "被看到的次数：角上 {corner}，中间 {middle}",
             corner=count[0, 0],
             middle=count[size // 2, size // 2],
         )
         unseen = int((count == 0).sum())
         if unseen:
-            text += "\n" + say("{n} of {total} pixels never seen", n=unseen, total=size**2)
+            text += "\n" + say(
+                "{n} of {total} pixels never seen",
+                "{total} 个像素中有 {n} 个从未被看到",
+                n=unseen,
+                total=size**2,
+            )
         axes.set_xlabel(text)
-    below.colorbar(cells.image, ax=panels, shrink=0.8, label=say("windows that see the pixel"))
+    below.colorbar(
+        cells.image,
+        ax=panels,
+        shrink=0.8,
+        label=say("windows that see the pixel", "看到该像素的窗口数"),
+    )
     return figure
 
 
@@ -71,8 +89,10 @@ def _formula(size: int, kernel: int, pad: int, stride: int) -> str:
         return text
     left = (size + 2 * pad - kernel) % stride
     return text + say(
-        "\nno size: after {fit} windows {left} of {side} pixels stay, too few for a step of "
-        "{stride};\nPaddle rounds down to {fit} and never looks there",
+        "\ndoes not fit: after {fit} windows {left} of {side} pixels are left over, fewer than the "
+        "stride {stride};\nPaddle rounds down to {fit} and never sees them",
+        "\n不能整除：放下 {fit} 个窗口后，{side} 个像素还剩 {left} 个，不够一个步长 {stride}；\n"
+        "Paddle 向下取整为 {fit}，永远看不到剩下的像素",
         fit=int(exact),
         left=left,
         side=size + 2 * pad,
@@ -96,11 +116,14 @@ def _draw_steps(axes: Axes, size: int, kernel: int, pad: int, stride: int) -> No
         axes.add_patch(
             Rectangle((window * stride, top - height), kernel, height, facecolor=BLUE, alpha=0.7)
         )
-    labels = [say("grey: pixels"), say("blue: the windows, one below the other")]
+    labels = [
+        say("grey: pixels", "灰：像素"),
+        say("blue: the windows, one below the other", "蓝：依次排列的窗口"),
+    ]
     if pad:
-        labels.insert(1, say("white: padding"))
+        labels.insert(1, say("white: padding", "白：填充"))
     if (whole - kernel) % stride:
-        labels.append(say("orange: never reached"))
+        labels.append(say("orange: never reached", "橙：从未到达"))
     axes.set(xlim=(-0.5, whole + 0.5), ylim=(-0.4 - 3 * depth, 1.2))
     axes.set_xlabel(", ".join(labels))
     axes.set(xticks=[], yticks=[])
@@ -173,11 +196,17 @@ def _draw_pooling(
     }
     limits = (0, 1.6 * float(upstream.max()))
     back: dict[str, Any] = {"number": number, "cmap": "Oranges", "limits": limits}
-    words = {"max": say("max pooling"), "average": say("average pooling")}
-    Cells(axes[0], matrix, say("input") if numbers else say("feature map"), **forward, size=11)
+    words = {"max": say("max pooling", "最大池化"), "average": say("average pooling", "平均池化")}
+    Cells(
+        axes[0],
+        matrix,
+        say("input", "输入") if numbers else say("feature map", "特征图"),
+        **forward,
+        size=11,
+    )
     Cells(axes[1], pooled.output, words[kind], **forward, size=11)
-    Cells(axes[2], upstream, say("gradient from above"), **back, size=11)
-    Cells(axes[3], pooled.gradient, say("gradient at the input"), **back, size=11)
+    Cells(axes[2], upstream, say("gradient from above", "上游梯度"), **back, size=11)
+    Cells(axes[3], pooled.gradient, say("gradient at the input", "输入处的梯度"), **back, size=11)
     if numbers:
         for k, colour in enumerate((BLUE, ORANGE, "#009E73", "#CC79A7")):
             _frame_window(axes, k, colour)
@@ -192,10 +221,10 @@ def _draw_pooling(
                 edgecolors="black",
                 linewidths=1.5 if numbers else 0,
             )
-        axes[0].set_xlabel(say("marked: each window's maximum"))
-        axes[3].set_xlabel(say("all of it goes to the maximum"))
+        axes[0].set_xlabel(say("marked: each window's maximum", "圈点：各窗口的最大值"))
+        axes[3].set_xlabel(say("all of it goes to the maximum", "梯度全部传给最大值"))
     else:
-        axes[3].set_xlabel(say("a quarter goes to each of the four"))
+        axes[3].set_xlabel(say("a quarter goes to each of the four", "四个输入各得四分之一"))
 
 
 def _frame_window(axes: np.ndarray, k: int, colour: str) -> None:

@@ -71,10 +71,17 @@ class _Scene:
         height, width = sliding.picture.shape
         left.imshow(sliding.picture, cmap="gray")
         self.answer = Cells(right, self.map, number=None)
-        right.set_title(say("feature map {h} × {w}", h=self.map.shape[0], w=self.map.shape[1]))
-        name = say("input {h} × {w}", h=height, w=width)
+        right.set_title(
+            say(
+                "feature map {h} × {w}",
+                "特征图 {h} × {w}",
+                h=self.map.shape[0],
+                w=self.map.shape[1],
+            )
+        )
+        name = say("input {h} × {w}", "输入 {h} × {w}", h=height, w=width)
         if sliding.padding:
-            name += say(", {p} of it padding on each side", p=sliding.padding)
+            name += say(", {p} of it padding on each side", "，其中每边填充 {p}", p=sliding.padding)
         left.set_title(name)
         left.set(xticks=[], yticks=[])
         above.colorbar(self.answer.image, ax=right, shrink=0.8)
@@ -90,17 +97,17 @@ class _Scene:
         peak = float(np.abs(kernel).max()) * max(abs(low), abs(high))
         size = 11 if len(kernel) <= 3 else 8
         self.window = Cells(
-            *(axes[0], window, say("window")),
+            *(axes[0], window, say("window", "窗口")),
             number=number,
             cmap="gray",
             limits=(low, high),
             size=size,
         )
         sign(axes[1], "×")
-        Cells(axes[2], kernel, say("kernel"), number=number, size=size)
+        Cells(axes[2], kernel, say("kernel", "卷积核"), number=number, size=size)
         sign(axes[3], "=")
         self.products = Cells(
-            axes[4], window, say("products"), number=number, limits=(-peak, peak), size=size
+            axes[4], window, say("products", "乘积"), number=number, limits=(-peak, peak), size=size
         )
         sign(axes[5], "", 13)
         self.total, self.number = axes[5].texts[0], number
@@ -120,9 +127,9 @@ class _Scene:
         self.place.set_xy((col - 0.5, row - 0.5))
         self.window.show(window)
         self.products.show(products)
-        text = say("sum {total}", total=self.number(float(products.sum())))
+        text = say("sum {total}", "和 {total}", total=self.number(float(products.sum())))
         if bias:
-            text += say("\n+ bias {bias}", bias=self.number(bias))
+            text += say("\n+ bias {bias}", "\n+ 偏置 {bias}", bias=self.number(bias))
             text += f"\n= {self.number(float(self.map[row, col]))}"
         self.total.set_text(text)
 
@@ -214,24 +221,25 @@ def plot_channels(
     grid = figure.add_gridspec(
         num_out + 1, len(ratios), width_ratios=ratios, height_ratios=[1.5, *([1] * num_out)]
     )
-    names = (say("red"), say("green"), say("blue"))
+    names = (say("red", "红"), say("green", "绿"), say("blue", "蓝"))
     for c, (channel, name) in enumerate(zip(channels, names, strict=True)):
         axes = figure.add_subplot(grid[0, 3 * c : 3 * c + 2])
-        title = say("input channel {c}: {name}", c=c + 1, name=name)
+        title = say("input channel {c}: {name}", "输入通道 {c}：{name}", c=c + 1, name=name)
         Cells(axes, channel, title, cmap="gray", limits=(0, 9))
         box(axes, at[0] - 1, at[1] - 1, 3, 3, ORANGE)
     whole = figure.add_subplot(grid[0, -1])
     whole.imshow(channels.transpose(1, 2, 0) / 9)
     whole.set(xticks=[], yticks=[])
-    whole.set_title(say("together"), fontsize=10)
+    whole.set_title(say("together", "合在一起"), fontsize=10)
     answer = convolve(channels, kernels, bias, padding=1)
     for o in range(num_out):
         row = [figure.add_subplot(grid[o + 1, k]) for k in range(len(ratios))]
         _draw_output(row, channels, kernels[o], float(bias[o]), answer[o], at)
-        row[-1].set_title(say("output channel {o}", o=o + 1), fontsize=10)
+        row[-1].set_title(say("output channel {o}", "输出通道 {o}", o=o + 1), fontsize=10)
     shape = f"8 × 8 × {num_in} → 8 × 8 × {num_out}"
     count = say(
         "{o} × {c} kernels of 3 × 3 and {o} biases: {total} parameters",
+        "{o} × {c} 个 3 × 3 卷积核和 {o} 个偏置：{total} 个参数",
         o=num_out,
         c=num_in,
         total=kernels.size + bias.size,
@@ -257,10 +265,10 @@ def _draw_output(
     peak = 1.2 * float(np.abs([*partial, answer]).max())
     options: dict[str, Any] = {"number": None, "limits": (-peak, peak)}
     for c, part in enumerate(partial):
-        Cells(row[3 * c], kernels[c], say("kernel"))
+        Cells(row[3 * c], kernels[c], say("kernel", "卷积核"))
         Cells(row[3 * c + 1], part, **options)
         sign(row[3 * c + 2], "+")
-    sign(row[-2], say("bias\n{bias}\n=", bias=plain(bias)), 12)
+    sign(row[-2], say("bias\n{bias}\n=", "偏置\n{bias}\n=", bias=plain(bias)), 12)
     Cells(row[-1], answer, **options)
     for axes, values in zip((*row[1::3][: len(partial)], row[-1]), (*partial, answer), strict=True):
         box(axes, *at, 1, 1, ORANGE)

@@ -136,9 +136,20 @@ def plot_xo() -> Figure:
             numbers = ", ".join(cut(value) for value in found[:2, :2].ravel())
             kept = cut(pool(found)[0, 0])
             axes[3].set_xlabel(
-                say("of {numbers}\nit keeps {kept}", numbers=numbers, kept=kept), fontsize=9
+                say(
+                    "of {numbers}\nit keeps {kept}",
+                    "{numbers}\n中保留 {kept}",
+                    numbers=numbers,
+                    kept=kept,
+                ),
+                fontsize=9,
             )
-    figure.suptitle(say("X or O: match, ReLU, pool (numbers cut after two places)"))
+    figure.suptitle(
+        say(
+            "X or O: match, ReLU, pool (numbers cut after two places)",
+            "X 还是 O：匹配、ReLU、池化（数字截到两位小数）",
+        )
+    )
     return figure
 
 
@@ -146,27 +157,38 @@ def _draw_match(part: SubFigure) -> None:
     """The X, one window of it, its products with the first feature, and their mean, twice."""
     grid = part.add_gridspec(2, 7, width_ratios=(4, 2, 0.4, 2, 0.4, 2, 2.6))
     whole = part.add_subplot(grid[:, 0])
-    Cells(whole, X, say("an X of 1 and -1"), number=None, **_LETTER)
+    Cells(whole, X, say("an X of 1 and -1", "由 1 和 -1 组成的 X"), number=None, **_LETTER)
     for row, ((top, left), colour) in enumerate((((1, 1), ORANGE), ((3, 3), BLUE))):
         window = X[top : top + 3, left : left + 3]
         box(whole, top, left, 3, 3, colour)
         seen = part.add_subplot(grid[row, 1])
-        Cells(seen, window, say("window") if row == 0 else "", **_LETTER)
+        Cells(seen, window, say("window", "窗口") if row == 0 else "", **_LETTER)
         box(seen, 0, 0, 3, 3, colour)
         sign(part.add_subplot(grid[row, 2]), "×")
         sought = part.add_subplot(grid[row, 3])
-        Cells(sought, FEATURES[0], say("feature") if row == 0 else "", **_LETTER)
+        Cells(sought, FEATURES[0], say("feature", "特征") if row == 0 else "", **_LETTER)
         sign(part.add_subplot(grid[row, 4]), "=")
         products = window * FEATURES[0]
-        Cells(part.add_subplot(grid[row, 5]), products, say("products") if row == 0 else "")
+        Cells(part.add_subplot(grid[row, 5]), products, say("products", "乘积") if row == 0 else "")
         mean = cut(products.mean())
-        total = say("mean {total:g}/9\n= {mean}", total=products.sum(), mean=mean)
+        total = say(
+            "mean {total:g}/9\n= {mean}",
+            "均值 {total:g}/9\n= {mean}",
+            total=products.sum(),
+            mean=mean,
+        )
         sign(part.add_subplot(grid[row, 6]), total, 13)
 
 
 def _name_stages(axes: np.ndarray) -> None:
-    titles = (say("feature"), say("match at every place"), say("ReLU"))
-    for panel, title in zip(axes, (*titles, say("pooled 2 × 2"), say("again")), strict=True):
+    titles = (
+        say("feature", "特征"),
+        say("match at every place", "每个位置的匹配程度"),
+        say("ReLU", "ReLU"),
+    )
+    for panel, title in zip(
+        axes, (*titles, say("pooled 2 × 2", "2 × 2 池化"), say("again", "再池化")), strict=True
+    ):
         panel.set_title(title, fontsize=10)
 
 
@@ -184,19 +206,25 @@ def plot_votes() -> Figure:
     above, below = split(figure, 2, 1, height_ratios=(1, 1.5))
     _draw_dense(above.subplots())
     changes: list[tuple[str, Callable[[np.ndarray], np.ndarray]]] = [
-        (say("plain"), lambda picture: picture),
-        (say("shifted down, right"), lambda picture: shift(picture, 1, 1)),
-        (say("shifted up, left"), lambda picture: shift(picture, -1, -1)),
-        (say("turned 15° left"), lambda picture: rotate(picture, 15)),
-        (say("turned 20° right"), lambda picture: rotate(picture, -20)),
-        (say("thickened"), thicken),
+        (say("plain", "原样"), lambda picture: picture),
+        (say("shifted down, right", "向右下平移"), lambda picture: shift(picture, 1, 1)),
+        (say("shifted up, left", "向左上平移"), lambda picture: shift(picture, -1, -1)),
+        (say("turned 15° left", "左转 15°"), lambda picture: rotate(picture, 15)),
+        (say("turned 20° right", "右转 20°"), lambda picture: rotate(picture, -20)),
+        (say("thickened", "加粗"), thicken),
     ]
     grid = below.subplots(4, len(changes), height_ratios=(3, 1, 3, 1))
     for row, letter in ((0, X), (2, O)):
         for col, (name, change) in enumerate(changes):
             Cells(grid[row, col], change(letter), name, number=None, **_LETTER)
             _draw_ballot(grid[row + 1, col], vote(look(change(letter))))
-    below.suptitle(say("changed, and still recognised: the votes (winner coloured)"), fontsize=12)
+    below.suptitle(
+        say(
+            "changed, and still recognised: the votes (winner coloured)",
+            "变形后仍能识别：各自的得票（胜者着色）",
+        ),
+        fontsize=12,
+    )
     return figure
 
 
@@ -205,7 +233,14 @@ def _draw_dense(axes: Axes) -> None:
     table = np.stack([look(X), look(O), np.asarray(COURSE_VALUES)])
     Cells(axes, table, number=cut, cmap="Greys", limits=(0, 1.6))
     axes.set_aspect("auto")
-    axes.set_yticks(range(3), [say("plain X"), say("plain O"), say("the course's new picture")])
+    axes.set_yticks(
+        range(3),
+        [
+            say("plain X", "标准的 X"),
+            say("plain O", "标准的 O"),
+            say("the course's new picture", "课程中的新图片"),
+        ],
+    )
     lines = []
     for letter, colour, row in zip("XO", (ORANGE, BLUE), weights, strict=True):
         voters = np.flatnonzero(row)
@@ -215,12 +250,15 @@ def _draw_dense(axes: Axes) -> None:
         terms = " + ".join(f"{COURSE_VALUES[col]:.2f}" for col in voters)
         result = float(row @ table[2])
         lines.append(f"{letter}: ({terms}) / {len(voters)} = {result:.4g}")
-    lines.append(say("(the course prints 0.92 for X and 0.51 for O)"))
+    lines.append(
+        say("(the course prints 0.92 for X and 0.51 for O)", "（课程中写作：X 为 0.92，O 为 0.51）")
+    )
     axes.set_xlabel("\n".join(lines), fontsize=11)
     axes.set_title(
         say(
             "the three 2 × 2 maps as one list: each value votes for the letter that makes it high, "
-            "orange for X, blue for O"
+            "orange for X, blue for O",
+            "三张 2 × 2 特征图排成一列：每个值投票给使它变大的字母，橙色投 X，蓝色投 O",
         ),
         fontsize=10,
     )

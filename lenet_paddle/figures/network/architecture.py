@@ -86,7 +86,7 @@ def make_stages(network: nn.Layer, picture: np.ndarray) -> list[Stage]:
     keep the shape belong to the stage before them; flattening is not drawn.
     """
     layers = leaf_layers(network)
-    stages = [Stage([say("input")], picture[0], picture[0].shape, is_input=True)]
+    stages = [Stage([say("input", "输入")], picture[0], picture[0].shape, is_input=True)]
     for name, output in layer_outputs(network, picture).items():
         layer, values = layers[name], output[0]
         parameters = sum(math.prod(weight.shape) for weight in layer.parameters())
@@ -161,7 +161,9 @@ def plot_architecture(
         _label(axes, stage, left + stage.width / 2, half, bottom + 0.17 * inch)
     _name_classes(axes, stages[-1], lefts[-1], classes)
     total = sum(stage.parameters for stage in stages)
-    text = say("{title}: {total:,} parameters", title=title, total=total)
+    text = say(
+        "{title}: {total:,} parameters", "{title}：{total:,} 个参数", title=title, total=total
+    )
     middle = (right - MARGIN) / 2
     axes.text(middle, top - 0.2 * inch, text, fontsize=13, ha="center", va="center")
     legend: dict[str, Any] = {"fontsize": 9, "ha": "center", "va": "top", "color": "#444444"}
@@ -173,15 +175,22 @@ def _legend(stages: Sequence[Stage], is_deep: bool) -> str:
     if is_deep:
         text = say(
             "a column: all layers of one map size, and what the last makes of the picture: "
-            "blue below 0, red above"
+            "blue below 0, red above",
+            "一列：特征图尺寸相同的所有层，以及其中最后一层对这张图片的输出："
+            "蓝色小于 0，红色大于 0",
         )
     else:
         text = say(
             "what each layer makes of the picture: blue below 0, red above; "
-            "orange: what one unit sees"
+            "orange: what one unit sees",
+            "每一层对这张图片的输出：蓝色小于 0，红色大于 0；橙色：一个单元所看到的区域",
         )
     if any(stage.is_spatial and len(stage.values) > MOST_SHEETS for stage in stages):
-        text += say("\nof a stack the first {count} maps are drawn", count=MOST_SHEETS)
+        text += say(
+            "\nof a stack the first {count} maps are drawn",
+            "\n每叠只画前 {count} 张特征图",
+            count=MOST_SHEETS,
+        )
     return text
 
 
@@ -203,7 +212,9 @@ def _label(axes: Axes, stage: Stage, middle: float, half: float, bottom: float) 
         number = f"{stage.parameters:,}"
         axes.text(middle, bottom, number, fontsize=10, color=BLUE, ha="center")
     elif stage.is_input:
-        axes.text(middle, bottom, say("parameters:"), fontsize=10, color=BLUE, ha="center")
+        axes.text(
+            middle, bottom, say("parameters:", "参数："), fontsize=10, color=BLUE, ha="center"
+        )
 
 
 def _draw_stage(axes: Axes, stage: Stage, left: float) -> None:

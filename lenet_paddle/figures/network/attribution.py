@@ -135,29 +135,53 @@ def explain(
     hidden = occlude(network, batch, labels)
     methods = [
         (
-            say("gradient\nSimonyan et al. 2013"),
+            say("gradient\nSimonyan et al. 2013", "梯度\nSimonyan 等 2013"),
             slopes,
-            [say("steepest {value:.2f}", value=np.abs(each).max()) for each in slopes],
+            [
+                say("steepest {value:.2f}", "最陡 {value:.2f}", value=np.abs(each).max())
+                for each in slopes
+            ],
         ),
         (
-            say("integrated gradients\nSundararajan et al. 2017"),
+            say("integrated gradients\nSundararajan et al. 2017", "积分梯度\nSundararajan 等 2017"),
             integrated,
             [
-                say("sum {sum:.2f}, logit gain {gain:.2f}", sum=each.sum(), gain=gain)
+                say(
+                    "sum {sum:.2f}, logit gain {gain:.2f}",
+                    "总和 {sum:.2f}，logit 增量 {gain:.2f}",
+                    sum=each.sum(),
+                    gain=gain,
+                )
                 for each, gain in zip(integrated, gains, strict=True)
             ],
         ),
         (
-            say("occlusion by 5x5\nZeiler and Fergus 2014"),
+            say("occlusion by 5x5\nZeiler and Fergus 2014", "5x5 遮挡\nZeiler 与 Fergus 2014"),
             hidden,
-            [say("logit falls by up to {value:.1f}", value=each.max()) for each in hidden],
+            [
+                say(
+                    "logit falls by up to {value:.1f}",
+                    "logit 最多下降 {value:.1f}",
+                    value=each.max(),
+                )
+                for each in hidden
+            ],
         ),
     ]
     if layer is not None:
         maps = grad_cam(network, batch, labels, layer)
-        notes = [say("up to {value:.2g}", value=each.max()) for each in maps]
+        notes = [say("up to {value:.2g}", "最大 {value:.2g}", value=each.max()) for each in maps]
         methods.insert(
-            2, (say("Grad-CAM at {layer}\nSelvaraju et al. 2017", layer=layer), maps, notes)
+            2,
+            (
+                say(
+                    "Grad-CAM at {layer}\nSelvaraju et al. 2017",
+                    "Grad-CAM，{layer}\nSelvaraju 等 2017",
+                    layer=layer,
+                ),
+                maps,
+                notes,
+            ),
         )
     return methods
 
@@ -195,7 +219,7 @@ def plot_saliency(
             axes.set_xlabel(notes[row], fontsize=8.5)
     for axes, (name, *_) in zip(grid[0, 1:], methods, strict=True):
         axes.set_title(name, fontsize=9)
-    grid[0, 0].set_title(say("what the network sees"), fontsize=9)
+    grid[0, 0].set_title(say("what the network sees", "网络看到的图片"), fontsize=9)
     figure.suptitle(title, fontsize=12)
     return figure
 

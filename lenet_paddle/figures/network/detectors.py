@@ -85,21 +85,25 @@ def plot_edges(found: Detections, maps: np.ndarray | None = None, title: str = "
         axes.imshow(found.picture, cmap="gray", vmin=0, vmax=1)
     is_larger = found.scale > 1
     name = (
-        say("picture, enlarged {scale} times", scale=found.scale) if is_larger else say("picture")
+        say("picture, enlarged {scale} times", "图片，放大 {scale} 倍", scale=found.scale)
+        if is_larger
+        else say("picture", "图片")
     )
     plain.set_title(name, fontsize=10)
     edges.imshow(found.edges, cmap="gray")
-    edges.set_title(say("Canny edges"), fontsize=10)
+    edges.set_title(say("Canny edges", "Canny 边缘"), fontsize=10)
     largest = found.key_points[np.argsort(-found.key_points[:, 2], kind="stable")][:MOST_POINTS]
     for key_point in largest:
         _draw_key_point(points, *key_point)
-    heading = say("SIFT: {n} key points", n=len(found.key_points))
+    heading = say("SIFT: {n} key points", "SIFT：{n} 个关键点", n=len(found.key_points))
     if len(largest) < len(found.key_points):
-        heading += say(", the {n} largest", n=len(largest))
+        heading += say(", the {n} largest", "，画出最大的 {n} 个", n=len(largest))
     points.set_title(heading, fontsize=10)
     points.set(xlim=plain.get_xlim(), ylim=plain.get_ylim())  # circles may reach out
     corners.plot(found.corners[:, 1], found.corners[:, 0], "+", color=ORANGE, ms=10, mew=2)
-    corners.set_title(say("Harris: {n} corners", n=len(found.corners)), fontsize=10)
+    corners.set_title(
+        say("Harris: {n} corners", "Harris：{n} 个角点", n=len(found.corners)), fontsize=10
+    )
     return figure
 
 
@@ -113,9 +117,13 @@ def _draw_key_point(axes: Axes, row: float, col: float, sigma: float, angle: flo
 
 def _draw_maps(part: SubFigure, maps: np.ndarray) -> None:
     """The first layer's maps, at most 9, in three columns, blue below 0, red above."""
-    title = say("the first layer's maps: {n} learned kernels", n=len(maps))
+    title = say(
+        "the first layer's maps: {n} learned kernels",
+        "第一层的特征图：{n} 个学到的卷积核",
+        n=len(maps),
+    )
     if len(maps) > MOST_MAPS:
-        title += say(", the first {count}", count=MOST_MAPS)
+        title += say(", the first {count}", "，前 {count} 个", count=MOST_MAPS)
     part.suptitle(title, fontsize=10)
     maps = maps[:MOST_MAPS]
     grid = part.subplots(-(-len(maps) // 3), 3, squeeze=False).ravel()

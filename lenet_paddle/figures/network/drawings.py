@@ -70,7 +70,11 @@ def draw_filters(config: VisualizeConfig) -> Drawn:
         for name, layer in leaf_layers(subject.network).items()
         if isinstance(layer, nn.Conv2D)
     }
-    return {"filters": plot_filters(kernels, say("kernels of {run}", run=subject.name))}
+    return {
+        "filters": plot_filters(
+            kernels, say("kernels of {run}", "{run} 的卷积核", run=subject.name)
+        )
+    }
 
 
 def draw_features(config: VisualizeConfig) -> Drawn:
@@ -83,7 +87,10 @@ def draw_features(config: VisualizeConfig) -> Drawn:
     for row, stem in enumerate(_stems("features", pictures)):
         own = {caption(layer, layers[layer]): values[row] for layer, values in outputs.items()}
         title = say(
-            "{run}: what every layer makes of {name}", run=subject.name, name=pictures[row].label
+            "{run}: what every layer makes of {name}",
+            "{run}：每一层对 {name} 的输出",
+            run=subject.name,
+            name=pictures[row].label,
         )
         figures[stem] = plot_features(batch[row, 0], own, title)
     return {**figures, **_draw_feature_grid(config, subject)}
@@ -100,7 +107,12 @@ def _draw_feature_grid(config: VisualizeConfig, subject: Subject) -> Drawn:
     layer = leaf_layers(subject.network)[name]
     is_first = isinstance(layer, nn.Conv2D) and layer.weight.shape[1] == 1
     kernels = layer.weight.numpy()[:, 0] if is_first else None
-    title = say("{layer}: {n} pictures by its kernels", layer=caption(name, layer), n=len(batch))
+    title = say(
+        "{layer}: {n} pictures by its kernels",
+        "{layer}：{n} 张图片 × 各卷积核的特征图",
+        layer=caption(name, layer),
+        n=len(batch),
+    )
     return {"features-grid": plot_feature_grid(batch[:, 0], outputs[name], kernels, title)}
 
 
@@ -117,7 +129,10 @@ def draw_edges(config: VisualizeConfig) -> Drawn:
         maps = None if name is None else outputs[name][row]
         found = detect(shrink(pictures[row].original, 400))
         title = say(
-            "made by hand and learned: {name}, {run}", name=pictures[row].label, run=subject.name
+            "made by hand and learned: {name}, {run}",
+            "人工设计的与学到的特征：{name}，{run}",
+            name=pictures[row].label,
+            run=subject.name,
         )
         figures[stem] = plot_edges(found, maps, title)
     return figures
@@ -134,7 +149,11 @@ def draw_receptive_field(config: VisualizeConfig) -> Drawn:
     image_set, _ = load_images(config)
     batch = subject.normalise(image_set.images[:PICTURES_FOR_FIELDS])
     effective = effective_fields(subject.network, batch, layers)
-    title = say("{run}: what the middle unit of each layer sees", run=subject.name)
+    title = say(
+        "{run}: what the middle unit of each layer sees",
+        "{run}：每一层中间单元的感受野",
+        run=subject.name,
+    )
     title += count_shown(layers, every)
     figure = plot_receptive_fields(picture[0, 0], fields, effective, title)
     return {"receptive-field": figure}
@@ -150,6 +169,7 @@ def draw_saliency(config: VisualizeConfig) -> Drawn:
     captions = [
         say(
             "{name}: {answer}, p = {p:.3f}",
+            "{name}：{answer}，p = {p:.3f}",
             name=picture.label,
             answer=subject.classes[k],
             p=own[k],
@@ -161,7 +181,9 @@ def draw_saliency(config: VisualizeConfig) -> Drawn:
         _log.info("%s has no convolution: Grad-CAM cannot be drawn", subject.config.model)
     methods = attribution.explain(network, batch, answers, layer)
     title = say(
-        "{run}: pixels that speak for the answer (red), against it (blue)", run=subject.name
+        "{run}: pixels that speak for the answer (red), against it (blue)",
+        "{run}：支持（红）与反对（蓝）所给答案的像素",
+        run=subject.name,
     )
     return {"saliency": attribution.plot_saliency(batch[:, 0], captions, methods, title)}
 

@@ -38,12 +38,17 @@ def plot_receptive_fields(
             _mark_field(axes, field, picture.shape[0])
         above.set_title(f"{_wrap(field.layer)}\n{field.kind}", fontsize=9)
         above.set_xlabel(_describe(field, picture.shape[0]), fontsize=9)
-        below.set_xlabel(say("effective side {side:.1f}", side=effective_size(seen)), fontsize=9)
-    grid[0, 0].set_ylabel(say("theoretical field"), fontsize=10)
-    grid[1, 0].set_ylabel(say("effective field"), fontsize=10)
+        below.set_xlabel(
+            say("effective side {side:.1f}", "有效边长 {side:.1f}", side=effective_size(seen)),
+            fontsize=9,
+        )
+    grid[0, 0].set_ylabel(say("theoretical field", "理论感受野"), fontsize=10)
+    grid[1, 0].set_ylabel(say("effective field", "有效感受野"), fontsize=10)
     rule = say(
         "theoretical: r' = r + d(k - 1)j, step j' = js (Araujo et al. 2019); effective: gradient, "
-        "side of the area above 4.55% of its peak (Luo et al. 2016)"
+        "side of the area above 4.55% of its peak (Luo et al. 2016)",
+        "理论：r' = r + d(k - 1)j，步长 j' = js（Araujo 等 2019）；"
+        "有效：梯度，高于峰值 4.55% 的区域的边长（Luo 等 2016）",
     )
     figure.suptitle(f"{title}\n{rule}", fontsize=9.5)
     return figure
@@ -61,9 +66,13 @@ def _wrap(name: str, width: int = 16) -> str:
 
 def _describe(field: ReceptiveField, side: int) -> str:
     if not field.step:
-        return say("field: the whole\n{size} picture", size=show_size((side, side)))
+        return say(
+            "field: the whole\n{size} picture",
+            "感受野：整张\n{size} 图片",
+            size=show_size((side, side)),
+        )
     size, step = show_size(field.size), show_size(field.step[:1])
-    return say("field {size}\nstep {step}", size=size, step=step)
+    return say("field {size}\nstep {step}", "感受野 {size}\n步长 {step}", size=size, step=step)
 
 
 def _mark_field(axes: Axes, field: ReceptiveField, side: int) -> None:

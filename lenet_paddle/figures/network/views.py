@@ -74,12 +74,19 @@ def plot_filters(kernels: Mapping[str, np.ndarray], title: str = "") -> Figure:
         image = _show_signed(axes, sheet, float(np.abs(array).max()))
         _number_tiles(axes, array.shape, scale)
         shape = "x".join(map(str, full.shape))
-        heading = say("{name}: {shape}, one scale centred at 0", name=name, shape=shape)
+        heading = say(
+            "{name}: {shape}, one scale centred at 0",
+            "{name}：{shape}，同一色标，以 0 为中心",
+            name=name,
+            shape=shape,
+        )
         if array.shape != full.shape:
-            heading += say(" (the first {a}x{b})", a=array.shape[0], b=array.shape[1])
+            heading += say(
+                " (the first {a}x{b})", "（前 {a}x{b} 个）", a=array.shape[0], b=array.shape[1]
+            )
         axes.set_title(heading, fontsize=10)
-        axes.set_xlabel(say("output channel"), fontsize=9)
-        axes.set_ylabel(say("input channel"), fontsize=9)
+        axes.set_xlabel(say("output channel", "输出通道"), fontsize=9)
+        axes.set_ylabel(say("input channel", "输入通道"), fontsize=9)
         bar = part.colorbar(image, ax=axes, shrink=0.9, pad=0.01)
         bar.ax.tick_params(labelsize=8)
     return figure
@@ -118,7 +125,7 @@ def plot_features(
     figure.suptitle(title + count_shown(names, outputs), fontsize=12)
     grid = figure.subplots(len(heights), 2, width_ratios=(1.9, 8), height_ratios=heights)
     grid[0, 1].imshow(picture, cmap="gray", vmin=-1, vmax=1)
-    _name_row(grid[0], say("input"), picture[None].shape, "")
+    _name_row(grid[0], say("input", "输入"), picture[None].shape, "")
     for row, name in zip(grid[1:], names, strict=True):
         values = outputs[name]
         image = _show_signed(row[1], sheets[name], float(np.abs(values).max()))
@@ -128,7 +135,7 @@ def plot_features(
             row[1].set_aspect("auto")
             _write_values(row[1], values)
         elif len(values) > MOST_MAPS:
-            note += say(", the first {count}", count=MOST_MAPS)
+            note += say(", the first {count}", "，前 {count} 个", count=MOST_MAPS)
         _name_row(row, name, values.shape, note)
     return figure
 
@@ -172,7 +179,12 @@ def count_shown(shown: Sized, items: Sized) -> str:
     """What a title says of an even choice of layers; nothing when all are shown."""
     if len(shown) == len(items):
         return ""
-    return say(" ({shown} of {total} layers)", shown=len(shown), total=len(items))
+    return say(
+        " ({shown} of {total} layers)",
+        "（共 {total} 层，画出 {shown} 层）",
+        shown=len(shown),
+        total=len(items),
+    )
 
 
 @styled
@@ -188,7 +200,12 @@ def plot_feature_grid(
     drawn above their columns. One scale for all maps.
     """
     if maps.shape[1] > MOST_MAPS:
-        title += say(", the first {count} of {total}", count=MOST_MAPS, total=maps.shape[1])
+        title += say(
+            ", the first {count} of {total}",
+            "，共 {total} 个，画出前 {count} 个",
+            count=MOST_MAPS,
+            total=maps.shape[1],
+        )
     maps = maps[:, :MOST_MAPS]
     num_rows, num_maps = maps.shape[:2]
     tops = 0 if kernels is None else 1
@@ -202,7 +219,7 @@ def plot_feature_grid(
         grid[0, 0].axis("off")
         for axes, kernel in zip(grid[0, 1:], kernels, strict=False):
             _show_signed(axes, kernel, float(np.abs(kernels).max()))
-        grid[0, 0].text(0.5, 0.5, say("kernels"), fontsize=9, ha="center", va="center")
+        grid[0, 0].text(0.5, 0.5, say("kernels", "卷积核"), fontsize=9, ha="center", va="center")
     limit = float(np.abs(maps).max())
     for row, picture, own in zip(grid[tops:], pictures, maps, strict=True):
         row[0].imshow(picture, cmap="gray", vmin=-1, vmax=1)

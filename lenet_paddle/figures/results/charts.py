@@ -39,7 +39,7 @@ def plot_samples(
     _draw_balance(right.add_subplot(grid[0, :]), labels, classes)
     counts, mean, deviation = measure_pixels(images)
     _draw_pixels(right.add_subplot(grid[1, :]), counts)
-    pictures = ((say("mean image"), mean), (say("deviation"), deviation))
+    pictures = ((say("mean image", "平均图像"), mean), (say("deviation", "标准差"), deviation))
     for col, (name, picture) in enumerate(pictures):
         axes = right.add_subplot(grid[2, col])
         axes.imshow(picture, cmap="gray")
@@ -76,7 +76,12 @@ def _draw_balance(axes: Axes, labels: np.ndarray, classes: Sequence[str]) -> Non
     axes.bar(range(len(classes)), counts, color=BLUE)
     axes.axhline(counts.mean(), color="black", linestyle=":", linewidth=1)
     axes.set_title(
-        say("class balance: {low:,} to {high:,} images", low=counts.min(), high=counts.max()),
+        say(
+            "class balance: {low:,} to {high:,} images",
+            "类别分布：每类 {low:,} 至 {high:,} 张",
+            low=counts.min(),
+            high=counts.max(),
+        ),
         fontsize=10,
     )
     names = [short(name) for name in classes]
@@ -113,6 +118,7 @@ def _draw_pixels(axes: Axes, counts: np.ndarray) -> None:
     axes.set_title(
         say(
             "pixels: mean {mean:.1f}, deviation {std:.1f}, {zero:.0%} are 0",
+            "像素：均值 {mean:.1f}，标准差 {std:.1f}，{zero:.0%} 为 0",
             mean=mean,
             std=float(((values - mean) ** 2 * share).sum() ** 0.5),
             zero=share[0],
@@ -129,24 +135,28 @@ def plot_calibration(error: float, bins: Mapping[str, np.ndarray], title: str = 
     width, used = edges[1], count > 0
     figure = Figure(figsize=(8, 8), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    above.plot([0, 1], [0, 1], color="black", linestyle=":", label=say("perfectly calibrated"))
+    above.plot(
+        [0, 1], [0, 1], color="black", linestyle=":", label=say("perfectly calibrated", "完全校准")
+    )
     options: dict[str, Any] = {"width": width, "align": "edge", "edgecolor": "white"}
-    above.bar(edges[:-1][used], accuracy[used], color=BLUE, label=say("accuracy"), **options)
+    above.bar(
+        edges[:-1][used], accuracy[used], color=BLUE, label=say("accuracy", "准确率"), **options
+    )
     gap = (confidence - accuracy)[used]
     above.bar(
         *(edges[:-1][used], gap),
         bottom=accuracy[used],
-        label=say("gap to the confidence"),
+        label=say("gap to the confidence", "与置信度的差距"),
         **{**options, "edgecolor": ORANGE, "facecolor": "none", "hatch": "///", "linewidth": 1.5},
     )
-    above.set(ylabel=say("accuracy"), xlim=(0, 1), ylim=(0, 1), title=title)
+    above.set(ylabel=say("accuracy", "准确率"), xlim=(0, 1), ylim=(0, 1), title=title)
     above.legend(loc="upper left")
-    text = say("expected calibration error {error:.4f}", error=error)
+    text = say("expected calibration error {error:.4f}", "期望校准误差 {error:.4f}", error=error)
     above.text(0.98, 0.04, text, ha="right", fontsize=12, bbox={"facecolor": "white"})
     below.bar(edges[:-1], count, color="0.6", **options)
     for left, number in zip(edges[:-1][used], count[used], strict=True):
         below.text(left + width / 2, number, f"{number:,}", ha="center", va="bottom", fontsize=8)
-    below.set(yscale="log", ylim=(0.7, count.max() * 6), xlabel=say("confidence"))
-    below.set_ylabel(say("images"))
+    below.set(yscale="log", ylim=(0.7, count.max() * 6), xlabel=say("confidence", "置信度"))
+    below.set_ylabel(say("images", "图片数"))
     below.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     return figure

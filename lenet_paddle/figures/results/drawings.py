@@ -52,9 +52,10 @@ def draw_samples(config: VisualizeConfig) -> Drawn:
     if not len(chosen):
         count = min(NUM_SAMPLES, len(image_set))
         chosen = np.random.default_rng(0).choice(len(image_set), count, replace=False)
-    which = say("training") if split == "train" else say("test")
+    which = say("training", "训练") if split == "train" else say("test", "测试")
     title = say(
         "{dataset}: {shown} of {n:,} {split} images, and the figures of all",
+        "{dataset}：{n:,} 张{split}图片中的 {shown} 张，以及全部图片的统计",
         dataset=dataset,
         shown=len(chosen),
         n=len(image_set),
@@ -79,8 +80,8 @@ def draw_augment(config: VisualizeConfig) -> Drawn:
             raise InputError(
                 f"{config.run[0]} was trained without augmentation; leave out --run for the presets"
             )
-        kinds = {say("variant"): own}
-    originals = {say("original"): shown.images[:]}
+        kinds = {say("variant", "变体"): own}
+    originals = {say("original", "原图"): shown.images[:]}
     variants = {
         f"{name} {number}": augment(shown.images[:], np.random.default_rng(number))
         for name, augment in kinds.items()
@@ -93,8 +94,12 @@ def draw_augment(config: VisualizeConfig) -> Drawn:
         for name, value in SHOWN_RANGES.items()
     }
     return {
-        "augment": plot_rows({**originals, **variants}, captions, say("what training sees")),
-        "augment-ranges": plot_rows({**originals, **ranges}, captions, say("each range alone")),
+        "augment": plot_rows(
+            {**originals, **variants}, captions, say("what training sees", "训练所见到的图片")
+        ),
+        "augment-ranges": plot_rows(
+            {**originals, **ranges}, captions, say("each range alone", "每种变化单独作用")
+        ),
     }
 
 
@@ -113,13 +118,21 @@ def draw_corruptions(config: VisualizeConfig) -> Drawn:
     if settings.dataset == "mnist_c":
         folder = Path(str(settings.data_dir))
         captions, rows = _read_corrupted(config, folder)
-        title = say("MNIST-C's corruptions, from {folder}", folder=folder.resolve().name)
+        title = say(
+            "MNIST-C's corruptions, from {folder}",
+            "MNIST-C 的各种失真，取自 {folder}",
+            folder=folder.resolve().name,
+        )
     else:
         pictures = choose_pictures(config, NUM_CORRUPTED)
         captions = [picture.label for picture in pictures]
         images = np.stack([picture.image for picture in pictures])
         rows = {name: corrupt(images, name) for name in ALL_CORRUPTIONS}
-        title = say("MNIST-C's corruptions, made from {dataset}", dataset=settings.dataset)
+        title = say(
+            "MNIST-C's corruptions, made from {dataset}",
+            "MNIST-C 的各种失真，由 {dataset} 生成",
+            dataset=settings.dataset,
+        )
     named = {name.replace("_", " "): images for name, images in rows.items()}
     return {"corruptions": plot_rows(named, captions, title)}
 
@@ -186,18 +199,23 @@ def draw_embedding(config: VisualizeConfig) -> Drawn:
     shown = np.arange(0, len(test_set), -(-len(test_set) // POINTS_SHOWN))  # of every class
     plane, shares = embedding.project_pca(test[shown])
     places = {
-        say("PCA: {share:.0%} of the variance", share=shares.sum()): plane,
-        say("t-SNE"): embedding.project_tsne(test[shown]),
+        say(
+            "PCA: {share:.0%} of the variance", "PCA：占方差的 {share:.0%}", share=shares.sum()
+        ): plane,
+        say("t-SNE", "t-SNE"): embedding.project_tsne(test[shown]),
     }
     by_svm = embedding.svm_accuracy((train, train_set.labels), (test, test_set.labels))
     accuracies = {
-        say("own last layer, {n:,} training images", n=trained_on): float(
-            np.mean(logits.argmax(axis=1) == test_set.labels)
-        ),
-        say("SVM, {n:,} training images", n=len(train_set)): by_svm,
+        say(
+            "own last layer, {n:,} training images",
+            "网络自己的最后一层，{n:,} 张训练图片",
+            n=trained_on,
+        ): float(np.mean(logits.argmax(axis=1) == test_set.labels)),
+        say("SVM, {n:,} training images", "SVM，{n:,} 张训练图片", n=len(train_set)): by_svm,
     }
     title = say(
         "{run}: the {n} features before the last layer, {count:,} test images",
+        "{run}：最后一层之前的 {n} 个特征，{count:,} 张测试图片",
         run=subject.name,
         n=test.shape[1],
         count=len(plane),

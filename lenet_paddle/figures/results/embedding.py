@@ -134,6 +134,6 @@ def _draw_bars(axes: Axes, accuracies: Mapping[str, float]) -> None:
     axes.barh(names, list(accuracies.values()), color=[BLUE, ORANGE][: len(names)])
     for row, value in enumerate(accuracies.values()):
         axes.text(value - 0.01, row, f"{value:.4f}", ha="right", va="center", color="white")
-    axes.set(xlim=(0, 1), xlabel=say("test accuracy"))
+    axes.set(xlim=(0, 1), xlabel=say("test accuracy", "测试准确率"))
     axes.invert_yaxis()
     axes.tick_params(labelsize=9)

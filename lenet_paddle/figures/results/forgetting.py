@@ -118,7 +118,7 @@ def plot_forgetting(matrix: Matrix, title: str = "") -> Figure:
     labels = [short(name) for name in names]
     if None not in means:
         values = np.column_stack([values, np.array(means, np.float64)])
-        labels.append(say("mean"))
+        labels.append(say("mean", "平均"))
     figure = Figure(
         figsize=(2.6 + 0.45 * len(labels), 2.2 + 0.32 * len(stages)), layout="constrained"
     )
@@ -133,7 +133,13 @@ def plot_forgetting(matrix: Matrix, title: str = "") -> Figure:
         corner = (names.index(name) - 0.5, stages.index(stage) - 0.5)
         axes.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor=ORANGE, linewidth=2.5))
     axes.set_xticks(range(len(labels)), labels, rotation=45, ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(len(stages)), [say("before") if s == BEFORE else s for s in stages])
-    axes.set(xlabel=say("test images"), ylabel=say("after the stage"), title=title)
-    figure.colorbar(image, ax=axes, label=say("accuracy"))
+    axes.set_yticks(
+        range(len(stages)), [say("before", "微调前") if s == BEFORE else s for s in stages]
+    )
+    axes.set(
+        xlabel=say("test images", "测试图片"),
+        ylabel=say("after the stage", "该阶段之后"),
+        title=title,
+    )
+    figure.colorbar(image, ax=axes, label=say("accuracy", "准确率"))
     return figure

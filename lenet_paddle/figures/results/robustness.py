@@ -74,7 +74,14 @@ def plot_corruptions(report: Result, name: str, baseline: str | None = None) -> 
     series = [("accuracy", name, report["mean_accuracy"], BLUE)]
     if baseline is not None:
         mean = report["baseline_mean_accuracy"]
-        series.append(("baseline_accuracy", say("baseline {name}", name=baseline), mean, ORANGE))
+        series.append(
+            (
+                "baseline_accuracy",
+                say("baseline {name}", "基准 {name}", name=baseline),
+                mean,
+                ORANGE,
+            )
+        )
     size = 0.8 / len(series)
     figure = Figure(
         figsize=(10, 1.6 + (0.2 + 0.18 * len(series)) * len(names)), layout="constrained"
@@ -91,11 +98,16 @@ def plot_corruptions(report: Result, name: str, baseline: str | None = None) -> 
             path_effects=[withStroke(linewidth=3.5, foreground="white")],
         )
     axes.set_yticks(places, [_title(corruption) for corruption in names])
-    axes.set(xlim=(0, 1.08), xticks=np.linspace(0, 1, 6), xlabel=say("accuracy"))
+    axes.set(xlim=(0, 1.08), xticks=np.linspace(0, 1, 6), xlabel=say("accuracy", "准确率"))
     axes.set_ylim(places[-1] + 0.7, -0.7)
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside lower center")
-    figure.suptitle(say("accuracy under the corruptions of MNIST-C, the hardest first"))
+    figure.suptitle(
+        say(
+            "accuracy under the corruptions of MNIST-C, the hardest first",
+            "MNIST-C 各种失真下的准确率，最难的在最前",
+        )
+    )
     return figure
 
 
@@ -110,14 +122,17 @@ def _draw_bars(
 
 def _say_mean(report: Result) -> str:
     if not report["missing"]:
-        return say("mean over {count}", count=report["num_corruptions"])
+        return say("mean over {count}", "{count} 种失真的平均", count=report["num_corruptions"])
     return say(
-        "mean over {count} of {total}", count=report["num_corruptions"], total=len(CORRUPTIONS)
+        "mean over {count} of {total}",
+        "{total} 种失真中 {count} 种的平均",
+        count=report["num_corruptions"],
+        total=len(CORRUPTIONS),
     )
 
 
 def _title(corruption: str) -> str:
-    return say("clean") if corruption == IDENTITY else corruption.replace("_", " ")
+    return say("clean", "无失真") if corruption == IDENTITY else corruption.replace("_", " ")
 
 
 @styled
@@ -144,6 +159,11 @@ def plot_worst_mistakes(report: Result, images: Mapping[str, np.ndarray], title:
             answer = one_line if len(one_line) < 14 else f"{label}\n→ {predicted}"
             axes.set_title(f"{answer}\np = {mistake['probability']:.2f}", fontsize=8)
     figure.suptitle(
-        title + "\n" + say("the worst mistakes: true class → answer and its probability")
+        title
+        + "\n"
+        + say(
+            "the worst mistakes: true class → answer and its probability",
+            "最严重的错误：真实类别 → 所给答案及其概率",
+        )
     )
     return figure

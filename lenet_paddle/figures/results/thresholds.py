@@ -36,7 +36,9 @@ def plot_roc(
     without others beside it, has no curve.
     """
     curves = _per_class(probs, labels, classes, _roc)
-    figure, whole, detail = _two_axes(say("false positive rate"), say("true positive rate"), title)
+    figure, whole, detail = _two_axes(
+        say("false positive rate", "假正率"), say("true positive rate", "真正率"), title
+    )
     chance = np.geomspace(1e-9, 1, 200)
     for axes in (whole, detail):
         axes.plot(chance, chance, color="0.6", linewidth=1, linestyle=":")
@@ -46,7 +48,7 @@ def plot_roc(
     detail.set(xscale="log", xlim=(1 / labels.size / max(1, len(classes) - 1), 1))
     detail.xaxis.set_major_formatter(lambda rate, _: f"{rate:g}")  # no mathtext, see `styled`
     detail.set_ylim(start, 1 + 0.02 * (1 - start))
-    _name_curves(figure, say("area under the curve"))
+    _name_curves(figure, say("area under the curve", "曲线下面积"))
     return figure
 
 
@@ -60,13 +62,13 @@ def plot_precision_recall(
     which the curves bend. A class without samples has no curve.
     """
     curves = _per_class(probs, labels, classes, _precision_recall)
-    figure, whole, detail = _two_axes(say("recall"), say("precision"), title)
+    figure, whole, detail = _two_axes(say("recall", "召回率"), say("precision", "精确率"), title)
     for axes in (whole, detail):
         _draw(axes, curves, "steps-pre")
     start = _corner([np.minimum(x, y).max() for _, x, y, _ in curves])  # where both are equal
     end = 1 + 0.02 * (1 - start)
     detail.set(xlim=(start, end), ylim=(start, end))
-    _name_curves(figure, say("average precision"))
+    _name_curves(figure, say("average precision", "平均精确率"))
     return figure
 
 
@@ -91,7 +93,7 @@ def _per_class(
     """The micro average's curve, then those of the classes that have one."""
     is_class = labels[:, None] == np.arange(len(classes))  # (N, C)
     detectors = [
-        (say("micro average"), probs.ravel(), is_class.ravel()),
+        (say("micro average", "微平均"), probs.ravel(), is_class.ravel()),
         *((short(name), probs[:, i], is_class[:, i]) for i, name in enumerate(classes)),
     ]
     curves = [(name, *compute(scores, positive)) for name, scores, positive in detectors]
