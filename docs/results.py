@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from lenet_paddle.settings import load_yaml
+from lenet_paddle.tables import format_markdown
 
 HEADS = {
     "README.md": ("recipe", "network", "data", "epochs", "test accuracy", "seeds", "time"),
@@ -92,10 +93,8 @@ def format_table(root: Path, page: str) -> str:
             len(seeds),
             format_seconds(float(mean["seconds"])),
         ]
-        row = f"| {' | '.join(map(str, cells))} |\n"
-        lines.append((recipe.get("dataset", "mnist") != "mnist", -accuracy, row))
-    head = f"| {' | '.join(HEADS[page])} |\n{'| --- ' * len(HEADS[page])}|\n"
-    return head + "".join(row for *_, row in sorted(lines))
+        lines.append((recipe.get("dataset", "mnist") != "mnist", -accuracy, cells))
+    return format_markdown(HEADS[page], [cells for *_, cells in sorted(lines)])
 
 
 def write_heads(root: Path) -> None:

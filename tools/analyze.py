@@ -1,4 +1,4 @@
-"""Show a network layer by layer, networks side by side, or trained runs side by side.
+"""Analyse a network layer by layer, or compare networks or trained runs.
 
   python tools/analyze.py --model lenet5
   python tools/analyze.py --model vision:resnet18 --format json
@@ -6,7 +6,7 @@
   python tools/analyze.py --runs output/*
 
 MACs are multiply-adds of weights with values in convolutions and linear layers; FLOPs are 2 per
-MAC, and what biases, batch norms, poolings and activations add. The output says it in full.
+MAC plus those of biases, batch norms, poolings and activations. The output defines all columns.
 """
 
 import sys
@@ -28,15 +28,15 @@ class Args:
     model: ModelName | str = "lenet_builtin"
     """The network; vision:NAME takes any classifier of paddle.vision.models."""
     input_size: int | None = None
-    """Side in pixels of the picture (default: what the network is made for)."""
+    """Side of the picture in pixels (default: the network's own)."""
     num_classes: int = 10
-    """Classes of its last layer."""
+    """Classes of the last layer."""
     compare: str | None = None
-    """Networks to put side by side instead: lenet5,mlp,vision:resnet18."""
+    """Networks to compare instead: lenet5,mlp,vision:resnet18."""
     runs: list[str] = field(default_factory=list)
-    """Runs to put side by side instead, such as output/*."""
+    """Runs to compare instead, such as output/*."""
     format: Literal["table", "json", "markdown"] = "table"
-    """How it is printed."""
+    """Output format."""
 
     def __post_init__(self) -> None:
         for name in [self.model, *self.compared]:
@@ -61,22 +61,23 @@ class Args:
 def main() -> None:
     args = parse_args(Args, __doc__)
 
-    from lenet_paddle.analysis.layers import analyse_model
-    from lenet_paddle.analysis.tables import format_layers, format_records
-    from lenet_paddle.benchmark import side_by_side
-    from lenet_paddle.models import input_size
+    from lenet_paddle.analysis.tables import format_model
+    from lenet_paddle.benchmark.side_by_side import format_models, format_runs
 
     if args.runs:
-        records, titles = side_by_side.compare_runs(args.runs), side_by_side.RUN_TITLES
-        print(format_records(records, titles, args.format, side_by_side.RUN_NOTES))
+        print(format_runs(args.runs, args.format))
     elif args.compare is not None:
-        records = side_by_side.compare_models(args.compared, args.num_classes, args.input_size)
-        titles, notes = side_by_side.MODEL_TITLES, side_by_side.MODEL_NOTES
-        print(format_records(records, titles, args.format, notes))
+        print(
+            format_models(
+                args.compared, args.format, num_classes=args.num_classes, size=args.input_size
+            )
+        )
     else:
-        size = args.input_size or input_size(args.model)
-        rows = analyse_model(args.model, args.num_classes, size)
-        print(format_layers(args.model, (1, size, size), rows, args.format))
+        print(
+            format_model(
+                args.model, args.format, num_classes=args.num_classes, size=args.input_size
+            )
+        )
 
 
 if __name__ == "__main__":

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from lenet_paddle.tables import format_cells
+
 
 def compute_log_probs(logits: np.ndarray) -> np.ndarray:
     """log softmax, float64 (N, C): shifted by the row's maximum, so that nothing overflows."""
@@ -179,11 +181,9 @@ def format_table(result: dict[str, Any]) -> str:
         f"calibration error {result['calibration_error']:.4f}",
         "",
     ]
-    width = max(5, *map(len, result["per_class"]))
-    lines.append(f"{'class':<{width}}  precision  recall      f1  support")
-    for name, row in result["per_class"].items():
-        lines.append(
-            f"{name:<{width}}  {row['precision']:9.4f}  {row['recall']:6.4f}  {row['f1']:6.4f}  "
-            f"{row['support']:7,}"
-        )
-    return "\n".join(lines)
+    rows = [
+        [name, *(f"{row[key]:.4f}" for key in ("precision", "recall", "f1")), f"{row['support']:,}"]
+        for name, row in result["per_class"].items()
+    ]
+    titles = ["class", "precision", "recall", "f1", "support"]
+    return "\n".join([*lines, format_cells(titles, rows, left=("class",))])

@@ -82,7 +82,9 @@ def test_a_model_whose_classes_are_paths_writes_no_file_by_their_names(
     gets the names as captions: no file is written by them."""
     from lenet_paddle.data.imageset import ImageSet
     from lenet_paddle.evaluation.metrics import compute_probs
-    from lenet_paddle.figures.style import plot_confusion, plot_mistakes, save_figure
+    from lenet_paddle.figures.results.confusion import plot_confusion
+    from lenet_paddle.figures.results.mistakes import plot_mistakes
+    from lenet_paddle.figures.style import save_figure
 
     inside = tmp_path / "a" / "b"
     names = ("../../climbed", str(tmp_path / "absolute"), "$\\frac{")
@@ -102,9 +104,9 @@ def test_what_a_message_repeats_cannot_command_a_terminal_or_fill_it():
 
 
 def test_reports_of_a_foreign_run_that_cannot_be_read_are_one_line_or_none(tmp_path: Path):
+    from lenet_paddle.evaluation.forgetting import read_matrix
     from lenet_paddle.export.card import _robustness
-    from lenet_paddle.figures.results.drawings import read_history
-    from lenet_paddle.figures.results.forgetting import read_matrix
+    from lenet_paddle.run_folder import Run
 
     (tmp_path / "matrix.csv").write_text(f"stage,clean,mean\nbefore,{'1' * 200_000},1\n")
     assert read_matrix(tmp_path / "matrix.csv", ["clean"]) == {}  # is computed again
@@ -113,7 +115,7 @@ def test_reports_of_a_foreign_run_that_cannot_be_read_are_one_line_or_none(tmp_p
     for text in ("epoch,train_loss\n1,2\n", f"epoch\n{'1' * 200_000}\n"):
         (tmp_path / "history.csv").write_text(text)
         with pytest.raises(InputError, match=r"history\.csv: damaged"):
-            read_history(tmp_path)
+            Run(tmp_path).read_history()
 
 
 # --- links ---

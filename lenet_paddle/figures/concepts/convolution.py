@@ -1,26 +1,44 @@
-"""A convolution at work: one kernel sliding over one picture, and several channels at once."""
+"""A convolution at work: one kernel sliding over one picture."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.artist import Artist
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
+from lenet_paddle.errors import InputError
+from lenet_paddle.figures.concepts.channels import colour_digit, convolve, plot_channels
+from lenet_paddle.figures.concepts.kernels import KERNELS
 from lenet_paddle.figures.grid import Cells, box, plain, sign, split, two_places
-from lenet_paddle.figures.style import ORANGE, styled
+from lenet_paddle.figures.options import Drawn, VisualizeConfig
+from lenet_paddle.figures.style import ORANGE, new_figure, styled
+from lenet_paddle.figures.subject import Subject, choose_picture, load_subject
 from lenet_paddle.figures.words import say
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.figure import Figure
+    from paddle import nn
 
 ANIMATION_DPI = 72
 
 
+def draw_convolution(config: VisualizeConfig) -> Drawn:
+    """Draw a kernel sliding over a digit, Sobel's or one of the run's, and several channels."""
+    sliding, digit = find_sliding(config)
+    kernels = np.random.default_rng(3).integers(-1, 2, (2, 3, 3, 3)).astype(np.float64)
+    return {
+        "convolution": plot_convolution(sliding),
+        "convolution-channels": plot_channels(colour_digit(digit), kernels, np.array([2.0, -3.0])),
+        "convolution-sliding": animate_convolution(sliding),
+    }
+
+
 @dataclass(frozen=True)
 class Sliding:
-    """What a drawing of one kernel at work needs."""
+    """A kernel and a picture."""
 
     picture: np.ndarray
     """(H, W), padding included."""
@@ -29,43 +47,87 @@ class Sliding:
     bias: float = 0.0
     stride: int = 1
     padding: int = 0
-    """How much of the picture's border is padding."""
+    """Pixels of padding on each side of the picture."""
     title: str = ""
 
     def window(self, row: int, col: int) -> np.ndarray:
-        """The F x F pixels under the kernel for the place (row, col) of the map."""
+        """Return the F x F pixels under the kernel for the place (row, col) of the map."""
         side, top, left = len(self.kernel), row * self.stride, col * self.stride
         return self.picture[top : top + side, left : left + side]
 
     def compute_map(self) -> np.ndarray:
-        """The feature map, float64 (H', W'), computed by Paddle."""
+        """Compute the feature map, float64 (H', W'), with Paddle."""
         return convolve(
             self.picture[None], self.kernel[None, None], np.array([self.bias]), self.stride
         )[0]
 
 
-def convolve(
-    channels: np.ndarray, kernels: np.ndarray, bias: np.ndarray, stride: int = 1, padding: int = 0
-) -> np.ndarray:
-    """`paddle.nn.functional.conv2d`, which does not flip the kernel.
+def find_sliding(config: VisualizeConfig) -> tuple[Sliding, np.ndarray]:
+    """Choose a kernel and a digit: Sobel's kernel, or the strongest of the run's layer."""
+    picture = choose_picture(config)
+    digit = picture.image
+    if not config.run:
+        if config.layer is not None:
+            raise InputError(f"layer {config.layer!r} needs a run; give --run output/<run> too")
+        title = say(
+            "vertical edges (Sobel) of {name}", "竖直边缘（Sobel）：{name}", name=picture.name
+        )
+        return Sliding(digit.astype(np.float64), KERNELS["vertical edges"], title=title), digit
+    subject = load_subject(config)
+    layer_name, layer = _find_convolution(subject, config.layer)
+    weights = layer.weight.numpy()[:, 0].astype(np.float64)
+    strongest = int(np.abs(weights).sum(axis=(1, 2)).argmax())
+    padding, stride = _one_number(layer._padding), _one_number(layer._stride)
+    title = say(
+        "{layer}, kernel {n} of {total}, on {name}",
+        "{layer} 的第 {n} 个卷积核（共 {total} 个），{name}",
+        layer=layer_name,
+        n=strongest + 1,
+        total=len(weights),
+        name=picture.name,
+    )
+    seen = np.pad(subject.normalise(digit[None])[0, 0].astype(np.float64), padding)
+    bias = 0.0 if layer.bias is None else float(layer.bias.numpy()[strongest])
+    return Sliding(seen, weights[strongest], bias, stride, padding, title), digit
 
-    (C, H, W), (O, C, F, F), (O,) -> float64 (O, H', W').
-    """
-    import paddle
 
-    tensors = [paddle.to_tensor(array.astype(np.float64)) for array in (kernels, bias)]
-    picture = paddle.to_tensor(channels[None].astype(np.float64))
-    return paddle.nn.functional.conv2d(picture, *tensors, stride, padding)[0].numpy()
+def _find_convolution(subject: Subject, name: str | None) -> tuple[str, nn.Conv2D]:
+    """Return the convolution of that name, by default the first, and check that it is on grey."""
+    from paddle import nn
+
+    from lenet_paddle.analysis.hooks import leaf_layers
+
+    found = {
+        n: layer
+        for n, layer in leaf_layers(subject.network).items()
+        if isinstance(layer, nn.Conv2D) and layer._in_channels == 1
+    }
+    if not found:
+        raise InputError(
+            f"{subject.name}: {subject.config.model} has no convolution of one grey channel; "
+            "leave out --run, or give that of a LeNet"
+        )
+    if name is not None and name not in found:
+        raise InputError(
+            f"layer is {name!r}; expected a convolution that sees the picture: {', '.join(found)}"
+        )
+    chosen = name or next(iter(found))
+    return chosen, found[chosen]
+
+
+def _one_number(setting: Any) -> int:
+    """Return a padding or stride that Paddle keeps as a number or as a list of equal ones."""
+    return int(np.ravel(setting)[0])
 
 
 class _Scene:
-    """The drawing, whose window can be moved."""
+    """The figure, with a window that can be moved."""
 
     def __init__(self, sliding: Sliding) -> None:
         self.sliding, self.map = sliding, sliding.compute_map()
         is_whole = bool(np.all(sliding.picture == np.rint(sliding.picture)))
         number: Callable[[float], str] = plain if is_whole else two_places
-        self.figure = Figure(figsize=(10, 7.6), layout="constrained")
+        self.figure = new_figure(10, 7.6)
         above, below = split(self.figure, 2, 1, height_ratios=(1.55, 1))
         left, right = above.subplots(1, 2)
         height, width = sliding.picture.shape
@@ -114,12 +176,12 @@ class _Scene:
 
     @property
     def moving(self) -> list[Artist]:
-        """What changes with the place."""
+        """The artists that change with the place."""
         cells = (self.answer, self.window, self.products)
         return [*(each.image.axes for each in cells), self.frame, self.total]
 
     def move(self, row: int, col: int) -> None:
-        """Put the window where it makes the map's value at (row, col)."""
+        """Move the window to where it makes the map's value at (row, col)."""
         stride, bias = self.sliding.stride, self.sliding.bias
         window = self.sliding.window(row, col)
         products = window * self.sliding.kernel
@@ -134,7 +196,7 @@ class _Scene:
         self.total.set_text(text)
 
     def show_until(self, place: int) -> None:
-        """Move to the place with this number in reading order; later ones are not yet computed."""
+        """Move to the place with this number in reading order and hide the map's later values."""
         row, col = divmod(place, self.map.shape[1])
         seen = np.where(np.arange(self.map.size).reshape(self.map.shape) <= place, self.map, np.nan)
         self.answer.show(seen)
@@ -153,10 +215,10 @@ def plot_convolution(sliding: Sliding) -> Figure:
 
 @styled
 def animate_convolution(sliding: Sliding, num_frames: int = 50) -> np.ndarray:
-    """The window sliding, as frames uint8 (T, H, W, 3): the row with most to see place by place,
-    the others in leaps.
+    """Return frames of the sliding window, uint8 (T, H, W, 3).
 
-    What does not move is drawn once; before each frame it is put back, and the rest drawn on it.
+    It stops at every place of the row that changes most and leaps over the others. The artists
+    that do not move are drawn once, as the background of every frame.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
@@ -164,7 +226,7 @@ def animate_convolution(sliding: Sliding, num_frames: int = 50) -> np.ndarray:
     scene.figure.set_dpi(ANIMATION_DPI)
     canvas = FigureCanvasAgg(scene.figure)
     canvas.draw()
-    scene.figure.set_layout_engine("none")  # once is enough: nothing changes its size
+    scene.figure.set_layout_engine("none")  # nothing changes its size any more
     for artist in scene.moving:
         artist.set_visible(False)
     canvas.draw()
@@ -182,10 +244,10 @@ def animate_convolution(sliding: Sliding, num_frames: int = 50) -> np.ndarray:
 
 
 def choose_places(values: np.ndarray, num_frames: int) -> np.ndarray:
-    """Numbers (in reading order, ascending, the last one included) of the places to stop at.
+    """Return the places to stop at, numbered in reading order; the last one is included.
 
-    The row whose values differ most is walked place by place, the rest in even leaps; at most
-    `num_frames` when that row is no longer.
+    All places of the row whose values differ most, the rest in even leaps: at most `num_frames`
+    unless that row is longer.
     """
     width = values.shape[1]
     liveliest = int(values.std(axis=1).argmax())
@@ -193,83 +255,3 @@ def choose_places(values: np.ndarray, num_frames: int) -> np.ndarray:
     leaps = max(2, num_frames - len(slow))
     fast = np.linspace(0, values.size - 1, leaps).round().astype(int)
     return np.unique(np.concatenate([slow, fast]))
-
-
-def colour_digit(digit: np.ndarray) -> np.ndarray:
-    """A small colour picture of a digit, uint8 (28, 28) -> float64 (3, 8, 8) of 0, 1 ... 9.
-
-    Red is the digit (means of 3 x 3 pixels), green a paler digit moved right, blue the sky behind.
-    """
-    red = np.rint(digit[2:26, 2:26].reshape(8, 3, 8, 3).mean(axis=(1, 3)) / 255 * 9)
-    green = np.rint(np.roll(red, 1, axis=1) * 0.6)
-    sky = np.rint(np.linspace(2, 8, 8))[:, None] * np.ones(8)
-    return np.stack([red, green, np.where(red + green > 2, 0, sky)])
-
-
-@styled
-def plot_channels(
-    channels: np.ndarray, kernels: np.ndarray, bias: np.ndarray, at: tuple[int, int] = (3, 4)
-) -> Figure:
-    """Several channels in, several out: (3, 8, 8) of 0..9, (O, 3, 3, 3), (O,), padding 1.
-
-    For each output channel a row: each input channel's own kernel and what it gives, their sum
-    plus the bias; `at` is the place whose numbers are written.
-    """
-    num_out, num_in = kernels.shape[:2]
-    figure = Figure(figsize=(10, 1.9 * num_out + 3.1), layout="constrained")
-    ratios = [*([1.2, 1.2, 0.25] * num_in), 0.6, 1.4]
-    grid = figure.add_gridspec(
-        num_out + 1, len(ratios), width_ratios=ratios, height_ratios=[1.5, *([1] * num_out)]
-    )
-    names = (say("red", "红"), say("green", "绿"), say("blue", "蓝"))
-    for c, (channel, name) in enumerate(zip(channels, names, strict=True)):
-        axes = figure.add_subplot(grid[0, 3 * c : 3 * c + 2])
-        title = say("input channel {c}: {name}", "输入通道 {c}：{name}", c=c + 1, name=name)
-        Cells(axes, channel, title, cmap="gray", limits=(0, 9))
-        box(axes, at[0] - 1, at[1] - 1, 3, 3, ORANGE)
-    whole = figure.add_subplot(grid[0, -1])
-    whole.imshow(channels.transpose(1, 2, 0) / 9)
-    whole.set(xticks=[], yticks=[])
-    whole.set_title(say("together", "合在一起"), fontsize=10)
-    answer = convolve(channels, kernels, bias, padding=1)
-    for o in range(num_out):
-        row = [figure.add_subplot(grid[o + 1, k]) for k in range(len(ratios))]
-        _draw_output(row, channels, kernels[o], float(bias[o]), answer[o], at)
-        row[-1].set_title(say("output channel {o}", "输出通道 {o}", o=o + 1), fontsize=10)
-    shape = f"8 × 8 × {num_in} → 8 × 8 × {num_out}"
-    count = say(
-        "{o} × {c} kernels of 3 × 3 and {o} biases: {total} parameters",
-        "{o} × {c} 个 3 × 3 卷积核和 {o} 个偏置：{total} 个参数",
-        o=num_out,
-        c=num_in,
-        total=kernels.size + bias.size,
-    )
-    figure.suptitle(f"{shape}    {count}")
-    return figure
-
-
-def _draw_output(
-    row: list[Axes],
-    channels: np.ndarray,
-    kernels: np.ndarray,
-    bias: float,
-    answer: np.ndarray,
-    at: tuple[int, int],
-) -> None:
-    """One output channel: kernel, partial map and a sign for each input channel; bias; the sum."""
-    none = np.zeros(1)
-    partial = [
-        convolve(channel[None], kernel[None, None], none, padding=1)[0]
-        for channel, kernel in zip(channels, kernels, strict=True)
-    ]
-    peak = 1.2 * float(np.abs([*partial, answer]).max())
-    options: dict[str, Any] = {"number": None, "limits": (-peak, peak)}
-    for c, part in enumerate(partial):
-        Cells(row[3 * c], kernels[c], say("kernel", "卷积核"))
-        Cells(row[3 * c + 1], part, **options)
-        sign(row[3 * c + 2], "+")
-    sign(row[-2], say("bias\n{bias}\n=", "偏置\n{bias}\n=", bias=plain(bias)), 12)
-    Cells(row[-1], answer, **options)
-    for axes, values in zip((*row[1::3][: len(partial)], row[-1]), (*partial, answer), strict=True):
-        box(axes, *at, 1, 1, ORANGE)
-        axes.set_xlabel(plain(float(values[at])), fontsize=11)
