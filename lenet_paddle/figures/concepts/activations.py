@@ -36,7 +36,7 @@ def draw_activations(config: VisualizeConfig) -> Drawn:
     if config.images:
         images = stack_images(choose_pictures(config, 1))
         title = say(
-            "activations; below: what comes into those of {run}, {n} chosen pictures",
+            "activations; below: their inputs in {run}, {n} chosen pictures",
             "激活函数；下方：{run} 各激活层的输入，所选的 {n} 张图片",
             run=subject.name,
             n=len(images),
@@ -45,7 +45,7 @@ def draw_activations(config: VisualizeConfig) -> Drawn:
         image_set, dataset = load_images(config)
         images = image_set.images[:NUM_IMAGES]
         title = say(
-            "activations; below: what comes into those of {run}, {n} {dataset} test images",
+            "activations; below: their inputs in {run}, {n} {dataset} test images",
             "激活函数；下方：{run} 中各激活层的输入，{n} 张 {dataset} 测试图片",
             run=subject.name,
             n=len(images),

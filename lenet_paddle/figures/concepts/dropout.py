@@ -118,7 +118,7 @@ def _draw_means(axes: Axes, draws: np.ndarray, units: np.ndarray, p: float) -> N
         running * (1 - p),
         color=ORANGE,
         linestyle="--",
-        label=say("kept units as they are", "保留的单元不缩放"),
+        label=say("kept units, unscaled", "保留的单元不缩放"),
     )
     axes.set(
         xlabel=say("draws", "抽样次数"),

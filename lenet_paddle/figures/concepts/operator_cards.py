@@ -43,7 +43,7 @@ def plot_operators(operators: Sequence[Operator]) -> Figure:
     total = sum(heights) + TOP
     figure = new_figure(WIDTH * CELL_INCHES, total * CELL_INCHES, layout=None)
     frame = say(
-        "framed in orange: what makes the first number of the output",
+        "framed in orange: the cells behind the first output number",
         "橙色框：输出的第一个数由它们算出",
     )
     figure.text(0.8 / WIDTH, 1 - 0.9 / total, frame, fontsize=9, color=ORANGE, va="center")

@@ -228,7 +228,7 @@ def transposed() -> Operator:
         Cost((kernel.shape,)),
         Cost(((image.size, kernel.size),)),
         note=say(
-            "the way back from small to large: 2 + 2 - 1 = 3; framed: where a copy lies",
+            "from small to large: 2 + 2 - 1 = 3; framed: each copy of the kernel",
             "由小变大：2 + 2 - 1 = 3；橙色框：每份卷积核所放的位置",
         ),
     )
@@ -263,7 +263,7 @@ def three_dimensional() -> Operator:
         Cost((kernel.shape[2:],)),
         Cost(((output.size, kernel.size),)),
         note=say(
-            "for films and volumes: the first axis is time or depth",
+            "for video and volumes: the first axis is time or depth",
             "用于视频和体数据：第一个轴是时间或深度",
         ),
     )

@@ -95,7 +95,7 @@ def _formula(size: int, kernel: int, pad: int, stride: int) -> str:
         return text
     left = (size + 2 * pad - kernel) % stride
     return text + say(
-        "\ndoes not fit: after {fit} windows {left} of {side} pixels are left over, fewer than the "
+        "\ndoes not fit: {left} of {side} pixels left over after {fit} windows, fewer than the "
         "stride {stride};\nPaddle rounds down to {fit} and never sees them",
         "\n不能整除：放下 {fit} 个窗口后，{side} 个像素还剩 {left} 个，不够一个步长 {stride}；\n"
         "Paddle 向下取整为 {fit}，永远看不到剩下的像素",

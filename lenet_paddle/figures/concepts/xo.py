@@ -150,8 +150,8 @@ def plot_xo() -> Figure:
             kept = cut(pool(found)[0, 0])
             axes[3].set_xlabel(
                 say(
-                    "of {numbers}\nit keeps {kept}",
-                    "{numbers}\n中保留 {kept}",
+                    "max of {numbers}\nis {kept}",
+                    "{numbers}\n中最大的是 {kept}",
                     numbers=numbers,
                     kept=kept,
                 ),
@@ -200,7 +200,9 @@ def _name_stages(axes: np.ndarray) -> None:
         say("ReLU", "ReLU"),
     )
     for panel, title in zip(
-        axes, (*titles, say("pooled 2 × 2", "2 × 2 池化"), say("again", "再池化")), strict=True
+        axes,
+        (*titles, say("pooled 2 × 2", "2 × 2 池化"), say("pooled again", "再池化")),
+        strict=True,
     ):
         panel.set_title(title, fontsize=10)
 
@@ -219,11 +221,11 @@ def plot_votes() -> Figure:
     above, below = split(figure, 2, 1, height_ratios=(1, 1.5))
     _draw_dense(above.subplots())
     changes: list[tuple[str, Callable[[np.ndarray], np.ndarray]]] = [
-        (say("plain", "原样"), lambda picture: picture),
+        (say("unchanged", "原样"), lambda picture: picture),
         (say("shifted down, right", "向右下平移"), lambda picture: shift(picture, 1, 1)),
         (say("shifted up, left", "向左上平移"), lambda picture: shift(picture, -1, -1)),
-        (say("turned 15° left", "左转 15°"), lambda picture: rotate(picture, 15)),
-        (say("turned 20° right", "右转 20°"), lambda picture: rotate(picture, -20)),
+        (say("rotated 15° left", "左转 15°"), lambda picture: rotate(picture, 15)),
+        (say("rotated 20° right", "右转 20°"), lambda picture: rotate(picture, -20)),
         (say("thickened", "加粗"), thicken),
     ]
     grid = below.subplots(4, len(changes), height_ratios=(3, 1, 3, 1))
@@ -233,7 +235,7 @@ def plot_votes() -> Figure:
             _draw_ballot(grid[row + 1, col], vote(look(change(letter))))
     below.suptitle(
         say(
-            "changed, and still recognised: the votes (winner coloured)",
+            "changed letters, still recognised: votes (winner coloured)",
             "变形后仍能识别：各自的得票（胜者着色）",
         ),
         fontsize=12,

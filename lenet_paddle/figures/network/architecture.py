@@ -94,20 +94,20 @@ def plot_architecture(
 def _legend(stages: Sequence[Stage], is_deep: bool) -> str:
     if is_deep:
         text = say(
-            "a column: all layers of one map size, and what the last makes of the picture: "
+            "a column: all layers of one map size, with the output of the last: "
             "blue below 0, red above",
             "一列：特征图尺寸相同的所有层，以及其中最后一层对这张图片的输出："
             "蓝色小于 0，红色大于 0",
         )
     else:
         text = say(
-            "what each layer makes of the picture: blue below 0, red above; "
-            "orange: what one unit sees",
+            "each layer's output for the picture: blue below 0, red above; "
+            "orange: the window of one unit",
             "每一层对这张图片的输出：蓝色小于 0，红色大于 0；橙色：一个单元所看到的区域",
         )
     if any(stage.is_spatial and len(stage.values) > MOST_SHEETS for stage in stages):
         text += say(
-            "\nof a stack the first {count} maps are drawn",
+            "\nonly the first {count} maps of a stack are drawn",
             "\n每叠只画前 {count} 张特征图",
             count=MOST_SHEETS,
         )

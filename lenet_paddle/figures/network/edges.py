@@ -39,7 +39,7 @@ def draw_edges(config: VisualizeConfig) -> Drawn:
         maps = None if name is None else outputs[name][row]
         found = detect(shrink(pictures[row].original, 400))
         title = say(
-            "made by hand and learned: {name}, {run}",
+            "hand-made and learned features: {name}, {run}",
             "人工设计的与学到的特征：{name}，{run}",
             name=pictures[row].label,
             run=subject.name,

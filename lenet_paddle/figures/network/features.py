@@ -43,7 +43,7 @@ def draw_features(config: VisualizeConfig) -> Drawn:
     for row, stem in enumerate(name_files("features", pictures)):
         own = {caption(layer, layers[layer]): values[row] for layer, values in outputs.items()}
         title = say(
-            "{run}: what every layer makes of {name}",
+            "{run}: every layer's output for {name}",
             "{run}：每一层对 {name} 的输出",
             run=subject.name,
             name=pictures[row].label,
@@ -70,7 +70,7 @@ def _draw_feature_grid(config: VisualizeConfig, subject: Subject) -> Drawn:
     is_first = isinstance(layer, nn.Conv2D) and layer.weight.shape[1] == 1
     kernels = layer.weight.numpy()[:, 0] if is_first else None
     title = say(
-        "{layer}: {n} pictures by its kernels",
+        "{layer}: feature maps of {n} pictures",
         "{layer}：{n} 张图片 × 各卷积核的特征图",
         layer=caption(name, layer),
         n=len(batch),

@@ -42,7 +42,7 @@ def draw_receptive_field(config: VisualizeConfig) -> Drawn:
     batch = subject.normalise(image_set.images[:NUM_PICTURES])
     effective = effective_fields(subject.network, batch, layers)
     title = say(
-        "{run}: what the middle unit of each layer sees",
+        "{run}: receptive field of each layer's middle unit",
         "{run}：每一层中间单元的感受野",
         run=subject.name,
     )

@@ -50,7 +50,7 @@ def draw_saliency(config: VisualizeConfig) -> Drawn:
         _log.info("%s has no convolution: Grad-CAM cannot be drawn", subject.config.model)
     methods = explain(network, batch, answers, layer)
     title = say(
-        "{run}: pixels that speak for the answer (red), against it (blue)",
+        "{run}: pixels for the answer (red) and against it (blue)",
         "{run}：支持（红）与反对（蓝）所给答案的像素",
         run=subject.name,
     )

@@ -65,6 +65,6 @@ def draw_augment(config: VisualizeConfig) -> Drawn:
             {**originals, **variants}, captions, say("what training sees", "训练所见到的图片")
         ),
         "augment-ranges": plot_rows(
-            {**originals, **ranges}, captions, say("each range alone", "每种变化单独作用")
+            {**originals, **ranges}, captions, say("each kind alone", "每种变化单独作用")
         ),
     }

@@ -97,7 +97,7 @@ def _draw_run(
             alpha=0.18,
             label=label,
         )
-        label = "" if name else say("lowest loss that was not trained on", "非训练数据上的最低损失")
+        label = "" if name else say("lowest held-out loss", "留出数据上的最低损失")
         axes.axvline(epochs[first], color=colours[1], linestyle=":", linewidth=1.5, label=label)
 
 

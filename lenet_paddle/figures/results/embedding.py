@@ -47,7 +47,7 @@ def draw_embedding(config: VisualizeConfig) -> Drawn:
     by_svm = svm_accuracy((train, train_set.labels), (test, test_set.labels))
     accuracies = {
         say(
-            "own last layer, {n:,} training images",
+            "its own last layer, {n:,} training images",
             "网络自己的最后一层，{n:,} 张训练图片",
             n=trained_on,
         ): float(np.mean(logits.argmax(axis=1) == test_set.labels)),

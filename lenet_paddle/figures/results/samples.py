@@ -30,7 +30,7 @@ def draw_samples(config: VisualizeConfig) -> Drawn:
         chosen = np.random.default_rng(0).choice(len(image_set), count, replace=False)
     which = say("training", "训练") if split == "train" else say("test", "测试")
     title = say(
-        "{dataset}: {shown} of {n:,} {split} images, and the figures of all",
+        "{dataset}: {shown} of {n:,} {split} images, and statistics of all",
         "{dataset}：{n:,} 张{split}图片中的 {shown} 张，以及全部图片的统计",
         dataset=dataset,
         shown=len(chosen),

@@ -64,7 +64,7 @@ def test_padding_says_why_14_and_a_half_is_no_size() -> None:
     text = texts_of(draw("padding", stride=2)["padding"])
     assert "(32 − 5 + 2·0) / 2 + 1 = 14.5" in text
     assert (
-        "does not fit: after 14 windows 1 of 32 pixels are left over" in text
+        "does not fit: 1 of 32 pixels left over after 14 windows" in text
         and "rounds down to 14" in text
     )
     assert "63 of 1024 pixels never seen" in text  # a row and a column of 32
@@ -75,7 +75,7 @@ def test_padding_says_why_14_and_a_half_is_no_size() -> None:
 def test_xo_shows_the_courses_numbers_and_the_votes() -> None:
     drawn = draw("xo")
     text = texts_of(drawn["xo"])
-    assert "of 0.77, -0.11, -0.11, 1.00\nit keeps 1.00" in text and "mean 5/9\n= 0.55" in text
+    assert "max of 0.77, -0.11, -0.11, 1.00\nis 1.00" in text and "mean 5/9\n= 0.55" in text
     assert "/ 5 = 0.912" in texts_of(drawn["xo-votes"])
 
 

@@ -89,7 +89,7 @@ def test_the_architecture_says_that_stacks_are_cut():
         side = MODELS[name][1]
         figure = plot_architecture(build_model(name), np.zeros((1, 1, side, side), np.float32))
         text = "\n".join(text.get_text() for text in figure.axes[0].texts)
-        assert ("of a stack the first 8 maps are drawn" in text) == is_cut
+        assert ("only the first 8 maps of a stack are drawn" in text) == is_cut
 
 
 def test_a_deep_network_has_a_column_for_each_map_size_and_all_its_parameters():
