@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lenet_paddle.figures.concepts.operator_parts import Operator, Part
 from lenet_paddle.figures.options import Drawn, VisualizeConfig
 from lenet_paddle.figures.style import ORANGE, new_figure, styled
 from lenet_paddle.figures.words import say
@@ -15,8 +16,6 @@ from lenet_paddle.figures.words import say
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-    from lenet_paddle.figures.concepts.operators import Operator, Part
 
 # Lengths are in cells, squares of one unit.
 WIDTH, CELL_INCHES = 40.0, 0.25
