@@ -12,24 +12,23 @@ MAC plus those of biases, batch norms, poolings and activations. The output defi
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lenet_paddle.cli import parse_args, run_tool
 from lenet_paddle.errors import InputError
 from lenet_paddle.models import ModelName, check_model
-
-MAX_SIZE = 1024
+from lenet_paddle.settings import COUNT, Settings, between
 
 
 @dataclass(frozen=True)
-class Args:
+class Args(Settings):
     model: ModelName | str = "lenet_builtin"
     """The network; vision:NAME takes any classifier of paddle.vision.models."""
-    input_size: int | None = None
+    input_size: Annotated[int | None, between(1, 1024, "a whole number")] = None
     """Side of the picture in pixels (default: the network's own)."""
-    num_classes: int = 10
+    num_classes: Annotated[int, COUNT] = 10
     """Classes of the last layer."""
     compare: str | None = None
     """Networks to compare instead: lenet5,mlp,vision:resnet18."""
@@ -39,16 +38,9 @@ class Args:
     """Output format."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in [self.model, *self.compared]:
             check_model(name)
-        if self.input_size is not None and not 1 <= self.input_size <= MAX_SIZE:
-            raise InputError(
-                f"input_size is {self.input_size}; expected a whole number from 1 to {MAX_SIZE}"
-            )
-        if self.num_classes < 1:
-            raise InputError(
-                f"num_classes is {self.num_classes}; expected a whole number of 1 or more"
-            )
         if self.compare is not None and self.runs:
             raise InputError("compare and runs are two tables; ask for one of them")
 

@@ -12,7 +12,7 @@ import tyro
 from lenet_paddle.data.datasets import DatasetName
 from lenet_paddle.errors import InputError
 from lenet_paddle.models import check_model
-from lenet_paddle.settings import check_types
+from lenet_paddle.settings import Settings, between
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,10 +24,11 @@ Drawn: TypeAlias = "Mapping[str, Figure | np.ndarray]"
 
 SUFFIXES = (".png", ".svg", ".pdf")
 MAX_SIZE = 512  # pixels a side that `padding` draws
+POSITIVE = between(1, MAX_SIZE, "a whole number")
 
 
 @dataclass(frozen=True)
-class VisualizeConfig:
+class VisualizeConfig(Settings):
     """Settings of `tools/visualize.py`. Raises `InputError` for a wrong type or range."""
 
     what: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FIGURE")] = "samples"
@@ -52,23 +53,17 @@ class VisualizeConfig:
     """Language of titles and labels; zh needs a Chinese font."""
     layer: str | None = None
     """A layer by name, such as features.0 (default: a choice that suits)."""
-    size: int = 32
+    size: Annotated[int, POSITIVE] = 32
     """N, pixels a side of the input."""
-    kernel: int = 5
+    kernel: Annotated[int, POSITIVE] = 5
     """F, pixels a side of the kernel."""
-    pad: int = 0
+    pad: Annotated[int, between(0, MAX_SIZE, "a whole number")] = 0
     """P, pixels of padding on each side."""
-    stride: int = 1
+    stride: Annotated[int, POSITIVE] = 1
     """S, the step of the kernel."""
 
     def __post_init__(self) -> None:
-        check_types(self)
-        for name, low in (("size", 1), ("kernel", 1), ("pad", 0), ("stride", 1)):
-            if not low <= getattr(self, name) <= MAX_SIZE:
-                raise InputError(
-                    f"{name} is {getattr(self, name)}; expected a whole number from {low} to "
-                    f"{MAX_SIZE}"
-                )
+        super().__post_init__()
         if self.kernel > self.size + 2 * self.pad:
             raise InputError(
                 f"kernel is {self.kernel}, but the input has only {self.size} + 2 * {self.pad} = "

@@ -18,6 +18,7 @@ from lenet_paddle.data.preprocess import load_picture, normalise, prepare_pictur
 from lenet_paddle.errors import InputError
 from lenet_paddle.figures.options import VisualizeConfig
 from lenet_paddle.figures.words import say
+from lenet_paddle.models import input_size
 from lenet_paddle.run_folder import Run
 
 if TYPE_CHECKING:
@@ -38,8 +39,6 @@ class Subject:
     @property
     def side(self) -> int:
         """The network's input size: S pixels a side."""
-        from lenet_paddle.models import input_size
-
         return input_size(self.config.model)
 
     def normalise(self, images: np.ndarray) -> np.ndarray:

@@ -21,6 +21,7 @@ from lenet_paddle.figures.options import Drawn, VisualizeConfig
 from lenet_paddle.figures.style import BLUE, ORANGE, new_figure, short, styled
 from lenet_paddle.figures.subject import choose_picture, load_subject
 from lenet_paddle.figures.words import say
+from lenet_paddle.models import MODELS, build_model, input_size
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,8 +38,6 @@ HEAD, FOOT = 1.02, 1.1  # inches above (title, shapes) and below (layers, parame
 
 def draw_architecture(config: VisualizeConfig) -> Drawn:
     """Draw a network's layers with their feature maps: a run's, --model's, or all networks."""
-    from lenet_paddle.models import MODELS, build_model, input_size
-
     image = choose_picture(config).image[None]
     if config.run:
         subject = load_subject(config)
