@@ -19,6 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from lenet_paddle.config import TrainConfig
 from lenet_paddle.settings import load_yaml
 from lenet_paddle.tables import format_markdown
 
@@ -55,11 +56,11 @@ def check_runs(output: Path, recipe: Path, rows: list[dict[str, str]]) -> None:
     """End the program when these rows are not of the recipe's own runs, two or more."""
     if len(rows) < 2:
         sys.exit(f"results.py: error: {recipe.stem}: one seed has no spread; train two or more")
-    wanted = {"limit": None, **load_yaml(recipe)}
+    wanted = {"limit": None, **load_yaml(recipe, TrainConfig)}
     wanted.pop("init_from", None)  # there it is a file's full name
     for row in rows:
         run_dir = output / f"{recipe.stem}-seed-{row['seed']}"
-        found = load_yaml(run_dir / "config.yaml")
+        found = load_yaml(run_dir / "config.yaml", TrainConfig)
         other = [key for key in wanted if found.get(key) != wanted[key]]
         if other:
             names = ", ".join(other)
@@ -82,7 +83,7 @@ def format_table(root: Path, page: str) -> str:
     lines = []
     for path in (root / "docs" / "results").glob("*.csv"):
         *seeds, mean, deviation = read_rows(path)
-        recipe = load_yaml(root / "configs" / f"{path.stem}.yaml")
+        recipe = load_yaml(root / "configs" / f"{path.stem}.yaml", TrainConfig)
         accuracy = float(mean["test_accuracy"])
         cells = [
             f"[`{path.stem}`](configs/{path.stem}.yaml)",

@@ -30,8 +30,8 @@ def list_figures() -> str:
     lines = []
     for name, drawing in DRAWINGS.items():
         about = str(drawing.draw.__doc__).partition("\n")[0].removeprefix("Draw ").rstrip(".")
-        flags = [f"[--{setting}]" for setting in drawing.uses]
-        lines.append(" ".join([f"  {name:<{width}}  {about}", *RUN_FLAG[drawing.run], *flags]))
+        flags = " ".join([*RUN_FLAG[drawing.run], *(f"[--{setting}]" for setting in drawing.uses)])
+        lines.append(f"  {name:<{width}}  {about}" + (f" ({flags})" if flags else ""))
     return "\n".join(lines)
 
 

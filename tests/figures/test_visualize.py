@@ -217,9 +217,9 @@ def test_the_help_lists_every_figure_with_the_flags_that_it_takes() -> None:
     lines = dict(line.split(maxsplit=1) for line in list_figures().splitlines())
     assert list(lines) == list(DRAWINGS)
     assert lines["xo"].endswith("number by number")
-    assert lines["padding"].endswith("[--size] [--kernel] [--pad] [--stride]")
-    assert lines["curves"].endswith("--run ...")
-    assert lines["saliency"].endswith("--run [--layer] [--images]")
+    assert lines["padding"].endswith("([--size] [--kernel] [--pad] [--stride])")
+    assert lines["curves"].endswith("(--run ...)")
+    assert lines["saliency"].endswith("(--run [--layer] [--images])")
 
 
 def test_every_figure_names_settings_that_there_are() -> None:
