@@ -23,16 +23,6 @@ from lenet_paddle.figures.results.curves import plot_curves
 from lenet_paddle.figures.results.embedding import plot_embedding
 from lenet_paddle.figures.results.samples import measure_pixels, plot_samples
 from lenet_paddle.figures.visualize import visualize
-from lenet_paddle.run_folder import Run
-
-
-def test_an_unreadable_history_is_an_input_error(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="has this run trained"):
-        Run(tmp_path).read_history()
-    for text, word in (("epoch,train_loss\n1,x\n", "damaged"), ("epoch\n", "no epoch")):
-        (tmp_path / "history.csv").write_text(text)
-        with pytest.raises(InputError, match=word):
-            Run(tmp_path).read_history()
 
 
 def test_augment_shows_each_original_above_its_variants() -> None:
