@@ -15,14 +15,14 @@ import importlib
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from lenet_paddle.settings import read_yaml
+from lenet_paddle.tables import format_markdown
 
 Say = Callable[[str], str]
 PAGES = [
@@ -59,12 +59,6 @@ def translate(text: str) -> str:
     return CHINESE.get(text, text)
 
 
-def format_table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """Return a Markdown table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "".join(f"| {' | '.join(map(str, line))} |\n" for line in lines)
-
-
 def first_line(thing: object) -> str:
     """Return the first line of a docstring up to a semicolon, without a full stop."""
     line = (inspect.getdoc(thing) or "").partition("\n")[0]
@@ -83,7 +77,7 @@ def list_models(say: Say) -> str:
         side = record.input_size
         rows.append([f"`{name}`", say(first_line(builder)), f"{count:,}", f"{side}x{side}"])
     heads = ("network", "parameters", "input")
-    return format_table(["`--model`", *map(say, heads)], rows)
+    return format_markdown(["`--model`", *map(say, heads)], rows)
 
 
 def list_datasets(say: Say) -> str:
@@ -97,7 +91,7 @@ def list_datasets(say: Say) -> str:
         cells = [content, record.data_dir or "not needed", division, record.licence or "your own"]
         rows.append([f"`{name}`", *map(say, cells)])
     heads = ("what it is", "`--data-dir`", "validation images", "licence")
-    return format_table(["`--dataset`", *map(say, heads)], rows)
+    return format_markdown(["`--dataset`", *map(say, heads)], rows)
 
 
 def list_formats(say: Say) -> str:
@@ -108,7 +102,7 @@ def list_formats(say: Say) -> str:
     for name, form in FORMATS.items():
         text = first_line(form.write).removeprefix("Write ")
         rows.append([f"`{name}`", ", ".join(f"`{file}`" for file in form.names), say(text)])
-    return format_table(["`--formats`", *map(say, ("files", "what they hold"))], rows)
+    return format_markdown(["`--formats`", *map(say, ("files", "what they hold"))], rows)
 
 
 def list_figures(say: Say) -> str:
@@ -119,7 +113,7 @@ def list_figures(say: Say) -> str:
     for name, drawing in DRAWINGS.items():
         text = first_line(drawing.draw).removeprefix("Draw ")
         rows.append([f"`{name}`", say(text), say(drawing.run)])
-    return format_table([say("figure"), say("draws"), "`--run`"], rows)
+    return format_markdown([say("figure"), say("draws"), "`--run`"], rows)
 
 
 def list_flags(say: Say) -> str:
@@ -131,7 +125,7 @@ def list_flags(say: Say) -> str:
         fields = dataclasses.fields(group)
         flags = ", ".join(format_flag(field.name, field.default) for field in fields)
         rows.append([say(group.__name__.removesuffix("Config").lower()), flags])
-    return format_table([say("group"), say("flags and defaults")], rows)
+    return format_markdown([say("group"), say("flags and defaults")], rows)
 
 
 def format_flag(name: str, default: object) -> str:

@@ -19,9 +19,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from lists import format_table, replace_block
+from lists import replace_block
 
 from lenet_paddle.settings import read_yaml
+from lenet_paddle.tables import format_markdown
 
 HEADS = {
     "recipes.md": ("recipe", "network", "data", "epochs", "test accuracy", "seeds", "time"),
@@ -94,7 +95,7 @@ def make_table(root: Path, page: str) -> str:
             format_seconds(float(mean["seconds"])),
         ]
         rows.append((recipe.get("dataset", "mnist") != "mnist", -accuracy, cells))
-    return format_table(HEADS[page], [cells for *_, cells in sorted(rows)])
+    return format_markdown(HEADS[page], [cells for *_, cells in sorted(rows)])
 
 
 def write_heads(root: Path) -> None:

@@ -40,7 +40,7 @@ def parse_args(
         _refuse_beside_resume(args)
     path = _config_path(args) if "config" in names else None
     given = {} if path is None else load_yaml(path, cls)
-    groups = [base for base in reversed(cls.__bases__) if issubclass(base, Settings)]
+    groups = [b for b in reversed(cls.__bases__) if issubclass(b, Settings) and b is not Settings]
     flags: Any = _group_flags(cls, groups, given) if groups else cls
     errors = io.StringIO()
     try:

@@ -23,7 +23,6 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from lenet_paddle.analysis.tables import format_cells
 from lenet_paddle.cli import parse_args, run_tool
 from lenet_paddle.data.corrupt import corrupt, corrupt_block
 from lenet_paddle.data.datasets import ALL_CORRUPTIONS
@@ -32,6 +31,7 @@ from lenet_paddle.data.mnist_c import list_corruptions, load_mnist_c
 from lenet_paddle.data.sources import load_mnist
 from lenet_paddle.files import write_text
 from lenet_paddle.progress import Progress
+from lenet_paddle.tables import format_cells
 
 SAMPLE = ROOT / "tests/samples/mnist_c_sample.npz"
 WITHOUT_CHANCE = ("identity", "scale", "brightness", "stripe", "canny_edges")
@@ -258,7 +258,9 @@ def make_page(args: Args, num_images: int, rows: Mapping[str, Row]) -> str:
         made=f"{datetime.date.today()}, Python {platform.python_version()}, {', '.join(versions)}",
         num_images=num_images,
         seeds=args.seeds,
-        table=format_cells(["corruption", "identical", *keys], cells, "markdown"),
+        table=format_cells(
+            ["corruption", "identical", *keys], cells, "markdown", left=("corruption",)
+        ),
         num_figures=len(errors),
         num_outside=len(outside),
         by_chance=round(0.05 * len(errors)),

@@ -22,7 +22,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lenet_paddle.data.load import load_dataset
 from lenet_paddle.export.predictor import Answer, Predictor
-from lenet_paddle.figures.style import plot_answers, save_figure
+from lenet_paddle.figures.results.images import plot_answers
+from lenet_paddle.figures.style import save_figure
 
 Rng = np.random.Generator
 Colour = tuple[int, int, int]

@@ -1,4 +1,4 @@
-"""Show a network layer by layer, networks side by side, or trained runs side by side.
+"""Analyse a network layer by layer, or compare networks or trained runs.
 
   python tools/analyze.py --model lenet5
   python tools/analyze.py --model vision:resnet18 --format json
@@ -6,49 +6,41 @@
   python tools/analyze.py --runs output/*
 
 MACs are multiply-adds of weights with values in convolutions and linear layers; FLOPs are 2 per
-MAC, and what biases, batch norms, poolings and activations add. The output says it in full.
+MAC plus those of biases, batch norms, poolings and activations. The output defines all columns.
 """
 
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lenet_paddle.cli import parse_args, run_tool
 from lenet_paddle.errors import InputError
 from lenet_paddle.models import ModelName, check_model
-
-MAX_SIZE = 1024
+from lenet_paddle.settings import COUNT, Settings, between
 
 
 @dataclass(frozen=True)
-class Args:
+class Args(Settings):
     model: ModelName | str = "lenet_builtin"
     """The network; vision:NAME takes any classifier of paddle.vision.models."""
-    input_size: int | None = None
-    """Side in pixels of the picture (default: what the network is made for)."""
-    num_classes: int = 10
-    """Classes of its last layer."""
+    input_size: Annotated[int | None, between(1, 1024, "a whole number")] = None
+    """Side of the picture in pixels (default: the network's own)."""
+    num_classes: Annotated[int, COUNT] = 10
+    """Classes of the last layer."""
     compare: str | None = None
-    """Networks to put side by side instead: lenet5,mlp,vision:resnet18."""
+    """Networks to compare instead: lenet5,mlp,vision:resnet18."""
     runs: list[str] = field(default_factory=list)
-    """Runs to put side by side instead, such as output/*."""
+    """Runs to compare instead, such as output/*."""
     format: Literal["table", "json", "markdown"] = "table"
-    """How it is printed."""
+    """Output format."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in [self.model, *self.compared]:
             check_model(name)
-        if self.input_size is not None and not 1 <= self.input_size <= MAX_SIZE:
-            raise InputError(
-                f"input_size is {self.input_size}; expected a whole number from 1 to {MAX_SIZE}"
-            )
-        if self.num_classes < 1:
-            raise InputError(
-                f"num_classes is {self.num_classes}; expected a whole number of 1 or more"
-            )
         if self.compare is not None and self.runs:
             raise InputError("compare and runs are two tables; ask for one of them")
 
@@ -61,22 +53,23 @@ class Args:
 def main() -> None:
     args = parse_args(Args, __doc__)
 
-    from lenet_paddle.analysis.layers import analyse_model
-    from lenet_paddle.analysis.tables import format_layers, format_records
-    from lenet_paddle.benchmark import side_by_side
-    from lenet_paddle.models import input_size
+    from lenet_paddle.analysis.tables import format_model
+    from lenet_paddle.benchmark.side_by_side import format_models, format_runs
 
     if args.runs:
-        records, titles = side_by_side.compare_runs(args.runs), side_by_side.RUN_TITLES
-        print(format_records(records, titles, args.format, side_by_side.RUN_NOTES))
+        print(format_runs(args.runs, args.format))
     elif args.compare is not None:
-        records = side_by_side.compare_models(args.compared, args.num_classes, args.input_size)
-        titles, notes = side_by_side.MODEL_TITLES, side_by_side.MODEL_NOTES
-        print(format_records(records, titles, args.format, notes))
+        print(
+            format_models(
+                args.compared, args.format, num_classes=args.num_classes, size=args.input_size
+            )
+        )
     else:
-        size = args.input_size or input_size(args.model)
-        rows = analyse_model(args.model, args.num_classes, size)
-        print(format_layers(args.model, (1, size, size), rows, args.format))
+        print(
+            format_model(
+                args.model, args.format, num_classes=args.num_classes, size=args.input_size
+            )
+        )
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""Numbers of a network: parameters, multiply-adds, receptive fields, layer outputs."""
+"""Numbers of a network: parameters, multiply-adds, receptive fields, layer outputs, attribution."""

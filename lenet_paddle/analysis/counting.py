@@ -1,7 +1,7 @@
-"""What one layer is and does: its window, parameters, multiply-adds and operations.
+"""A single layer's window, parameters, multiply-adds and operations.
 
-Numbers for tensors of given shapes, batch first: (B, C, H, W), with other axes behind C, or
-(B, C). Only Paddle's own kinds are known, with the channels in front.
+Shapes have the batch first: (B, C), or (B, C, H, W) with any number of axes after C. Only
+Paddle's own layers are known, in the format with the channels first.
 """
 
 from __future__ import annotations
@@ -23,19 +23,21 @@ _ADAPTIVE = tuple(
     getattr(nn, f"Adaptive{kind}Pool{dims}D") for kind in ("Avg", "Max") for dims in (1, 2, 3)
 )
 _BATCH_NORMS = (nn.BatchNorm, nn.BatchNorm1D, nn.BatchNorm2D, nn.BatchNorm3D, nn.SyncBatchNorm)
-_FREE = (nn.Flatten, nn.Dropout, nn.Dropout2D)  # no arithmetic when in use
+_FREE = (nn.Flatten, nn.Dropout, nn.Dropout2D)  # no arithmetic in evaluation mode
 
 
 def has_weights(layer: nn.Layer) -> bool:
-    """Whether `layer` is a convolution or linear, which is what a network's depth counts."""
+    """Return whether `layer` is a convolution or linear, which a network's depth counts."""
     return isinstance(layer, (*_CONVS, *_TRANSPOSED, nn.Linear))
 
 
 def find_windows(
     layer: nn.Layer, before: tuple[int, ...], after: tuple[int, ...]
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Along each axis, the input units that an output unit sees, and by what the step grows;
-    both empty for a layer that leaves the map as it is."""
+    """Return the input units that an output unit sees and the growth of the step, for each axis.
+
+    Both are empty for a layer that works on each unit alone.
+    """
     dims = len(before)
     if isinstance(layer, (*_CONVS, *_POOLS)):
         return _spans(layer, dims), _strides(layer, dims)
@@ -46,7 +48,7 @@ def find_windows(
     if isinstance(layer, _ADAPTIVE):
         pairs = list(zip(before, after, strict=True))
         widest = tuple(float(max(adaptive_windows(n, m))) for n, m in pairs)
-        # One unit for the whole map has no neighbour; its step stays, for a gate that is spread.
+        # A single unit has no neighbour; it keeps the step, for a gate that is spread over the map.
         return widest, tuple(n / m if m > 1 else 1.0 for n, m in pairs)
     if isinstance(layer, nn.Upsample):
         seen = {"nearest": 1.0, "bilinear": 2.0, "linear": 2.0, "trilinear": 2.0}
@@ -56,8 +58,10 @@ def find_windows(
 
 
 def check_fit(name: str, layer: nn.Layer, inputs: Any) -> None:
-    """Raise `InputError` when a window is larger than the padded map, or a linear layer gets
-    another number of values. Paddle writes outside the map in the first case, or invents one."""
+    """Raise `InputError` for a window larger than the padded map, or a wrong number of values.
+
+    Paddle itself returns a wrong map for such a window, or writes outside of it.
+    """
     shape = inputs[0].shape
     if isinstance(layer, nn.Linear) and shape[-1] != layer.weight.shape[0]:
         raise InputError(
@@ -73,7 +77,7 @@ def check_fit(name: str, layer: nn.Layer, inputs: Any) -> None:
 
 
 def adaptive_windows(units: int, outputs: int) -> list[int]:
-    """How many of `units` each of `outputs` units of an adaptive pooling sees (Paddle's rule)."""
+    """Return how many of `units` each of `outputs` units of an adaptive pooling sees, in Paddle."""
     return [
         math.ceil((i + 1) * units / outputs) - math.floor(i * units / outputs)
         for i in range(outputs)
@@ -81,10 +85,10 @@ def adaptive_windows(units: int, outputs: int) -> list[int]:
 
 
 def count_macs(layer: nn.Layer, before: tuple[int, ...], after: tuple[int, ...]) -> int:
-    """Products of a weight with a value, for tensors of these shapes.
+    """Count the multiply-adds of a weight with a value, for tensors of these shapes.
 
     In a convolution every output sums c_in / groups * k * k products; in a transposed one every
-    input is multiplied by c_out / groups * k * k weights (those that fall on padding included).
+    input is multiplied by c_out / groups * k * k weights (including those that fall on padding).
     """
     if isinstance(layer, _CONVS):
         return math.prod(after) * math.prod(layer.weight.shape[1:])
@@ -96,7 +100,7 @@ def count_macs(layer: nn.Layer, before: tuple[int, ...], after: tuple[int, ...])
 
 
 def count_flops(layer: nn.Layer, before: tuple[int, ...], after: tuple[int, ...]) -> int | None:
-    """Arithmetic operations as `DEFINITIONS` says; None for a kind that it does not name."""
+    """Count arithmetic operations as in `DEFINITIONS`; None for an unknown kind of layer."""
     if isinstance(layer, (*_CONVS, *_TRANSPOSED, nn.Linear)):
         return 2 * count_macs(layer, before, after) + math.prod(after) * (layer.bias is not None)
     if isinstance(layer, _BATCH_NORMS):
@@ -112,7 +116,7 @@ def count_flops(layer: nn.Layer, before: tuple[int, ...], after: tuple[int, ...]
 
 
 def write_formula(layer: nn.Layer) -> str:
-    """How many parameters a layer has and why: `(5*5*1 + 1)*6`, `(400 + 1)*120`, `2*64`.
+    """Return a layer's parameters as a formula: `(5*5*1 + 1)*6`, `(400 + 1)*120`, `2*64`.
 
     A convolution has k*k*c_in/groups weights and a bias for each output channel.
     """
@@ -132,7 +136,7 @@ def write_formula(layer: nn.Layer) -> str:
 
 
 def _spans(layer: nn.Layer, dims: int) -> tuple[float, ...]:
-    """Units from the first to the last of a window: (k - 1) * dilation + 1."""
+    """Return the units from the first to the last of a window: (k - 1) * dilation + 1."""
     dilation = _tuple(getattr(layer, "_dilation", 1), dims)
     return tuple((k - 1) * d + 1 for k, d in zip(_kernel(layer, dims), dilation, strict=True))
 
@@ -146,11 +150,13 @@ def _kernel(layer: nn.Layer, dims: int) -> tuple[int, ...]:
 
 def _strides(layer: nn.Layer, dims: int) -> tuple[int, ...]:
     stride = layer._stride if hasattr(layer, "_stride") else layer.stride
-    return _kernel(layer, dims) if stride is None else _tuple(stride, dims)  # pools: as the window
+    return (
+        _kernel(layer, dims) if stride is None else _tuple(stride, dims)
+    )  # a pool's default: its window
 
 
 def _paddings(layer: nn.Layer, dims: int) -> tuple[float, ...]:
-    """Padding along each axis, both ends together; SAME pads as much as is needed."""
+    """Return the padding along each axis, both ends together; SAME pads without a limit."""
     padding = layer._padding if hasattr(layer, "_padding") else layer.padding
     if isinstance(padding, str):
         return (math.inf if padding.upper() == "SAME" else 0,) * dims
@@ -159,7 +165,7 @@ def _paddings(layer: nn.Layer, dims: int) -> tuple[float, ...]:
         return (2 * flat[0],) * dims
     if len(flat) == dims:
         return tuple(2 * p for p in flat)
-    pairs = flat[-2 * dims :]  # (before, after) of each axis; the batch's and channels' come first
+    pairs = flat[-2 * dims :]  # (before, after) of each axis, after those of batch and channels
     return tuple(map(sum, zip(pairs[::2], pairs[1::2], strict=True)))
 
 

@@ -1,4 +1,4 @@
-"""A network's graph in the form that VisualDL's graph tab reads."""
+"""A network's graph in the format of VisualDL's graph tab."""
 
 from __future__ import annotations
 
@@ -18,17 +18,16 @@ from paddle.static import InputSpec
 
 _log = logging.getLogger(__name__)
 
-# paddle.tanh and the like hand everything to operators that know no variables of the old IR.
+# Paddle's functions for these call operators that do not take variables of the old IR.
 _PATCHED = {"Tanh": "tanh", "Sigmoid": "sigmoid", "GELU": "gelu", "Softplus": "softplus"}
 
 
 def describe_graph(network: nn.Layer, spec: InputSpec) -> str | None:
-    """VisualDL's JSON for the graph of `network`, to be written as `vdlgraph.log`.
+    """Return VisualDL's JSON for the graph of `network`, the content of `vdlgraph.log`.
 
-    `network` is traced and not good for training afterwards: give a copy. VisualDL wants a
-    program of Paddle's old IR. An operator that cannot be traced so is named in the log, and the
-    answer is None. Where in the source an operator was called, which would tell the paths of
-    this machine, is left out.
+    Tracing spoils `network` for training: pass a copy. VisualDL needs a program of Paddle's old
+    IR; if an operator cannot be traced that way, log it and return None. Call stacks, which hold
+    paths of this machine, are removed.
     """
     from visualdl.component.graph import translate_graph, utils
 
@@ -41,17 +40,17 @@ def describe_graph(network: nn.Layer, spec: InputSpec) -> str | None:
             text = translate_graph(network, [spec], verbose=False)
     except Exception as error:  # Paddle raises nearly anything here
         _log.warning("VisualDL's graph is left out: %s", str(error).strip().splitlines()[-1])
-        while utils._name_scope_stack:  # what the broken-off tracing has left open
+        while utils._name_scope_stack:  # left open by the failed tracing
             utils._name_scope_stack.pop().__exit__(None, None, None)
         return None
-    graph = json.loads(re.sub(r"_deepcopy_\d+", "", text))  # a copy's parameters are called so
+    graph = json.loads(re.sub(r"_deepcopy_\d+", "", text))  # in the names of a copy's parameters
     for node in graph["nodes"]:
         node["attrs"].pop("op_callstack", None)
     return json.dumps(graph)
 
 
 def _old_operator(kind: str) -> Callable[[paddle.Tensor], paddle.Tensor]:
-    """A unary operator as a node of a program in the old IR."""
+    """Return a forward method that adds a unary operator of the old IR."""
     from paddle.base.layer_helper import LayerHelper
 
     def forward(x: paddle.Tensor) -> paddle.Tensor:
@@ -65,7 +64,7 @@ def _old_operator(kind: str) -> Callable[[paddle.Tensor], paddle.Tensor]:
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """While the block runs, warnings, and what Paddle's C++ says on stderr, go nowhere."""
+    """Suppress warnings, and what Paddle's C++ writes to stderr, inside the block."""
     sys.stderr.flush()
     kept = os.dup(2)
     with Path(os.devnull).open("w") as nowhere:

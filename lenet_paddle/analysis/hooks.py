@@ -1,4 +1,4 @@
-"""What goes into every layer of a network and comes out: forward hooks, whatever it is built of."""
+"""Inputs, outputs and gradients of a network's layers, by forward hooks."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ from lenet_paddle.errors import InputError
 
 
 def leaf_layers(network: nn.Layer) -> dict[str, nn.Layer]:
-    """The layers that hold no others and do something, by name (`features.0`), in the order of
-    construction. A network that is one layer is called `network`."""
+    """Return the layers that hold no others, by name (`features.0`), in the order of construction.
+
+    `Identity` layers are left out. A network of a single layer is named `network`.
+    """
     return {
         name or "network": layer
         for name, layer in network.named_sublayers(include_self=True)
@@ -29,11 +31,10 @@ def leaf_layers(network: nn.Layer) -> dict[str, nn.Layer]:
 def watch_layers(
     layers: Mapping[str, nn.Layer], inputs: bool = False
 ) -> Iterator[dict[str, paddle.Tensor]]:
-    """While the block runs, every forward pass fills the dict: layer name -> its output, or with
-    `inputs` its input.
+    """Collect each layer's output, or with `inputs` its input, in every forward pass of the block.
 
-    The order is that of computation; of a layer used twice the last tensor stays. The tensors
-    are part of the graph, so gradients flow back to them.
+    Yields a dict, layer name -> tensor, in the order of computation; a layer that is used twice
+    keeps its last tensor. The tensors are part of the graph, so gradients reach them.
     """
     seen: dict[str, paddle.Tensor] = {}
 
@@ -54,9 +55,9 @@ def watch_layers(
 
 @paddle.no_grad()
 def layer_outputs(network: nn.Layer, batch: np.ndarray) -> dict[str, np.ndarray]:
-    """Every layer's output for a normalised batch, float32 (B, 1, S, S), in evaluation mode.
+    """Compute every layer's output for a normalised batch, float32 (B, 1, S, S).
 
-    Feature maps are float32 (B, C, H, W), what dense layers give (B, N).
+    Runs in evaluation mode. Feature maps are float32 (B, C, H, W), outputs of dense layers (B, N).
     """
     network.eval()
     with watch_layers(leaf_layers(network)) as outputs:
@@ -68,7 +69,7 @@ def layer_outputs(network: nn.Layer, batch: np.ndarray) -> dict[str, np.ndarray]
 def layer_inputs(
     network: nn.Layer, batch: np.ndarray, layers: Mapping[str, nn.Layer]
 ) -> dict[str, np.ndarray]:
-    """What goes into some of its layers, otherwise as `layer_outputs`."""
+    """Compute the inputs of `layers`, otherwise as `layer_outputs`."""
     network.eval()
     with watch_layers(layers, inputs=True) as given:
         network(paddle.to_tensor(batch))
@@ -76,7 +77,7 @@ def layer_inputs(
 
 
 def check_maps(layer: str, outputs: Mapping[str, Any]) -> None:
-    """Raise `InputError` unless `layer` is one of `outputs` and gives maps, (B, C, H, W)."""
+    """Raise `InputError` unless `layer` is in `outputs` and has feature maps, (B, C, H, W)."""
     if layer not in outputs or outputs[layer].ndim != 4:
         maps = [name for name, output in outputs.items() if output.ndim == 4]
         raise InputError(
@@ -85,14 +86,14 @@ def check_maps(layer: str, outputs: Mapping[str, Any]) -> None:
 
 
 def caption(name: str, layer: nn.Layer) -> str:
-    """How figures call a layer: `features.0 Conv2D`."""
+    """Return a layer's name for figures: `features.0 Conv2D`."""
     return f"{name} {type(layer).__name__}"
 
 
 def copy_network(network: nn.Layer) -> nn.Layer:
-    """A float32 copy of `network` to look at: whatever is done with it, the original is as it was.
+    """Return a float32 copy of `network` that shares nothing with it.
 
-    Paddle's counters of names do not move, on which an optimizer's state depends.
+    Paddle's counters of names, on which an optimizer's state depends, stay as they are.
     """
     with paddle.utils.unique_name.guard():
         return copy.deepcopy(network).float()
@@ -101,10 +102,10 @@ def copy_network(network: nn.Layer) -> nn.Layer:
 def compute_gradients(
     network: nn.Layer, batch: np.ndarray, labels: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """The gradient of the mean cross-entropy by each parameter, by the parameter's name.
+    """Compute the gradient of the mean cross-entropy for each parameter, by name.
 
-    batch: float32 (B, 1, S, S); labels: int64 (B,). The parameters' own `.grad` is not used, and
-    nothing is updated.
+    batch: float32 (B, 1, S, S); labels: int64 (B,). Leaves the parameters and their `.grad` as
+    they are.
     """
     network.eval()
     parameters = {name: p for name, p in network.named_parameters() if not p.stop_gradient}

@@ -1,12 +1,12 @@
 """A network layer by layer: shapes, parameters with their formula, multiply-adds, the field.
 
-Counted by hooks on the layers for one picture. What a network does between its layers by
-functions (adding a shortcut, concatenating, `F.relu`) has no parameters and is not counted, but
-the receptive field follows it, through Paddle's graph of gradients.
+Counted by hooks on the layers for one picture. Functions between layers (adding a shortcut,
+concatenating, `F.relu`) have no parameters and are not counted, but the receptive field follows
+them through Paddle's graph of gradients.
 
-`paddle.summary` and `paddle.flops` tell less, and in part wrongly: `flops` calls multiply-adds
-FLOPs, adds the bias of a convolution but not of a linear layer, gives a transposed convolution
-`c_in` products for every output, and passes over every subclass of a layer and `BatchNorm1D`.
+`paddle.summary` and `paddle.flops` report less, and `flops` is wrong in part: it calls
+multiply-adds FLOPs, adds the bias of a convolution but not of a linear layer, counts `c_in`
+products for every output of a transposed convolution, and ignores subclasses and `BatchNorm1D`.
 """
 
 from __future__ import annotations
@@ -54,29 +54,29 @@ class LayerRow:
     output_shape: tuple[int, ...]
     """Without the batch: (C, H, W) or (C,)."""
     parameters: int
-    """Learned numbers, 0 when the layer was called before."""
+    """Learned numbers; 0 in a second call of the layer."""
     formula: str
-    """How they come about: `(5*5*1 + 1)*6`."""
+    """Their formula: `(5*5*1 + 1)*6`."""
     not_trained: int
     """Running statistics."""
     frozen: int
-    """Those of `parameters` that are kept as they are."""
+    """Those of `parameters` that are not trained."""
     macs: int
     flops: int
     is_counted: bool
     """Whether `flops` is known for this kind of layer."""
     field: tuple[float, ...]
-    """Pixels along each axis; NaN where a function has changed the map's size unseen."""
+    """Pixels along each axis; NaN where a function between layers changed the map's size."""
     stride: tuple[float, ...]
     """Empty for a vector, which has no neighbouring units."""
     depth: int
-    """Layers with weights on the longest way from the picture to here, this one included."""
+    """Layers with weights on the longest path from the picture, this one included."""
     memory: int
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where the units of a tensor stand in the picture, along each axis of its map."""
+    """The units of a tensor in pixels of the picture, along each axis of its map."""
 
     field: tuple[float, ...]
     step: tuple[float, ...]
@@ -86,7 +86,7 @@ class Place:
 
 
 def analyse_model(name: str, num_classes: int = 10, size: int | None = None) -> list[LayerRow]:
-    """The layers of the network `name` for one grey picture of `size` x `size` (default: its own).
+    """Analyse the network `name` for one grey picture of `size` x `size` (default: its own size).
 
     Raises `InputError` for an unknown network and for a size that it cannot take.
     """
@@ -102,14 +102,16 @@ def analyse_model(name: str, num_classes: int = 10, size: int | None = None) -> 
 
 
 def analyse(network: nn.Layer, shape: tuple[int, ...]) -> list[LayerRow]:
-    """The layers of `network`, in the order of their calls, for one input of `shape`, which is
-    (C, H, W) or has another number of axes behind C. The network is left as it was."""
+    """Analyse the layers of `network`, in the order of their calls, for one input of `shape`.
+
+    `shape` is (C, H, W) or has another number of axes after C. The network is left as it was.
+    """
     tracer = _Tracer(network)
     was_training = network.training
     network.eval()
     try:
         images = paddle.zeros([1, *shape])
-        images.stop_gradient = False  # so that Paddle records what comes from what
+        images.stop_gradient = False  # so that Paddle records the graph
         with paddle.enable_grad():
             tracer.begin(images * 1)
     finally:
@@ -120,8 +122,11 @@ def analyse(network: nn.Layer, shape: tuple[int, ...]) -> list[LayerRow]:
 
 
 def totals(rows: list[LayerRow]) -> dict[str, Any]:
-    """Sums over `rows`, the depth, and the largest receptive field of a convolution or pooling:
-    that of the last map, before it is flattened or pooled as a whole."""
+    """Return sums over `rows`, the depth, and the receptive field of the last map.
+
+    That is the largest field of a convolution or pooling, before the map is flattened or pooled
+    as a whole.
+    """
     maps = [row for row in rows if row.kind.startswith(("Conv", "MaxPool", "AvgPool"))]
     return {
         "parameters": sum(row.parameters for row in rows),
@@ -138,13 +143,13 @@ def totals(rows: list[LayerRow]) -> dict[str, Any]:
 
 
 class _Tracer:
-    """Hooks on the layers; follows each tensor's place in the picture."""
+    """Hooks on the layers that follow each tensor's place in the picture."""
 
     def __init__(self, network: nn.Layer) -> None:
         self.network = network
         self.rows: list[LayerRow] = []
         self.places: dict[int, Place] = {}  # by the node that made the tensor
-        self.alive: list[paddle.Tensor] = []  # else a node's number would be given again
+        self.alive: list[paddle.Tensor] = []  # else a node's pointer may be used again
         self.called: set[int] = set()
         self.hooks: list[Any] = []
         for name, layer in leaf_layers(network).items():
@@ -202,8 +207,7 @@ class _Tracer:
         self.places[tensor.grad_fn.node_ptr()] = place
 
     def _find(self, tensor: paddle.Tensor) -> Place:
-        """The place of a layer's input: of the layer that made it, or joined from those whose
-        outputs a function has put together."""
+        """Return the place of a layer's input, joined from the layers whose outputs it combines."""
         waiting, seen, sources = [tensor.grad_fn], set(), []
         while waiting:
             node = waiting.pop()
@@ -218,22 +222,22 @@ class _Tracer:
 
 
 def join(sources: list[Place], units: tuple[int, ...]) -> Place:
-    """The place of a tensor with a map of `units` that a function makes of `sources`.
+    """Return the place of a tensor with a map of `units` that a function computes from `sources`.
 
-    Its units see what any of the sources sees. A smaller source (a gate of 1x1) is spread over
-    the largest, which gives the step. Without a map, a unit sees the whole of it.
+    Its units see what any source sees. A smaller source (a gate of 1x1) is spread over the
+    largest, which sets the step. The units of a vector see the whole map.
     """
     largest = max(sources, key=lambda place: math.prod(place.units))
     fields = [flattened(place).field if not units else place.field for place in sources]
     field = np.maximum.reduce([np.asarray(f) for f in fields])
-    if units and units != largest.units:  # pooled or resized by a function: unseen
+    if units and units != largest.units:  # a function pooled or resized it
         field = field * np.nan
     depth = max(place.depth for place in sources)
     return Place(tuple(field.tolist()), largest.step, units, depth)
 
 
 def flattened(place: Place) -> Place:
-    """The place of a vector made of a whole map."""
+    """Return the place of a vector made of a whole map."""
     field = tuple(
         f + (n - 1) * s for f, n, s in zip(place.field, place.units, place.step, strict=False)
     )
@@ -241,11 +245,12 @@ def flattened(place: Place) -> Place:
 
 
 def move(place: Place, layer: nn.Layer, before: tuple[int, ...], after: tuple[int, ...]) -> Place:
-    """The place of a layer's output. `before` and `after` are the tensors' shapes, batch first.
+    """Return the place of a layer's output. `before` and `after` are shapes, batch first.
 
-    A window of k units, s apart from the next, on units that see f pixels, j apart from each
-    other: f + (k - 1) * j and j * s (Araujo, Norris, Sim 2019). A dilated window spans
-    (k - 1) * d + 1 units; a transposed convolution sees ceil(k / s) units and divides the step.
+    A window of k units with stride s on units that see f pixels and are j pixels apart sees
+    f + (k - 1) * j pixels, with a step of j * s (Araujo, Norris, Sim 2019). A dilated window
+    spans (k - 1) * d + 1 units; a transposed convolution sees ceil(k / s) units and divides the
+    step by s.
     """
     units = after[2:]
     if not units:

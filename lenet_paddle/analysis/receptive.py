@@ -1,4 +1,4 @@
-"""What a unit sees of the picture: its receptive field, in theory and by gradients."""
+"""Receptive fields of a network's layers, in theory and by gradients."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ KINDS = (
     *(nn.Conv2D, nn.MaxPool2D, nn.AvgPool2D),
     *(nn.AdaptiveAvgPool2D, nn.AdaptiveMaxPool2D, nn.Linear),
 )
-NOISE = 64  # pictures of noise by which fields are located
+NOISE = 64  # pictures of noise that locate the fields
 
 
 @dataclass(frozen=True)
 class ReceptiveField:
-    """The pixels that a layer's middle unit can see, along each axis of the picture."""
+    """The pixels that a layer's middle unit sees, along each axis of the picture."""
 
     layer: str
     kind: str
     """The layer's class, such as Conv2D."""
     size: tuple[float, ...]
-    """Pixels a side, padding included; NaN where the network's graph does not tell."""
+    """Pixels a side, padding included; NaN where it is unknown."""
     step: tuple[float, ...]
-    """Pixels from one unit's field to the next one's; empty for a vector."""
+    """Pixels between the fields of neighbouring units; empty for a vector."""
     begin: tuple[float, ...]
-    """The first pixel of the middle unit's field; below 0 it begins in the padding."""
+    """The first pixel of the middle unit's field; below 0 it is in the padding."""
 
     def sees_all(self, side: int) -> bool:
-        """Whether the unit sees the whole of a picture of `side` pixels."""
+        """Return whether the unit sees the whole of a picture of `side` x `side` pixels."""
         return all(
             begin <= 0 and side <= begin + size
             for begin, size in zip(self.begin, self.size, strict=True)
@@ -43,7 +43,7 @@ class ReceptiveField:
 
 
 def layers_with_fields(network: nn.Layer, side: int) -> list[str]:
-    """The convolutions, poolings and dense layers by name, in the order of computation."""
+    """Return the names of convolutions, poolings and dense layers, in the order of computation."""
     layers = leaf_layers(network)
     outputs = layer_outputs(network, np.zeros((1, 1, side, side), np.float32))
     return [name for name in outputs if isinstance(layers[name], KINDS)]
@@ -52,13 +52,15 @@ def layers_with_fields(network: nn.Layer, side: int) -> list[str]:
 def receptive_fields(
     network: nn.Layer, side: int, layers: Sequence[str] | None = None
 ) -> list[ReceptiveField]:
-    """The theoretical receptive field after each of `layers`, default `layers_with_fields`.
+    """Compute the theoretical receptive field of each of `layers`, default `layers_with_fields`.
 
-    Size and step are followed through the network, branches included (`analysis.move`, after
-    Araujo, Norris and Sim 2019). Where the field lies is measured: a unit's gradient reaches
-    from the first to the last pixel that it sees, here over pictures of noise.
+    Size and step follow the network, branches included (`layers.move`, after Araujo, Norris and
+    Sim 2019). The position is measured: on pictures of noise, a unit's gradient reaches from the
+    first to the last pixel that it sees.
     """
-    rows = {row.name: row for row in analyse(network, (1, side, side))}  # the last call counts
+    rows = {
+        row.name: row for row in analyse(network, (1, side, side))
+    }  # of a layer's calls the last
     layers = layers_with_fields(network, side) if layers is None else layers
     noise = np.random.default_rng(0).normal(size=(NOISE, 1, side, side)).astype(np.float32)
     fields = []
@@ -70,12 +72,12 @@ def receptive_fields(
 
 
 def _locate(size: float, seen: np.ndarray) -> float:
-    """Where a field of `size` pixels begins of which these, bool (S,), are in the picture."""
+    """Return where a field of `size` pixels begins; `seen`, bool (S,), are its pixels inside."""
     if not seen.any():
         return math.nan
     inside = np.flatnonzero(seen)
     first, last, side = int(inside[0]), int(inside[-1]), len(seen)
-    if first > 0 and last < side - 1:  # wholly inside; a fraction where maps were enlarged
+    if first > 0 and last < side - 1:  # inside; a fraction where maps were enlarged
         return (first + last + 1 - size) / 2
     if first > 0:
         return first
@@ -85,12 +87,12 @@ def _locate(size: float, seen: np.ndarray) -> float:
 def effective_fields(
     network: nn.Layer, batch: np.ndarray, layers: Sequence[str], seed: int = 0
 ) -> dict[str, np.ndarray]:
-    """How strongly the middle unit of each layer really depends on each pixel, float64 (S, S).
+    """Compute how strongly each layer's middle unit depends on each pixel, float64 (S, S).
 
     The root mean square, over pictures and channels, of the gradient of the unit in the middle
     (Luo, Li, Urtasun and Zemel, "Understanding the Effective Receptive Field in Deep
     Convolutional Neural Networks", NeurIPS 2016). One backward pass serves all channels: each
-    picture sums them with random signs, so that in the mean square the mixed terms cancel.
+    picture sums them with random signs, so that mixed terms cancel in the mean square.
     """
     rng = np.random.default_rng(seed)
     network.eval()
@@ -109,8 +111,8 @@ def effective_fields(
 
 
 def effective_size(field: np.ndarray) -> float:
-    """Side of a square with as many pixels as have over 4.55% of the strongest, (S, S) -> float.
+    """Return the side of a square with as many pixels as exceed 4.55% of the peak, (S, S) -> float.
 
-    The rule of Luo et al. 2016: what lies outside two standard deviations of a Gaussian.
+    The rule of Luo et al. 2016: 4.55% of a Gaussian is outside two standard deviations.
     """
     return float(np.sqrt((field > (1 - 0.9545) * field.max()).sum()))

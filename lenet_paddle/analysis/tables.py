@@ -1,110 +1,53 @@
-"""Rows of figures as text: a table for the screen, Markdown, or JSON."""
+"""A network's layers as a table for the screen, as Markdown, or as JSON."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
-import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from lenet_paddle.analysis.layers import DEFINITIONS, LayerRow, totals
+from lenet_paddle.analysis.layers import DEFINITIONS, LayerRow, analyse_model, totals
+from lenet_paddle.models import input_size
+from lenet_paddle.tables import (
+    Style,
+    format_cells,
+    format_json,
+    format_lines,
+    format_notes,
+    show_number,
+    show_size,
+)
 
-Style = Literal["table", "json", "markdown"]
-Format = Callable[[Any], str]
 
-# What is text stands on the left, numbers on the right.
-_LEFT = ("layer", "kind", "model", "run", "corruption")
+def format_model(name: str, style: Style, num_classes: int = 10, size: int | None = None) -> str:
+    """Analyse the network `name` and format its layers, see `analyse_model`."""
+    size = input_size(name) if size is None else size
+    return format_layers(name, (1, size, size), analyse_model(name, num_classes, size), style)
 
 
 def format_layers(name: str, shape: tuple[int, ...], rows: list[LayerRow], style: Style) -> str:
-    """The layers of the network `name` for an input of `shape` (C, H, W), their sums, and what
-    the words mean."""
+    """Format the layers of the network `name` for an input of `shape` (C, H, W), with their sums
+    and what the words mean."""
     sums = totals(rows)
     if style == "json":
         layers = [_layer_dict(row, sums) for row in rows]
         record = {"model": name, "input_shape": shape, "layers": layers, "totals": sums}
-        return to_json({**record, "definitions": DEFINITIONS})
+        return format_json({**record, "definitions": DEFINITIONS})
     cells = [_layer_cells(row, sums) for row in rows]
     parts = [
         f"{name}, input {show_size(shape)}",
-        format_cells(list(cells[0]), [list(row.values()) for row in cells], style),
-        *_bulleted(_total_lines(sums), style),
-        *_bulleted([f"{word}: {meaning}" for word, meaning in DEFINITIONS.items()], style),
+        format_cells(
+            list(cells[0]), [list(row.values()) for row in cells], style, left=("layer", "kind")
+        ),
+        *format_lines(_total_lines(sums), style),
+        *format_notes(DEFINITIONS, style),
     ]
     return "\n\n".join(parts)
 
 
-def format_records(
-    records: Sequence[Mapping[str, Any]],
-    titles: Mapping[str, tuple[str, Format]],
-    style: Style,
-    notes: Mapping[str, str],
-) -> str:
-    """Records with equal keys, one a line. `titles` gives a key's title and how its values are
-    written (another key keeps its name, and `str`); `notes` say what the titles mean."""
-    if style == "json":
-        return to_json({"rows": records, "definitions": notes})
-    keys = list(records[0])
-    columns = [titles.get(key, (key, str)) for key in keys]
-    cells = [
-        [
-            "-" if record[key] is None else write(record[key])
-            for key, (_, write) in zip(keys, columns, strict=True)
-        ]
-        for record in records
-    ]
-    table = format_cells([title for title, _ in columns], cells, style)
-    lines = [f"{word}: {meaning}" for word, meaning in notes.items()]
-    return "\n\n".join([table, *_bulleted(lines, style)])
-
-
-def format_cells(titles: Sequence[str], cells: Sequence[Sequence[str]], style: Style) -> str:
-    """A table with aligned columns; in Markdown with pipes."""
-    if style == "markdown":
-        cells = [[text.replace("*", "\\*").replace("|", "\\|") for text in row] for row in cells]
-    widths = [max(2, *map(len, column)) for column in zip(titles, *cells, strict=True)]
-    lines = [
-        [
-            text.ljust(width) if title in _LEFT else text.rjust(width)
-            for text, width, title in zip(line, widths, titles, strict=True)
-        ]
-        for line in [titles, *cells]
-    ]
-    if style == "table":
-        return "\n".join("  ".join(line).rstrip() for line in lines)
-    rules = [
-        ":" + "-" * (width - 1) if title in _LEFT else "-" * (width - 1) + ":"
-        for title, width in zip(titles, widths, strict=True)
-    ]
-    return "\n".join(f"| {' | '.join(line)} |" for line in [lines[0], rules, *lines[1:]])
-
-
-def to_json(value: Any) -> str:
-    """Indented JSON; NaN and infinity, which JSON has not, become null."""
-    return json.dumps(_plain(value), indent=2, ensure_ascii=False)
-
-
-def show_size(sides: Sequence[float]) -> str:
-    """`28x28`, or `5` for a square one when `sides` are of a receptive field."""
-    return "x".join(show_number(side) for side in sides)
-
-
 def show_field(field: Sequence[float]) -> str:
-    """A receptive field or stride: one number for a square one, `?` where it is not known."""
+    """Format a receptive field or stride: one number for a square one, `?` where it is unknown."""
     return show_number(field[0]) if len(set(field)) == 1 else show_size(field)
-
-
-def show_number(value: float) -> str:
-    """A whole number without, another with one decimal place."""
-    if math.isnan(value):
-        return "?"
-    return f"{value:,.0f}" if value == round(value) else f"{value:,.1f}"
-
-
-def show_count(value: int) -> str:
-    """`61,706`."""
-    return f"{value:,}"
 
 
 def _layer_cells(row: LayerRow, sums: Mapping[str, Any]) -> dict[str, str]:
@@ -156,16 +99,3 @@ def _total_lines(sums: Mapping[str, Any]) -> list[str]:
     if sums["unknown_kinds"]:
         lines.append(f"FLOPs of these kinds are not counted: {', '.join(sums['unknown_kinds'])}")
     return lines
-
-
-def _bulleted(lines: Sequence[str], style: Style) -> list[str]:
-    mark = "- " if style == "markdown" else ""
-    return ["\n".join(mark + line for line in lines)] if lines else []
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _plain(part) for key, part in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(part) for part in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

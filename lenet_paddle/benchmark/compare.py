@@ -23,10 +23,11 @@ from lenet_paddle.benchmark.measurements import (
     find_module,
 )
 from lenet_paddle.errors import InputError
+from lenet_paddle.figures.options import SUFFIXES
 from lenet_paddle.figures.style import BLUE, save_figure, styled
-from lenet_paddle.figures.visualize import SUFFIXES
 from lenet_paddle.progress import Progress
 from lenet_paddle.runtime import BLAS_SWITCH, MEMORY_SWITCH, versions
+from lenet_paddle.tables import format_cells
 
 GREY = "#999999"
 _log = logging.getLogger(__name__)
@@ -204,16 +205,8 @@ def _bar_text(row: dict[str, Any], figure_of: str) -> str:
 def format_rows(rows: Sequence[dict[str, Any]]) -> str:
     """Format rows as a text table."""
     keys = list(dict.fromkeys(key for row in rows for key in row))
-    cells = [keys, *([_cell(row.get(key, "")) for key in keys] for row in rows)]
-    widths = [max(len(line[i]) for line in cells) for i in range(len(keys))]
-    lines = [
-        "  ".join(
-            text.ljust(width) if i == 0 else text.rjust(width)
-            for i, (text, width) in enumerate(zip(line, widths, strict=True))
-        )
-        for line in cells
-    ]
-    return "\n".join(lines)
+    cells = [[_cell(row.get(key, "")) for key in keys] for row in rows]
+    return format_cells(keys, cells, left=keys[:1])
 
 
 def _cell(value: Any) -> str:

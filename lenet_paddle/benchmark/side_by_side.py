@@ -13,7 +13,7 @@ import numpy as np
 from paddle import nn
 
 from lenet_paddle.analysis.layers import DEFINITIONS, analyse_model, totals
-from lenet_paddle.analysis.tables import Format, show_count, show_field
+from lenet_paddle.analysis.tables import show_field
 from lenet_paddle.config import TrainConfig
 from lenet_paddle.data.preprocess import normalise
 from lenet_paddle.errors import InputError
@@ -21,6 +21,7 @@ from lenet_paddle.evaluation.evaluate import compute_logits
 from lenet_paddle.models import build_model, input_size
 from lenet_paddle.models.layers import fast_layers
 from lenet_paddle.run_folder import Run
+from lenet_paddle.tables import Format, Style, format_records, show_count
 
 _log = logging.getLogger(__name__)
 
@@ -58,6 +59,20 @@ RUN_NOTES = {
     "seconds": "of training, with the evaluation after each epoch",
     "images/s": "training images per epoch (batches times batch size) times epochs / seconds",
 }
+
+
+def format_models(
+    names: Iterable[str], style: Style, num_classes: int = 10, size: int | None = None
+) -> str:
+    """Compare networks as a table, see `compare_models`."""
+    records = compare_models(names, num_classes, size)
+    return format_records(records, MODEL_TITLES, style, MODEL_NOTES, left=("model",))
+
+
+def format_runs(paths: Iterable[str | Path], style: Style) -> str:
+    """Compare runs as a table, see `compare_runs`."""
+    records = compare_runs(paths)
+    return format_records(records, RUN_TITLES, style, RUN_NOTES, left=("run", "model"))
 
 
 def compare_models(

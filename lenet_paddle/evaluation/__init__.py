@@ -1,1 +1,1 @@
-"""Room 3: model + batches -> one result dict."""
+"""Model + batches -> one result dict; metrics in pure NumPy."""

@@ -1,4 +1,4 @@
-"""A network over a whole set."""
+"""Evaluate a network on a whole image set."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def predict_logits(
     input_size: int = SIZE,
     batch_size: int = 128,
 ) -> np.ndarray:
-    """Logits float32 (N, C) of every image, in order."""
+    """Compute the logits of every image in order, float32 (N, C)."""
     loader = BatchLoader(image_set, batch_size, input_size=input_size)
     with fast_layers(network):
         return np.concatenate([compute_logits(network, images) for images, _ in loader])
@@ -32,20 +32,20 @@ def predict_logits(
 
 @paddle.no_grad()
 def compute_logits(network: paddle.nn.Layer, batch: np.ndarray) -> np.ndarray:
-    """Logits float32 (B, C) of a normalised batch, float32 (B, 1, S, S), in evaluation mode."""
+    """Run a normalised batch, float32 (B, 1, S, S), in evaluation mode: float32 (B, C)."""
     network.eval()
     return network(paddle.to_tensor(batch)).numpy()
 
 
 def image_spec(input_size: int) -> InputSpec:
-    """The network's input: `image`, float32 (B, 1, S, S)."""
+    """Return the spec of a network's input: `image`, float32 (B, 1, S, S)."""
     return InputSpec([None, 1, input_size, input_size], "float32", "image")
 
 
 def evaluate(
     network: paddle.nn.Layer, image_set: ImageSet, input_size: int = SIZE, batch_size: int = 128
 ) -> dict[str, Any]:
-    """The figures of `network` on `image_set`, see `metrics.summarise`."""
+    """Compute the metrics of `network` on `image_set`, see `metrics.summarise`."""
     logits = predict_logits(network, image_set, input_size, batch_size)
     return summarise(logits, image_set.labels, image_set.classes)
 
@@ -57,10 +57,10 @@ def evaluate_corruptions(
     name: str = "",
     batch_size: int = 128,
 ) -> dict[str, Result]:
-    """The figures of `network` on each set, see `robustness.summarise_corruption`.
+    """Compute the metrics of `network` on each set, see `robustness.summarise_corruption`.
 
-    sets: corruption -> its images; of memory-mapped ones a batch at a time is read. The progress
-    shows `name`.
+    sets: corruption -> its images; memory-mapped images are read batch by batch. `name` is shown
+    with the progress.
     """
     total = sum(len(image_set) for image_set in sets.values())
     progress, done, results = Progress(total, "images"), 0, {}

@@ -1,4 +1,4 @@
-"""The figures of a classifier, in pure NumPy: exact means over samples.
+"""Metrics of a classifier, in pure NumPy: exact means over samples.
 
 logits: float (N, C); probs: float (N, C), rows sum to 1; labels, preds: int (N,) in [0, C).
 Accuracies lie in [0, 1]; losses are in nats.
@@ -10,32 +10,34 @@ from typing import Any
 
 import numpy as np
 
+from lenet_paddle.tables import format_cells
+
 
 def compute_log_probs(logits: np.ndarray) -> np.ndarray:
-    """log softmax, float64 (N, C): shifted by the row's maximum, so that nothing overflows."""
+    """Compute log softmax, float64 (N, C), shifted by the row's maximum against overflow."""
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
     return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
 
 
 def compute_probs(logits: np.ndarray) -> np.ndarray:
-    """softmax, float64 (N, C)."""
+    """Compute softmax, float64 (N, C)."""
     return np.exp(compute_log_probs(logits))
 
 
 def compute_losses(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Cross-entropy of each sample, float64 (N,): -log p(label)."""
+    """Compute the cross-entropy of each sample, float64 (N,): -log p(label)."""
     return -compute_log_probs(logits)[np.arange(len(labels)), labels]
 
 
 def compute_accuracy(preds: np.ndarray, labels: np.ndarray) -> float:
-    """Share of right answers."""
+    """Compute the share of correct predictions."""
     return float(np.mean(preds == labels))
 
 
 def compute_top_k_accuracy(scores: np.ndarray, labels: np.ndarray, k: int) -> float:
-    """Share of samples whose label is among the k highest scores (logits or probs).
+    """Compute the share of samples whose label is among the k highest scores (logits or probs).
 
-    Of equal scores the class with the lower number ranks first, as with argmax.
+    Among equal scores the lower class ranks first, as with argmax.
     """
     own = scores[np.arange(len(labels)), labels][:, None]
     earlier = np.arange(scores.shape[1]) < labels[:, None]
@@ -44,13 +46,13 @@ def compute_top_k_accuracy(scores: np.ndarray, labels: np.ndarray, k: int) -> fl
 
 
 def count_confusion(preds: np.ndarray, labels: np.ndarray, num_classes: int) -> np.ndarray:
-    """int64 (C, C): row the true class, column the predicted one."""
+    """Count pairs of true class (row) and predicted class (column): int64 (C, C)."""
     cells = np.bincount(labels * num_classes + preds, minlength=num_classes**2)
     return cells.reshape(num_classes, num_classes)
 
 
 def compute_per_class(confusion: np.ndarray) -> dict[str, np.ndarray]:
-    """precision, recall, f1 (float64 (C,)) and support (int64 (C,)) from a confusion matrix.
+    """Compute precision, recall, f1 (float64 (C,)) and support (int64 (C,)) of each class.
 
     A ratio whose denominator is 0 (a class never predicted, or without samples) is 0.
     """
@@ -71,11 +73,11 @@ def compute_per_class(confusion: np.ndarray) -> dict[str, np.ndarray]:
 def compute_calibration(
     probs: np.ndarray, labels: np.ndarray, num_bins: int = 15
 ) -> tuple[float, dict[str, np.ndarray]]:
-    """Expected calibration error (Guo et al. 2017, eq. 3) and its bins.
+    """Compute the expected calibration error (Guo et al. 2017, eq. 3) and its bins.
 
-    Confidences (the highest probability) fall into `num_bins` equal bins of (0, 1]; the error
-    is the mean of |accuracy - confidence| over samples. The bins: `count`, `accuracy`,
-    `confidence`, each (num_bins,), 0 where a bin is empty.
+    Confidences (the highest probability) are sorted into `num_bins` equal bins of (0, 1]; the
+    error is the mean of |accuracy - confidence| over samples. The bins are `count`, `accuracy`
+    and `confidence`, each (num_bins,), 0 where a bin is empty.
     """
     confidence, right = probs.max(axis=1), probs.argmax(axis=1) == labels
     bins = np.clip(np.ceil(confidence * num_bins).astype(np.int64) - 1, 0, num_bins - 1)
@@ -90,8 +92,8 @@ def compute_calibration(
 
 
 def _count_above(scores: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, ...]:
-    """thresholds (inf, then each distinct score, falling), and how many positive and negative
-    samples have a score of at least that, each (T,)."""
+    """Return thresholds (inf, then each distinct score, falling), and the numbers of positive and
+    negative samples with at least that score, each (T,)."""
     order = np.argsort(-scores)
     scores, positive = scores[order], positive[order].astype(bool)
     last = np.flatnonzero(np.append(np.diff(scores) != 0, True))  # of a run of equal scores
@@ -103,10 +105,10 @@ def _count_above(scores: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, 
 def compute_roc(
     scores: np.ndarray, positive: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The ROC curve of a detector: false and true positive rate at every threshold.
+    """Compute the ROC curve of a detector: false and true positive rate at every threshold.
 
-    scores: float (N,), higher is more positive; positive: bool (N,), with both kinds in it (a
-    rate whose kind is missing is NaN). Returns (false positive rates, true positive rates,
+    scores: float (N,), higher is more positive; positive: bool (N,). A rate is NaN if there are
+    no samples of its kind. Returns (false positive rates, true positive rates,
     thresholds), each (T,): from (0, 0) at the threshold inf up to (1, 1) at the lowest score.
     """
     thresholds, hits, false_alarms = _count_above(scores, positive)
@@ -115,8 +117,10 @@ def compute_roc(
 
 
 def compute_roc_area(false_rates: np.ndarray, true_rates: np.ndarray) -> float:
-    """The area under a ROC curve (trapezoids): 0.5 for chance, 1 for a perfect ranking. It is
-    the probability that a positive sample has a higher score than a negative one (ties: half)."""
+    """Compute the area under a ROC curve by trapezoids: 0.5 for chance, 1 for a perfect ranking.
+
+    It is the probability that a positive sample scores higher than a negative one (ties: half).
+    """
     heights = (true_rates[1:] + true_rates[:-1]) / 2
     return float((np.diff(false_rates) * heights).sum())
 
@@ -124,10 +128,10 @@ def compute_roc_area(false_rates: np.ndarray, true_rates: np.ndarray) -> float:
 def compute_precision_recall(
     scores: np.ndarray, positive: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Precision and recall of a detector at every threshold.
+    """Compute precision and recall of a detector at every threshold.
 
-    scores: float (N,), higher is more positive; positive: bool (N,), at least one true (without
-    any, recall is NaN). Returns (precision, recall, thresholds), each (T,), in the order of
+    scores: float (N,), higher is more positive; positive: bool (N,). Recall is NaN without a
+    positive sample. Returns (precision, recall, thresholds), each (T,), in the order of
     rising recall: from (1, 0) at the threshold inf, where nothing is found and precision is set
     to 1, to the lowest score, where recall is 1.
     """
@@ -138,12 +142,12 @@ def compute_precision_recall(
 
 
 def compute_average_precision(precision: np.ndarray, recall: np.ndarray) -> float:
-    """The area under a precision-recall curve as steps: sum of (R_n - R_(n-1)) * P_n."""
+    """Compute the area under a precision-recall curve: sum of (R_n - R_(n-1)) * P_n."""
     return float((np.diff(recall) * precision[1:]).sum())
 
 
 def summarise(logits: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]) -> dict[str, Any]:
-    """Everything that `metrics.json` says of a set, JSON-ready.
+    """Compute the metrics of a set for `metrics.json`, JSON-ready.
 
     Keys: num_images, loss, accuracy, top_k (k -> accuracy, for k of 1, 2, 3, 5 below C),
     calibration_error, per_class (class -> precision, recall, f1, support), confusion_matrix.
@@ -171,7 +175,7 @@ def summarise(logits: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]) 
 
 
 def format_table(result: dict[str, Any]) -> str:
-    """A result of `summarise` as text for the screen: the means, then a line a class."""
+    """Format a result of `summarise` for the screen: the means, then a line for each class."""
     top_k = "  ".join(f"top-{k} {value:.4f}" for k, value in result["top_k"].items() if k != "1")
     lines = [
         f"{result['num_images']:,} images  loss {result['loss']:.4f}  "
@@ -179,11 +183,9 @@ def format_table(result: dict[str, Any]) -> str:
         f"calibration error {result['calibration_error']:.4f}",
         "",
     ]
-    width = max(5, *map(len, result["per_class"]))
-    lines.append(f"{'class':<{width}}  precision  recall      f1  support")
-    for name, row in result["per_class"].items():
-        lines.append(
-            f"{name:<{width}}  {row['precision']:9.4f}  {row['recall']:6.4f}  {row['f1']:6.4f}  "
-            f"{row['support']:7,}"
-        )
-    return "\n".join(lines)
+    rows = [
+        [name, *(f"{row[key]:.4f}" for key in ("precision", "recall", "f1")), f"{row['support']:,}"]
+        for name, row in result["per_class"].items()
+    ]
+    titles = ["class", "precision", "recall", "f1", "support"]
+    return "\n".join([*lines, format_cells(titles, rows, left=("class",))])

@@ -1,7 +1,7 @@
-"""How a classifier stands up to corrupted images: MNIST-C's figures, in pure NumPy.
+"""Metrics of a classifier on corrupted images (MNIST-C), in pure NumPy.
 
-A corruption's result is what `summarise_corruption` says of it; a report is made of one result
-for each corruption, by its name (`config.CORRUPTIONS`, `config.IDENTITY`).
+`summarise_corruption` gives the result on one corruption, `summarise_corruptions` the report on
+all of them, by name (`config.CORRUPTIONS`, `config.IDENTITY`).
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from lenet_paddle.evaluation.metrics import (
     compute_probs,
     count_confusion,
 )
+from lenet_paddle.tables import Format, format_records, show_count
 
-NUM_WORST = 4  # mistakes that a result names
+NUM_WORST = 4  # mistakes listed in a result
 
 Result = dict[str, Any]
 
@@ -28,12 +29,12 @@ Result = dict[str, Any]
 def summarise_corruption(
     logits: np.ndarray, labels: np.ndarray, classes: Sequence[str], num_worst: int = NUM_WORST
 ) -> Result:
-    """The figures of one corruption, JSON-ready.
+    """Compute the metrics of one corruption, JSON-ready.
 
     logits: float (N, C); labels: int (N,), N > 0. Keys: num_images, num_mistakes, accuracy and
-    loss (means over samples, the loss in nats), hardest_class (of lowest accuracy among those
-    with images, the first of equals) and hardest_accuracy, worst (the mistakes of highest loss,
-    worst first: index, label, predicted, and the probability given to what was predicted).
+    loss (means over samples, the loss in nats), hardest_class (the first of the lowest accuracy
+    among those with images) and hardest_accuracy, worst (the mistakes of highest loss, worst
+    first: index, label, predicted class and its probability).
     """
     preds, losses = logits.argmax(axis=1), compute_losses(logits, labels)
     columns = compute_per_class(count_confusion(preds, labels, len(classes)))
@@ -62,24 +63,23 @@ def summarise_corruption(
 
 
 def compute_error_ratio(num_mistakes: int, num_of_baseline: int) -> float | None:
-    """The error as a share of the baseline's on the same images: the mistakes divided by its
-    mistakes. None where the baseline makes none."""
+    """Divide the mistakes by the baseline's on the same images; None if the baseline has none."""
     return num_mistakes / num_of_baseline if num_of_baseline else None
 
 
 def summarise_corruptions(
     results: Mapping[str, Result], baseline: Mapping[str, Result] | None = None
 ) -> Result:
-    """The report on a network's results, at least one a corruption's; JSON-ready.
+    """Summarise the results on at least one corruption as a report, JSON-ready.
 
-    Keys: num_corruptions and missing (those of the 15 that have no result), mean_accuracy and
+    Keys: num_corruptions and missing (those of the 15 without a result), mean_accuracy and
     mean_loss (each corruption counts alike; the clean images are not in them), clean_accuracy
     and clean_loss (of `IDENTITY`; None without it), corruptions (name -> its result).
 
     With a baseline, another network's results on the same images, each corruption and the
     report also get baseline_accuracy, and each corruption error_ratio, its error divided by the
-    baseline's (None where that is 0). mce is the mean of these ratios, and mce_without names the
-    corruptions that have none. It is the mean corruption error of Hendrycks and Dietterich,
+    baseline's (None where that is 0). mce is the mean of these ratios, and mce_without lists the
+    corruptions without one. It is the mean corruption error of Hendrycks and Dietterich,
     "Benchmarking Neural Network Robustness to Common Corruptions and Perturbations", ICLR 2019,
     as a share instead of a percentage, as Mu and Gilmer, "MNIST-C", 2019, use it: one severity.
     """
@@ -119,13 +119,13 @@ def _mean(values: Sequence[float]) -> float | None:
 
 
 def name_mean(report: Result) -> str:
-    """`mean over 15`, or `mean over 3 of 15` where corruptions are missing."""
+    """Return `mean over 15`, or `mean over 3 of 15` where corruptions are missing."""
     of_all = f" of {len(CORRUPTIONS)}" if report["missing"] else ""
     return f"mean over {report['num_corruptions']}{of_all}"
 
 
 def list_rows(report: Result) -> list[Result]:
-    """The report as rows with equal keys: the corruptions, their mean, and the clean images.
+    """Return the report as rows with equal keys: the corruptions, their mean, the clean images.
 
     Keys: corruption, num_images, accuracy, loss, (baseline_accuracy, error_ratio: the mean's is
     mCE,) hardest_class, hardest_accuracy; None where a row has none.
@@ -145,3 +145,46 @@ def list_rows(report: Result) -> list[Result]:
         {"corruption": name, **{key: row.get(key) for key in keys}}
         for name, row in {**results, name_mean(report): mean, **clean}.items()
     ]
+
+
+def format_report(report: Result) -> str:
+    """Format the report for the screen: the corruptions, their mean, and the clean images."""
+    rows = list_rows(report)
+    for row in rows:
+        name, accuracy = row.pop("hardest_class"), row.pop("hardest_accuracy")
+        row["hardest_class"] = None if name is None else f"{name}  {accuracy:.4f}"
+    titles: dict[str, tuple[str, Format]] = {
+        "num_images": ("images", show_count),
+        "accuracy": ("accuracy", _show),
+        "loss": ("loss", _show),
+        "baseline_accuracy": ("baseline", _show),
+        "error_ratio": ("error ratio", _show),
+        "hardest_class": ("hardest class", str),
+    }
+    return format_records(rows, titles, "table", _explain(report), left=("corruption",))
+
+
+def _show(value: float) -> str:
+    return f"{value:.4f}"
+
+
+def _explain(report: Result) -> dict[str, str]:
+    """Return what the table's words mean, and what is missing in it."""
+    notes = {name_mean(report): "each corruption counts alike, the clean images are not in it"}
+    if "mce" in report:
+        mce = "no ratio" if report["mce"] is None else _show(report["mce"])
+        notes["error ratio"] = "1 - accuracy, divided by the baseline's"
+        notes["mCE"] = (
+            f"{mce}, the mean of the ratios (Hendrycks and Dietterich 2019; Mu and Gilmer 2019)"
+        )
+        if report["mce_without"]:
+            notes["no ratio"] = (
+                f"{', '.join(report['mce_without'])}: the baseline makes no mistake there, so "
+                f"these are not in mCE"
+            )
+    notes["hardest class"] = "the one of lowest accuracy"
+    if report["missing"]:
+        notes["missing"] = ", ".join(report["missing"])
+    if report["clean_accuracy"] is None:
+        notes["clean images"] = f"there is no folder {IDENTITY}"
+    return notes

@@ -8,6 +8,7 @@ from typing import Any
 
 from lenet_paddle.config import TrainConfig
 from lenet_paddle.data.datasets import find_dataset
+from lenet_paddle.tables import format_markdown
 
 _MAX_NAMED = 50  # classes
 # Settings that a recipe always names; others are named if they are not the defaults.
@@ -71,28 +72,28 @@ def _data(config: TrainConfig, result: dict[str, Any]) -> str:
 def _recipe(config: TrainConfig, description: dict[str, Any]) -> str:
     default = TrainConfig().to_dict()
     rows = [
-        f"| {key} | {_plain(value)} |"
+        (key, _plain(value))
         for key, value in config.to_dict().items()
         if key in _RECIPE or (key not in _OMITTED and value != default[key])
     ]
     if config.init_from is not None:
-        rows.append("| init_from | weights of an earlier training |")
+        rows.append(("init_from", "weights of an earlier training"))
     versions = description["versions"]
     used = ", ".join(f"{name} {versions[name]}" for name in ("python", "numpy") if name in versions)
     paddle = versions.get("paddlepaddle") or versions.get("paddlepaddle-gpu")
-    table = "\n".join(["| setting | value |", "| --- | --- |", *rows])
-    return f"{table}\n\nAll other settings are the defaults. Exported with Paddle {paddle}, {used}."
+    table = format_markdown(["setting", "value"], rows)
+    return f"{table}\nAll other settings are the defaults. Exported with Paddle {paddle}, {used}."
 
 
 def _accuracy(result: dict[str, Any]) -> str:
     weakest = sorted(result["per_class"].items(), key=lambda item: item[1]["recall"])[:3]
     named = ", ".join(f"{_plain(name)} ({row['recall']:.4f})" for name, row in weakest)
-    return (
-        "| test images | accuracy | loss | calibration error |\n| --- | --- | --- | --- |\n"
-        f"| {result['num_images']:,} | {result['accuracy']:.4f} | {result['loss']:.4f} | "
-        f"{result['calibration_error']:.4f} |\n\n"
-        f"Classes with the lowest recall: {named}."
+    cells = [f"{result[key]:.4f}" for key in ("accuracy", "loss", "calibration_error")]
+    table = format_markdown(
+        ["test images", "accuracy", "loss", "calibration error"],
+        [[f"{result['num_images']:,}", *cells]],
     )
+    return f"{table}\nClasses with the lowest recall: {named}."
 
 
 def _robustness(path: Path) -> list[str]:
@@ -114,18 +115,21 @@ def _robustness(path: Path) -> list[str]:
 
 
 def _files(description: dict[str, Any]) -> str:
-    lines = [
-        "| format | max difference | agreement | bytes | ms at 1 | images/s at 64 |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
-    for name, row in description["formats"].items():
-        lines.append(
-            f"| {name} | {row['max_difference']:.2g} | {row['agreement']:.4f} | "
-            f"{row['size_bytes']:,} | {row['latency_ms']:.3f} | {row['images_per_s']:,.0f} |"
+    titles = ["format", "max difference", "agreement", "bytes", "ms at 1", "images/s at 64"]
+    rows = [
+        (
+            name,
+            f"{row['max_difference']:.2g}",
+            f"{row['agreement']:.4f}",
+            f"{row['size_bytes']:,}",
+            f"{row['latency_ms']:.3f}",
+            f"{row['images_per_s']:,.0f}",
         )
+        for name, row in description["formats"].items()
+    ]
     cpu = _plain(description["versions"].get("cpu"))
-    lines += [
-        "",
+    lines = [
+        format_markdown(titles, rows),
         f"Compared with the trained network on test images; timed with one thread ({cpu}).",
     ]
     for name, row in description["formats"].items():

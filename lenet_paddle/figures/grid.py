@@ -1,40 +1,42 @@
-"""Matrices as coloured cells with their numbers, the stuff of which most drawings here are made."""
+"""Matrices and grey pictures in axes: coloured cells with their numbers, mosaics, frames."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib import colormaps
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure, SubFigure
-from matplotlib.patches import Rectangle
-from matplotlib.patheffects import withStroke
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, SubFigure
+    from matplotlib.image import AxesImage
+    from matplotlib.patches import Rectangle
 
 DIVERGING = "RdBu_r"  # white at 0, colour-blind-safe
+GAP = 2  # pixels between the tiles of a mosaic
 
 
 def two_places(value: float) -> str:
-    """A number with two decimals, as `0.78`; a rounded 0 has no sign."""
+    """Format a number with two decimals, as `0.78`; a rounded 0 has no sign."""
     return f"{value + 0.0:.2f}" if abs(value) >= 0.005 else "0.00"
 
 
 def plain(value: float) -> str:
-    """A number as short as it is: `3`, `-1016`, `0.5`."""
+    """Format a number without needless digits: `3`, `-1016`, `0.5`."""
     return f"{value + 0.0:.0f}" if value == round(value) else f"{value:.3g}"
 
 
 def split(figure: Figure | SubFigure, rows: int, cols: int, **ratios: Any) -> list[SubFigure]:
-    """Parts of a figure, in reading order, each laid out by itself."""
+    """Split a figure into parts with a layout of their own, in reading order."""
     return list(np.ravel(figure.subfigures(rows, cols, squeeze=False, **ratios)))
 
 
 class Cells:
-    """A matrix (H, W) drawn in `axes`; `show` puts other numbers into the same cells.
+    """A matrix (H, W) drawn in `axes`; `show` replaces its values.
 
     `limits` are the values of the first and the last colour (default: symmetric about 0, for a
-    diverging map). `number` writes a value (None: no numbers). NaN is an empty grey cell.
+    diverging map). `number` formats a value (None: no numbers). NaN is an empty grey cell.
     """
 
     def __init__(
@@ -48,6 +50,8 @@ class Cells:
         limits: tuple[float, float] | None = None,
         size: float = 9,
     ) -> None:
+        from matplotlib import colormaps
+
         height, width = matrix.shape
         peak = float(np.nanmax(np.abs(matrix), initial=1e-12))
         low, high = limits or (-1.4 * peak, 1.4 * peak)  # the ends are too dark to read on
@@ -68,7 +72,7 @@ class Cells:
         self.show(matrix)
 
     def show(self, matrix: np.ndarray) -> None:
-        """Put the numbers of `matrix`, of the same shape, into the cells."""
+        """Show the values of `matrix`, of the same shape."""
         self.image.set_data(matrix)
         colours = self.image.to_rgba(np.nan_to_num(matrix))
         luminance = colours[..., :3] @ np.array([0.299, 0.587, 0.114])
@@ -79,7 +83,10 @@ class Cells:
 
 
 def box(axes: Axes, top: int, left: int, height: int, width: int, colour: str) -> Rectangle:
-    """A frame around cells; `move` it with `set_xy((left - 0.5, top - 0.5))`."""
+    """Frame cells and return the frame; `set_xy((left - 0.5, top - 0.5))` moves it."""
+    from matplotlib.patches import Rectangle
+    from matplotlib.patheffects import withStroke
+
     frame = Rectangle(
         (left - 0.5, top - 0.5), width, height, fill=False, edgecolor=colour, linewidth=2.5
     )
@@ -90,13 +97,40 @@ def box(axes: Axes, top: int, left: int, height: int, width: int, colour: str) -
 
 
 def sign(axes: Axes, text: str, size: float = 18) -> None:
-    """Only a sign such as × or = between two drawings."""
+    """Write a sign such as × or = between two drawings."""
     axes.axis("off")
     axes.text(0.5, 0.5, text, ha="center", va="center", fontsize=size, transform=axes.transAxes)
 
 
 def grey(axes: Axes, picture: np.ndarray, title: str = "", **options: Any) -> None:
-    """A grey picture, 0 black and 255 white, without ticks."""
+    """Show a grey picture, 0 black and 255 white, without ticks."""
     axes.imshow(picture, cmap="gray", **{"vmin": 0, "vmax": 255, **options})
     axes.set(xticks=[], yticks=[])
     axes.set_title(title, fontsize=10)
+
+
+def mosaic(tiles: np.ndarray, scale: int = 1) -> np.ndarray:
+    """Join a table of matrices, (rows, cols, H, W), to one float64 matrix with NaN in the gaps.
+
+    Each value becomes a square of `scale` pixels.
+    """
+    tiles = tiles.repeat(scale, axis=2).repeat(scale, axis=3)
+    rows, cols, height, width = tiles.shape
+    sheet = np.full((rows, height + GAP, cols, width + GAP), np.nan)
+    sheet[:, :height, :, :width] = tiles.transpose(0, 2, 1, 3)
+    return sheet.reshape(rows * (height + GAP), cols * (width + GAP))[:-GAP, :-GAP]
+
+
+def tile_scale(tiles: np.ndarray) -> int:
+    """Return the enlargement that makes a mosaic's gap about a fifteenth of a tile."""
+    return max(1, round(30 / tiles.shape[-1]))
+
+
+def show_signed(axes: Axes, values: np.ndarray, limit: float) -> AxesImage:
+    """Show values blue below 0, white at 0, red above, up to +-limit; NaN is grey."""
+    axes.set_facecolor("#d0d0d0")
+    axes.set(xticks=[], yticks=[])
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    limit = limit or 1.0
+    return axes.imshow(values, cmap=DIVERGING, vmin=-limit, vmax=limit, interpolation="nearest")

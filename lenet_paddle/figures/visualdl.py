@@ -17,6 +17,7 @@ import paddle
 from matplotlib.figure import Figure
 from paddle import nn
 
+from lenet_paddle.analysis.features import last_features
 from lenet_paddle.analysis.graph import describe_graph
 from lenet_paddle.analysis.hooks import (
     caption,
@@ -32,10 +33,12 @@ from lenet_paddle.data.preprocess import normalise
 from lenet_paddle.errors import InputError
 from lenet_paddle.evaluation.evaluate import image_spec
 from lenet_paddle.evaluation.metrics import compute_probs
-from lenet_paddle.figures.network.views import plot_features, plot_filters
-from lenet_paddle.figures.results.embedding import last_features
+from lenet_paddle.figures.network.features import plot_features
+from lenet_paddle.figures.network.filters import plot_filters
+from lenet_paddle.figures.results.images import plot_images
+from lenet_paddle.figures.results.mistakes import plot_mistakes
 from lenet_paddle.figures.results.thresholds import plot_precision_recall, plot_roc
-from lenet_paddle.figures.style import plot_images, plot_mistakes, render
+from lenet_paddle.figures.style import render
 from lenet_paddle.files import make_folder, write_text
 from lenet_paddle.training.callbacks import Callback, is_finished
 from lenet_paddle.training.visualdl import add_histogram

@@ -16,8 +16,10 @@ from lenet_paddle.data.load import load_test_set
 from lenet_paddle.errors import InputError
 from lenet_paddle.evaluation.evaluate import predict_logits
 from lenet_paddle.evaluation.metrics import compute_probs, format_table, summarise
-from lenet_paddle.figures.results.robustness import format_report
-from lenet_paddle.figures.style import plot_confusion, plot_mistakes, save_figure
+from lenet_paddle.evaluation.robustness import format_report
+from lenet_paddle.figures.results.confusion import plot_confusion
+from lenet_paddle.figures.results.mistakes import plot_mistakes
+from lenet_paddle.figures.style import save_figure
 from lenet_paddle.files import write_json
 from lenet_paddle.models import input_size
 from lenet_paddle.run_folder import Run

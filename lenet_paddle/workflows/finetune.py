@@ -23,14 +23,14 @@ from lenet_paddle.data.load import load_data, load_dataset, load_test_set
 from lenet_paddle.data.mnist_c import list_corruptions
 from lenet_paddle.errors import InputError
 from lenet_paddle.evaluation.evaluate import evaluate_corruptions
-from lenet_paddle.figures.results.forgetting import (
+from lenet_paddle.evaluation.forgetting import (
     BEFORE,
     Matrix,
     format_matrix,
-    plot_forgetting,
     read_matrix,
     write_matrix,
 )
+from lenet_paddle.figures.results.forgetting import plot_forgetting
 from lenet_paddle.figures.style import save_figure
 from lenet_paddle.files import (
     locked,

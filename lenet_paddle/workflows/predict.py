@@ -13,7 +13,8 @@ from lenet_paddle.data.load import load_dataset, load_test_set
 from lenet_paddle.errors import InputError
 from lenet_paddle.export.engines import EngineChoice
 from lenet_paddle.export.predictor import Answer, Predictor
-from lenet_paddle.figures.style import plot_answers, save_figure
+from lenet_paddle.figures.results.images import plot_answers
+from lenet_paddle.figures.style import save_figure
 from lenet_paddle.files import format_csv, leads_out
 from lenet_paddle.progress import Progress
 from lenet_paddle.run_folder import Run

@@ -19,11 +19,12 @@ from lenet_paddle.data.load import load_test_set
 from lenet_paddle.data.mnist_c import list_corruptions, load_mnist_c
 from lenet_paddle.errors import InputError
 from lenet_paddle.evaluation.evaluate import evaluate_corruptions
-from lenet_paddle.evaluation.robustness import Result, list_rows, summarise_corruptions
-from lenet_paddle.figures.results.robustness import (
-    plot_corruptions,
-    plot_worst_mistakes,
+from lenet_paddle.evaluation.robustness import (
+    Result,
+    list_rows,
+    summarise_corruptions,
 )
+from lenet_paddle.figures.results.robustness import plot_corruptions, plot_worst_mistakes
 from lenet_paddle.figures.style import save_figure
 from lenet_paddle.files import format_csv, write_json, write_text
 from lenet_paddle.models import input_size

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from lenet_paddle import runtime
+from lenet_paddle import runtime, tables
 from lenet_paddle.config import TrainConfig, parse_seeds, to_name
 from lenet_paddle.errors import InputError
 from lenet_paddle.files import format_csv, make_folder, write_text
@@ -123,12 +123,9 @@ def summarise_rows(rows: Sequence[Row]) -> tuple[Row, Row]:
 
 def format_markdown(rows: Sequence[Row]) -> str:
     """Return the rows, mean and deviation as a Markdown table."""
-    lines = [
-        ["seed", *(column.replace("_", " ") for column in COLUMNS)],
-        ["---"] * (1 + len(COLUMNS)),
-    ]
+    lines = []
     for row in [*rows, *summarise_rows(rows)]:
         cells = [(row[column], decimals) for column, decimals in COLUMNS.items()]
         shown = ["" if value is None else f"{value:.{decimals}f}" for value, decimals in cells]
         lines.append([str(row["seed"]), *shown])
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+    return tables.format_markdown(["seed", *(c.replace("_", " ") for c in COLUMNS)], lines)

@@ -15,7 +15,8 @@ from lenet_paddle.data.load import load_data
 from lenet_paddle.errors import InputError
 from lenet_paddle.export.export import export_inference
 from lenet_paddle.export.predictor import read_description
-from lenet_paddle.figures.style import plot_history, save_figure
+from lenet_paddle.figures.results.curves import plot_history
+from lenet_paddle.figures.style import save_figure
 from lenet_paddle.figures.visualdl import build_loggers
 from lenet_paddle.models import build_model, input_size
 from lenet_paddle.models.freeze import freeze_layers

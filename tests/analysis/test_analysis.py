@@ -19,11 +19,12 @@ from paddle import nn
 from tools_help import assert_refused, tool
 
 from lenet_paddle.analysis.layers import LayerRow, analyse, analyse_model, totals
-from lenet_paddle.analysis.tables import format_layers, format_records, to_json
+from lenet_paddle.analysis.tables import format_layers
 from lenet_paddle.benchmark import side_by_side
 from lenet_paddle.errors import InputError
 from lenet_paddle.models import MODELS, build_model, input_size
 from lenet_paddle.models.layers import fast_layers
+from lenet_paddle.tables import format_json, format_records
 
 VISION = [f"vision:{name}" for name in ("resnet18", "mobilenet_v3_small", "googlenet")]
 
@@ -285,7 +286,7 @@ class _PooledByFunction(nn.Layer):
 def test_a_field_that_cannot_be_followed_is_not_invented() -> None:
     rows = analyse(_PooledByFunction(), (1, 12, 12))
     assert all(math.isnan(side) for side in rows[0].field)
-    assert json.loads(to_json(rows[0].field)) == [None, None]
+    assert json.loads(format_json(rows[0].field)) == [None, None]
 
 
 def test_a_kind_that_is_not_known_is_named_and_not_counted_as_nothing() -> None:

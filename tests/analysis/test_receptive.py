@@ -162,7 +162,7 @@ def test_the_figure_names_each_field():
         assert f"field {size}x{size}" in labels
 
 
-def test_hooks_see_every_layer_of_every_dress_of_lenet_and_leave_no_trace():
+def test_hooks_see_every_layer_of_every_lenet_variant_and_leave_no_trace():
     batch = np.zeros((3, 1, 28, 28), np.float32)
     for name in ("lenet_sequential", "lenet_subclass", "lenet_builtin"):
         network = build_model(name)

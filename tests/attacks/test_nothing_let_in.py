@@ -81,7 +81,9 @@ def test_a_model_whose_classes_are_paths_writes_no_file_by_their_names(
     """Figures use the class names of a checkpoint, which may be paths, as captions only."""
     from lenet_paddle.data.imageset import ImageSet
     from lenet_paddle.evaluation.metrics import compute_probs
-    from lenet_paddle.figures.style import plot_confusion, plot_mistakes, save_figure
+    from lenet_paddle.figures.results.confusion import plot_confusion
+    from lenet_paddle.figures.results.mistakes import plot_mistakes
+    from lenet_paddle.figures.style import save_figure
 
     inside = tmp_path / "a" / "b"
     names = ("../../climbed", str(tmp_path / "absolute"), "$\\frac{")
@@ -101,8 +103,9 @@ def test_a_message_cannot_control_a_terminal_or_fill_it():
 
 
 def test_damaged_reports_of_a_foreign_run_give_one_line_or_none(tmp_path: Path):
+    from lenet_paddle.evaluation.forgetting import read_matrix
     from lenet_paddle.export.card import _robustness
-    from lenet_paddle.figures.results.forgetting import read_matrix
+    from lenet_paddle.run_folder import Run
 
     (tmp_path / "matrix.csv").write_text(f"stage,clean,mean\nbefore,{'1' * 200_000},1\n")
     assert read_matrix(tmp_path / "matrix.csv", ["clean"]) == {}  # is computed again

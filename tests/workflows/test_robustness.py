@@ -25,15 +25,12 @@ from lenet_paddle.evaluation.evaluate import evaluate_corruptions, predict_logit
 from lenet_paddle.evaluation.metrics import compute_probs
 from lenet_paddle.evaluation.robustness import (
     compute_error_ratio,
+    format_report,
     list_rows,
     summarise_corruption,
     summarise_corruptions,
 )
-from lenet_paddle.figures.results.robustness import (
-    format_report,
-    plot_corruptions,
-    plot_worst_mistakes,
-)
+from lenet_paddle.figures.results.robustness import plot_corruptions, plot_worst_mistakes
 from lenet_paddle.figures.style import render
 from lenet_paddle.figures.words import language
 from lenet_paddle.files import format_csv

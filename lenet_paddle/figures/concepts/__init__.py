@@ -1,1 +1,1 @@
-"""Ideas: convolution, pooling, padding, activations, kernels."""
+"""Figures that explain an idea: convolution, pooling, padding, activations, kernels."""

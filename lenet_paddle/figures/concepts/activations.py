@@ -1,89 +1,77 @@
-"""Activations with their gradients and saturation, and dropout."""
+"""Activations with their gradients, and their saturation measured in a network."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from lenet_paddle.analysis.hooks import layer_inputs, leaf_layers
-from lenet_paddle.figures.grid import Cells, split
-from lenet_paddle.figures.network.views import count_shown, spread
-from lenet_paddle.figures.style import BLUE, ORANGE, styled
+from lenet_paddle.figures.options import Drawn, VisualizeConfig
+from lenet_paddle.figures.style import BLUE, ORANGE, count_shown, new_figure, spread, styled
+from lenet_paddle.figures.subject import choose_pictures, load_images, load_subject, stack_images
 from lenet_paddle.figures.words import say
 
 if TYPE_CHECKING:
-    import paddle
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from paddle import nn
 
-MOST_MEASURED = 12  # layers that one figure has room for
-SATURATED = 0.01  # a gradient below this share of the activation's steepest counts as lost
+    from lenet_paddle.analysis.saturation import Saturation
 
-
-@dataclass(frozen=True)
-class Saturation:
-    """What went into one activation layer, and how much of it the gradient cannot pass."""
-
-    name: str
-    """The layer, e.g. features.1 (ReLU)."""
-    inputs: np.ndarray
-    """(values,), over all images and units."""
-    lost: np.ndarray
-    """bool (values,): the gradient there is below 1 % of the activation's steepest."""
-    always: float
-    """Share of the units whose gradient is lost on every image."""
+MOST_LAYERS = 12  # that one figure has room for
+NUM_IMAGES = 500  # test images on which saturation is measured
 
 
-def activate(layer: paddle.nn.Layer, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """An elementwise activation and its gradient by Paddle: any shape -> two arrays of it."""
-    import paddle
+def draw_activations(config: VisualizeConfig) -> Drawn:
+    """Draw activations and their gradients, with --run also the saturation in its model."""
+    from lenet_paddle.analysis.saturation import measure_saturation
 
-    tensor = paddle.to_tensor(inputs, stop_gradient=False)
-    outputs = layer(tensor)
-    outputs.sum().backward()
-    return outputs.numpy(), tensor.grad.numpy()
-
-
-def measure_saturation(network: paddle.nn.Layer, batch: np.ndarray) -> list[Saturation]:
-    """For each activation layer of `network`, in the order of computation, what came into it.
-
-    batch: float32 (B, 1, S, S), normalised. A value is lost where the activation's gradient is
-    below 1 % of its greatest: |x| above 3.0 for tanh, above 6.0 for sigmoid, x up to 0 for ReLU.
-    """
-    layers = {n: layer for n, layer in leaf_layers(network).items() if _is_activation(layer)}
-    result = []
-    for name, inputs in layer_inputs(network, batch, layers).items():
-        layer = layers[name]
-        greatest = activate(layer, np.linspace(-8, 8, 1601, dtype=np.float32))[1].max()
-        lost = np.abs(activate(layer, inputs)[1]) < SATURATED * greatest
-        title = f"{name} ({type(layer).__name__})"
-        always = float(lost.all(axis=0).mean())
-        result.append(Saturation(title, inputs.ravel(), lost.ravel(), always))
-    return result
-
-
-def _is_activation(layer: paddle.nn.Layer) -> bool:
-    kind = type(layer)
-    return kind.__module__ == "paddle.nn.layer.activation" and "oftmax" not in kind.__name__
+    if not config.run:
+        title = say(
+            "activations; --run measures saturation in a model",
+            "激活函数；用 --run 可在模型中测量饱和程度",
+        )
+        return {"activations": plot_activations([], title)}
+    subject = load_subject(config)
+    if config.images:
+        images = stack_images(choose_pictures(config, 1))
+        title = say(
+            "activations; below: their inputs in {run}, {n} chosen pictures",
+            "激活函数；下方：{run} 各激活层的输入，所选的 {n} 张图片",
+            run=subject.name,
+            n=len(images),
+        )
+    else:
+        image_set, dataset = load_images(config)
+        images = image_set.images[:NUM_IMAGES]
+        title = say(
+            "activations; below: their inputs in {run}, {n} {dataset} test images",
+            "激活函数；下方：{run} 中各激活层的输入，{n} 张 {dataset} 测试图片",
+            run=subject.name,
+            n=len(images),
+            dataset=dataset,
+        )
+    measured = measure_saturation(subject.network, subject.normalise(images))
+    return {"activations": plot_activations(measured, title)}
 
 
 @styled
 def plot_activations(measured: list[Saturation], title: str = "") -> Figure:
-    """Four activations with their gradients, and beneath them what was measured in a model."""
+    """Plot four activations with their gradients, and below them what was measured in a model."""
     from paddle import nn
 
-    every, measured = measured, spread(measured, MOST_MEASURED)
+    every, measured = measured, spread(measured, MOST_LAYERS)
     title += count_shown(measured, every)
     num_rows = 1 + -(-len(measured) // 4)
-    figure = Figure(figsize=(10, 3.1 * num_rows + 0.4), layout="constrained")
+    figure = new_figure(10, 3.1 * num_rows + 0.4)
     panels = figure.subplots(num_rows, 4, squeeze=False).ravel()
     kinds = {
         "sigmoid": nn.Sigmoid(),
         "tanh": nn.Tanh(),
         "ReLU": nn.ReLU(),
-        say("leaky ReLU, slope {slope}", slope=0.01): nn.LeakyReLU(0.01),
+        say("leaky ReLU, slope {slope}", "带泄漏的 ReLU，斜率 {slope}", slope=0.01): nn.LeakyReLU(
+            0.01
+        ),
     }
     for axes, (name, layer) in zip(panels, kinds.items(), strict=False):
         _draw_activation(axes, name, layer)
@@ -96,15 +84,23 @@ def plot_activations(measured: list[Saturation], title: str = "") -> Figure:
     return figure
 
 
-def _draw_activation(axes: Axes, name: str, layer: paddle.nn.Layer) -> None:
+def _draw_activation(axes: Axes, name: str, layer: nn.Layer) -> None:
+    from lenet_paddle.analysis.saturation import SATURATED, activate
+
     inputs = np.linspace(-8, 8, 801)
     outputs, gradients = activate(layer, inputs)
-    axes.plot(inputs, outputs, color=BLUE, linewidth=2, label=say("value"))
-    axes.plot(inputs, gradients, color=ORANGE, linewidth=2, linestyle="--", label=say("gradient"))
+    axes.plot(inputs, outputs, color=BLUE, linewidth=2, label=say("value", "函数值"))
+    axes.plot(
+        inputs, gradients, color=ORANGE, linewidth=2, linestyle="--", label=say("gradient", "梯度")
+    )
     lost = gradients < SATURATED * gradients.max()
-    axes.fill_between(inputs, -1.2, 2, where=lost, color="0.88", label=say("gradient lost"))
+    axes.fill_between(
+        inputs, -1.2, 2, where=lost, color="0.88", label=say("gradient lost", "梯度消失")
+    )
     axes.set(title=name, ylim=(-1.2, 2), xlim=(-8, 8))
-    axes.set_xlabel(say("greatest gradient {value:.3g}", value=gradients.max()))
+    axes.set_xlabel(
+        say("greatest gradient {value:.3g}", "最大梯度 {value:.3g}", value=gradients.max())
+    )
     axes.grid(alpha=0.3)
 
 
@@ -118,76 +114,11 @@ def _draw_saturation(axes: Axes, saturation: Saturation) -> None:
         say(
             "input; orange: gradient lost,\n{lost:.1%} of all values;\n"
             "on every image in {always:.1%} of the units",
+            "输入；橙色：梯度消失，\n占全部数值的 {lost:.1%}；\n"
+            "{always:.1%} 的单元对每张图片都如此",
             lost=saturation.lost.mean(),
             always=saturation.always,
         ),
         fontsize=8,
     )
     axes.set_yticks([])
-
-
-def draw_masks(num_units: int, p: float, num_draws: int) -> np.ndarray:
-    """What dropout multiplies units with, by Paddle's global generator: float32 (draws, units).
-
-    0 with probability `p`, else 1 / (1 - p), so that the mean is kept (Srivastava et al. 2014;
-    the "inverted" form that all libraries use).
-    """
-    import paddle
-    from paddle.nn import functional
-
-    ones = paddle.ones([num_draws, num_units])
-    return functional.dropout(ones, p, training=True, mode="upscale_in_train").numpy()
-
-
-@styled
-def plot_dropout(units: np.ndarray, p: float = 0.5, title: str = "") -> Figure:
-    """A layer's units (n,) without dropout and in three draws, and the mean over many draws."""
-    masks = draw_masks(len(units), p, 300)
-    draws = units * masks
-    figure = Figure(figsize=(10, 6.6), layout="constrained")
-    above, below = split(figure, 2, 1, height_ratios=(1, 1.1))
-    top = float(np.abs(draws).max())
-    signed = float(draws.min()) < 0
-    limits, cmap = ((-top, top), "RdBu_r") if signed else ((0.0, top), "viridis")
-    panels = above.subplots(1, 4)
-    cells = Cells(
-        *(panels[0], _as_block(units), say("without")), number=None, cmap=cmap, limits=limits
-    )
-    panels[0].set_xlabel(say("mean {mean:.3f}", mean=units.mean()))
-    for n, axes in enumerate(panels[1:]):
-        shown = _as_block(np.where(masks[n] == 0, np.nan, draws[n]))
-        Cells(axes, shown, say("draw {n}", n=n + 1), number=None, cmap=cmap, limits=limits)
-        text = say("{n} of {total} units dropped", n=int((masks[n] == 0).sum()), total=len(units))
-        axes.set_xlabel(say("mean {mean:.3f}", mean=draws[n].mean()) + "\n" + text)
-    above.colorbar(cells.image, ax=panels, shrink=0.7, label=say("value; grey: dropped"))
-    _draw_means(below.subplots(), draws, units, p)
-    figure.suptitle(title)
-    return figure
-
-
-def _draw_means(axes: Axes, draws: np.ndarray, units: np.ndarray, p: float) -> None:
-    counts = np.arange(1, len(draws) + 1)
-    running = np.cumsum(draws.mean(axis=1)) / counts
-    axes.axhline(units.mean(), color="black", linestyle=":", label=say("without dropout"))
-    axes.plot(
-        counts,
-        running,
-        color=BLUE,
-        label=say("kept units × 1 / (1 − p) = {scale:g}", scale=1 / (1 - p)),
-    )
-    axes.plot(
-        counts, running * (1 - p), color=ORANGE, linestyle="--", label=say("kept units as they are")
-    )
-    axes.set(xlabel=say("draws"), ylabel=say("mean of the layer over the draws"))
-    axes.axhline(0, color="0.6", linewidth=1)
-    axes.grid(alpha=0.3)
-    axes.legend()
-
-
-def _as_block(values: np.ndarray) -> np.ndarray:
-    """(n,) as rows of a nearly square block; where none fits wholly, the rest is NaN."""
-    root = int(np.ceil(np.sqrt(len(values))))
-    width = next((w for w in range(root, 2 * root) if len(values) % w == 0), root)
-    block = np.full(-(-len(values) // width) * width, np.nan)
-    block[: len(values)] = values
-    return block.reshape(-1, width)

@@ -1,20 +1,23 @@
-"""Operators drawn with their numbers in the cells, a card each."""
+"""A card for each operator: input, kernel and output with their numbers, and the costs."""
 
 from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 
-from lenet_paddle.figures.concepts.operators import Operator, Part
-from lenet_paddle.figures.style import ORANGE, styled
+from lenet_paddle.figures.concepts.operator_parts import Operator, Part
+from lenet_paddle.figures.options import Drawn, VisualizeConfig
+from lenet_paddle.figures.style import ORANGE, new_figure, styled
 from lenet_paddle.figures.words import say
 
-# Everything is placed in cells: a cell is a square of one unit, and a card is WIDTH units wide.
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Lengths are in cells, squares of one unit.
 WIDTH, CELL_INCHES = 40.0, 0.25
 TOP = 1.4  # above all cards: what the orange frame means
 BETWEEN = 0.5  # between the matrices of a part
@@ -23,19 +26,25 @@ FILLS = ("#dcebf7", "#efe0f0")  # one for each group
 KERNEL_FILL, MARKED_FILL = "#fff6d8", "#fbd5b5"
 
 
-@styled
-def plot_operator(operator: Operator) -> Figure:
-    """One operator: input, kernel, output with numbers and shapes, parameters, multiplications."""
-    return plot_operators([operator])
+def draw_operators(config: VisualizeConfig) -> Drawn:
+    """Draw eight kinds of convolution with their numbers, together and each on its own."""
+    from lenet_paddle.figures.concepts.operators import make_operators
+
+    operators = make_operators()
+    each = {f"operators-{operator.stem}": plot_operators([operator]) for operator in operators}
+    return {"operators": plot_operators(operators), **each}
 
 
 @styled
 def plot_operators(operators: Sequence[Operator]) -> Figure:
-    """A card for each operator, below one another."""
+    """Plot a card for each operator, one below the other."""
     heights = [HEAD + _height(operator) + FOOT for operator in operators]
     total = sum(heights) + TOP
-    figure = Figure(figsize=(WIDTH * CELL_INCHES, total * CELL_INCHES))
-    frame = say("framed in orange: what makes the first number of the output")
+    figure = new_figure(WIDTH * CELL_INCHES, total * CELL_INCHES, layout=None)
+    frame = say(
+        "framed in orange: the cells behind the first output number",
+        "橙色框：输出的第一个数由它们算出",
+    )
     figure.text(0.8 / WIDTH, 1 - 0.9 / total, frame, fontsize=9, color=ORANGE, va="center")
     top = 1 - TOP / total
     for operator, height in zip(operators, heights, strict=True):
@@ -53,13 +62,13 @@ def _height(operator: Operator) -> float:
 
 
 def _extent(part: Part) -> tuple[float, float]:
-    """Width and height of a part's matrices, in cells."""
+    """Return the width and height of a part's matrices, in cells."""
     rows, cols, height, width = part.blocks.shape
     return cols * (width + BETWEEN) - BETWEEN, rows * (height + BETWEEN) - BETWEEN
 
 
 def _text_width(text: str) -> float:
-    """Roughly, in cells at 9 points; Chinese signs are twice as wide."""
+    """Estimate a text's width at 9 points, in cells; Chinese characters are twice as wide."""
     return sum(0.52 if unicodedata.east_asian_width(sign) in "WF" else 0.3 for sign in text)
 
 
@@ -85,6 +94,7 @@ def _draw_card(axes: Axes, operator: Operator, height: float) -> None:
 def _cost_line(operator: Operator) -> str:
     line = say(
         "parameters {parameters};  multiplications {multiplications}",
+        "参数 {parameters}；  乘法次数 {multiplications}",
         parameters=operator.parameters,
         multiplications=operator.multiplications,
     )
@@ -93,6 +103,7 @@ def _cost_line(operator: Operator) -> str:
     parameters, multiplications = operator.plain
     return line + say(
         "  (ordinary convolution: {parameters};  {multiplications})",
+        "  （普通卷积：{parameters}；  {multiplications}）",
         parameters=parameters,
         multiplications=multiplications,
     )
@@ -111,6 +122,8 @@ def _draw_part(axes: Axes, part: Part, left: float, top: float) -> None:
 def _draw_matrix(
     axes: Axes, matrix: np.ndarray, marked: np.ndarray, corner: tuple[float, float], fill: str
 ) -> None:
+    from matplotlib.patches import Rectangle
+
     for (row, col), value in np.ndenumerate(matrix):
         x, y = corner[0] + col, corner[1] + row
         colours = (MARKED_FILL, ORANGE) if marked[row, col] else (fill, "#8899aa")

@@ -1,1 +1,1 @@
-"""Looks into a network: filters, features, saliency, architecture."""
+"""Figures of a network's inside: filters, features, saliency, architecture."""

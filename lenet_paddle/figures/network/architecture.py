@@ -1,146 +1,65 @@
-"""A network drawn as the LeNet paper draws its own: stacks of maps, shapes, parameters."""
+"""A network in the style of the LeNet paper's figure: stacks of maps, shapes, parameters."""
 
 from __future__ import annotations
 
 import itertools
-import math
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.patches import Polygon, Rectangle
-from paddle import nn
 
-from lenet_paddle.analysis.hooks import layer_outputs, leaf_layers
-from lenet_paddle.figures.style import BLUE, ORANGE, short, styled
+from lenet_paddle.data.preprocess import normalise
+from lenet_paddle.figures.network.stages import (
+    BAR,
+    MOST_SHEETS,
+    SHIFT,
+    Stage,
+    group_stages,
+    make_stages,
+)
+from lenet_paddle.figures.options import Drawn, VisualizeConfig
+from lenet_paddle.figures.style import BLUE, ORANGE, new_figure, short, styled
+from lenet_paddle.figures.subject import choose_picture, load_subject
 from lenet_paddle.figures.words import say
+from lenet_paddle.models import MODELS, build_model, input_size
 
-MOST_SHEETS = 8  # maps drawn of a stack
-MOST_STAGES = 12  # columns; of a deeper network a column is all layers of one map size
-LARGEST_MAP = 32  # drawn of such a network; larger ones are drawn smaller, all by one factor
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from paddle import nn
+
+MOST_STAGES = 12  # columns; a deeper network gets one column for all layers of one map size
 # Lengths are in pixels of the input picture.
-SHIFT = 0.9  # from one sheet of a stack to the next
-BAR = 3.0  # width of a vector
-GAP, LEAST_WIDTH = 9.0, 160.0  # between stages; of the whole
-LABEL = 24.0  # of the words below a column of several layers
-MARGIN = 4.0  # beside
+GAP, LEAST_WIDTH = 9.0, 160.0  # between stages; of the whole figure
+LABEL = 24.0  # width of the words below a column of several layers
+MARGIN = 4.0  # left and right
 HEAD, FOOT = 1.02, 1.1  # inches above (title, shapes) and below (layers, parameters)
 
 
-@dataclass
-class Stage:
-    """One column of the drawing: a layer that changes the shape, with what follows in place."""
-
-    words: list[str]
-    """What made it: `Conv2D`, `5x5`, `ReLU`."""
-    values: np.ndarray
-    """Its output for one picture, (C, H, W) or (N,), behind the last of its layers."""
-    size: tuple[int, ...]
-    """The shape of that output, which is drawn smaller where it has no room."""
-    parameters: int = 0
-    kernel: int = 0
-    """Side of the window that one of its units sees of the stage before; 0: it sees all."""
-    is_input: bool = False
-
-    @property
-    def is_spatial(self) -> bool:
-        """Maps, not a vector (nor 120 maps of one pixel, which are drawn as one)."""
-        return self.values.ndim == 3 and max(self.values.shape[1:]) > 1
-
-    @property
-    def shape(self) -> str:
-        """`6@28x28`, as the paper writes it, or the number of units."""
-        if len(self.size) == 1:
-            return f"{self.size[0]}"
-        return f"{self.size[0]}@{self.size[1]}x{self.size[2]}"
-
-    @property
-    def sheets(self) -> int:
-        """How many of its maps are drawn."""
-        return min(len(self.values), MOST_SHEETS)
-
-    @property
-    def side(self) -> float:
-        """Height of one map; of a vector, that of a square with as many values."""
-        return self.values.shape[1] if self.is_spatial else math.sqrt(self.values.size)
-
-    @property
-    def height(self) -> float:
-        """Height of the stack."""
-        return self.side + (SHIFT * (self.sheets - 1) if self.is_spatial else 0)
-
-    @property
-    def width(self) -> float:
-        """Width of the stack or bar."""
-        return self.values.shape[2] + SHIFT * (self.sheets - 1) if self.is_spatial else BAR
-
-
-def make_stages(network: nn.Layer, picture: np.ndarray) -> list[Stage]:
-    """The input and every convolution, pooling and dense layer with what it makes of `picture`.
-
-    picture: a normalised batch of one, float32 (1, 1, S, S). Activations and other layers that
-    keep the shape belong to the stage before them; flattening is not drawn.
-    """
-    layers = leaf_layers(network)
-    stages = [Stage([say("input")], picture[0], picture[0].shape, is_input=True)]
-    for name, output in layer_outputs(network, picture).items():
-        layer, values = layers[name], output[0]
-        parameters = sum(math.prod(weight.shape) for weight in layer.parameters())
-        if isinstance(layer, nn.Flatten):
-            continue
-        if parameters == 0 and values.shape == stages[-1].values.shape:
-            stages[-1].words.append(type(layer).__name__)
-            stages[-1].values = values
-        else:
-            stages.append(_make_stage(layer, values, parameters))
-    return stages
-
-
-def _make_stage(layer: nn.Layer, values: np.ndarray, parameters: int) -> Stage:
-    kernel = getattr(layer, "_kernel_size", getattr(layer, "ksize", None))
-    words = [type(layer).__name__]
-    if kernel is None:
-        return Stage(words, values, values.shape, parameters)
-    high, wide = np.broadcast_to(kernel, 2).tolist()
-    return Stage([*words, f"{high}x{wide}"], values, values.shape, parameters, high)
-
-
-def group_stages(stages: Sequence[Stage]) -> list[Stage]:
-    """The stages of one map size as one, with the last one's maps and all their layers counted.
-
-    Small maps between larger ones, as of a gate on the channels, belong to the larger. Maps
-    above `LARGEST_MAP` are thinned out.
-    """
-    sides = [stage.size[1] if len(stage.size) == 3 else 0 for stage in stages]
-    largest = np.maximum.accumulate(sides[::-1])[::-1].tolist()  # of this and all later stages
-    step = -(-max(sides[1:]) // LARGEST_MAP)
-    groups: list[Stage] = [stages[0]]
-    for _, members in itertools.groupby(range(1, len(stages)), lambda i: largest[i] or -i):
-        own = list(members)
-        last = stages[[i for i in own if sides[i] == largest[i]][-1]]
-        values = last.values[:, ::step, ::step] if last.values.ndim == 3 else last.values
-        if values.ndim == 1 and len(values) > LARGEST_MAP**2:
-            values = values[:: step * step]
-        kinds = Counter(word for i in own for word in stages[i].words if word.isidentifier())
-        words = [f"{count} {kind}" for kind, count in kinds.most_common(3)]
-        parameters = sum(stages[i].parameters for i in own)
-        groups.append(Stage(words, values, last.size, parameters))
-    return groups
+def draw_architecture(config: VisualizeConfig) -> Drawn:
+    """Draw a network's layers with their feature maps: a run's, --model's, or all networks."""
+    image = choose_picture(config).image[None]
+    if config.run:
+        subject = load_subject(config)
+        network, model, classes = subject.network, subject.config.model, subject.classes
+        figure = plot_architecture(network, subject.normalise(image), model, classes)
+        return {"architecture": figure}
+    names = {"architecture": config.model} if config.model else {}
+    names = names or {f"architecture-{name}": name for name in MODELS}
+    return {
+        stem: plot_architecture(build_model(name), normalise(image, input_size(name)), name)
+        for stem, name in names.items()
+    }
 
 
 @styled
 def plot_architecture(
     network: nn.Layer, picture: np.ndarray, title: str = "", classes: Sequence[str] = ()
 ) -> Figure:
-    """The network with the maps that it really makes of one picture, float32 (1, 1, S, S).
+    """Plot a network with its outputs for one picture, float32 (1, 1, S, S).
 
-    A stack is as high as its maps have pixels; a vector as a square of as many values. Above
-    each stage its shape, below it its layers and parameters. Blue below 0, red above, each stage
-    with its own scale.
+    The height of a stack is that of its maps in pixels. Each stage has its shape above it, its
+    layers and parameters below it, and a scale of its own: blue below 0, red above.
     """
     stages = make_stages(network, picture)
     if is_deep := len(stages) > MOST_STAGES:
@@ -150,7 +69,7 @@ def plot_architecture(
     half = max(stage.height for stage in stages) / 2
     inch = (right + MARGIN) / 10
     top, bottom = half + HEAD * inch, -half - FOOT * inch
-    figure = Figure(figsize=(10, (top - bottom) / inch))
+    figure = new_figure(10, (top - bottom) / inch, layout=None)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(-MARGIN, right), ylim=(bottom, top), aspect="equal")
     axes.axis("off")
@@ -161,7 +80,9 @@ def plot_architecture(
         _label(axes, stage, left + stage.width / 2, half, bottom + 0.17 * inch)
     _name_classes(axes, stages[-1], lefts[-1], classes)
     total = sum(stage.parameters for stage in stages)
-    text = say("{title}: {total:,} parameters", title=title, total=total)
+    text = say(
+        "{title}: {total:,} parameters", "{title}：{total:,} 个参数", title=title, total=total
+    )
     middle = (right - MARGIN) / 2
     axes.text(middle, top - 0.2 * inch, text, fontsize=13, ha="center", va="center")
     legend: dict[str, Any] = {"fontsize": 9, "ha": "center", "va": "top", "color": "#444444"}
@@ -172,21 +93,28 @@ def plot_architecture(
 def _legend(stages: Sequence[Stage], is_deep: bool) -> str:
     if is_deep:
         text = say(
-            "a column: all layers of one map size, and what the last makes of the picture: "
-            "blue below 0, red above"
+            "a column: all layers of one map size, with the output of the last: "
+            "blue below 0, red above",
+            "一列：特征图尺寸相同的所有层，以及其中最后一层对这张图片的输出："
+            "蓝色小于 0，红色大于 0",
         )
     else:
         text = say(
-            "what each layer makes of the picture: blue below 0, red above; "
-            "orange: what one unit sees"
+            "each layer's output for the picture: blue below 0, red above; "
+            "orange: the window of one unit",
+            "每一层对这张图片的输出：蓝色小于 0，红色大于 0；橙色：一个单元所看到的区域",
         )
     if any(stage.is_spatial and len(stage.values) > MOST_SHEETS for stage in stages):
-        text += say("\nof a stack the first {count} maps are drawn", count=MOST_SHEETS)
+        text += say(
+            "\nonly the first {count} maps of a stack are drawn",
+            "\n每叠只画前 {count} 张特征图",
+            count=MOST_SHEETS,
+        )
     return text
 
 
 def _place(stages: Sequence[Stage], room: float) -> list[float]:
-    """Where each stage begins; their middles are at least `room` apart."""
+    """Return where each stage begins; their middles are at least `room` apart."""
     widths = [stage.width for stage in stages]
     gap = max(GAP, (LEAST_WIDTH - sum(widths)) / len(stages))
     lefts = [0.0]
@@ -203,11 +131,13 @@ def _label(axes: Axes, stage: Stage, middle: float, half: float, bottom: float) 
         number = f"{stage.parameters:,}"
         axes.text(middle, bottom, number, fontsize=10, color=BLUE, ha="center")
     elif stage.is_input:
-        axes.text(middle, bottom, say("parameters:"), fontsize=10, color=BLUE, ha="center")
+        axes.text(
+            middle, bottom, say("parameters:", "参数："), fontsize=10, color=BLUE, ha="center"
+        )
 
 
 def _draw_stage(axes: Axes, stage: Stage, left: float) -> None:
-    """A stack of maps from back to front, or a bar."""
+    """Draw a stack of maps from back to front, or a bar."""
     bottom = -stage.height / 2
     if not stage.is_spatial:
         _paint(axes, stage, stage.values.reshape(-1, 1), (left, bottom, BAR, stage.side))
@@ -221,6 +151,8 @@ def _draw_stage(axes: Axes, stage: Stage, left: float) -> None:
 def _paint(
     axes: Axes, stage: Stage, values: np.ndarray, box: tuple[float, float, float, float]
 ) -> None:
+    from matplotlib.patches import Rectangle
+
     left, bottom, width, height = box
     limit = float(np.abs(stage.values).max()) or 1.0
     axes.imshow(
@@ -238,7 +170,9 @@ def _paint(
 
 
 def _connect(axes: Axes, before: Stage, left_before: float, stage: Stage, left: float) -> None:
-    """A window on the stage before and its one unit, or a fan where every unit sees all."""
+    """Connect a window of the stage before with its unit, or all of it where a unit sees all."""
+    from matplotlib.patches import Polygon, Rectangle
+
     right, bottom = left_before + before.width, -before.height / 2
     if not (stage.kernel and before.is_spatial):
         corners = [
@@ -262,7 +196,7 @@ def _connect(axes: Axes, before: Stage, left_before: float, stage: Stage, left: 
 
 
 def _name_classes(axes: Axes, stage: Stage, left: float, classes: Sequence[str]) -> None:
-    """The strongest answer beside the last layer."""
+    """Write the class of the highest logit next to the last layer."""
     if stage.is_spatial or len(classes) != stage.values.size or stage.parameters == 0:
         return
     best = int(stage.values.argmax())

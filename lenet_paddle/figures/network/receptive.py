@@ -1,19 +1,54 @@
-"""What a unit sees of the picture, drawn."""
+"""The receptive field of each layer, in theory and by gradients."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 
-from lenet_paddle.analysis.receptive import ReceptiveField, effective_size
-from lenet_paddle.analysis.tables import show_size
-from lenet_paddle.figures.style import ORANGE, styled
+from lenet_paddle.figures.options import Drawn, VisualizeConfig
+from lenet_paddle.figures.style import ORANGE, count_shown, new_figure, spread, styled
+from lenet_paddle.figures.subject import choose_picture, load_images, load_subject
 from lenet_paddle.figures.words import say
+from lenet_paddle.tables import show_size
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from lenet_paddle.analysis.receptive import ReceptiveField
+
+NUM_PICTURES = 128  # over which the effective field is averaged
+MOST_LAYERS = 7
+
+
+def draw_receptive_field(config: VisualizeConfig) -> Drawn:
+    """Draw the receptive field of every layer's middle unit."""
+    from lenet_paddle.analysis.receptive import (
+        effective_fields,
+        layers_with_fields,
+        receptive_fields,
+    )
+
+    subject = load_subject(config)
+    subject.need_convolution("receptive field smaller than the picture")
+    picture = subject.normalise(choose_picture(config).image[None])
+    every = layers_with_fields(subject.network, subject.side)
+    layers = spread(every, MOST_LAYERS)
+    fields = receptive_fields(subject.network, subject.side, layers)
+    image_set, _ = load_images(config)
+    batch = subject.normalise(image_set.images[:NUM_PICTURES])
+    effective = effective_fields(subject.network, batch, layers)
+    title = say(
+        "{run}: receptive field of each layer's middle unit",
+        "{run}：每一层中间单元的感受野",
+        run=subject.name,
+    )
+    title += count_shown(layers, every)
+    figure = plot_receptive_fields(picture[0, 0], fields, effective, title)
+    return {"receptive-field": figure}
 
 
 @styled
@@ -23,12 +58,14 @@ def plot_receptive_fields(
     effective: Mapping[str, np.ndarray],
     title: str = "",
 ) -> Figure:
-    """Above the theoretical field of each layer's middle unit on a picture, below the effective.
+    """Plot the theoretical field of each layer's middle unit on a picture, below it the effective.
 
-    picture: normalised float32 (S, S); effective: float (S, S) for each layer.
+    picture: normalised float32 (S, S); effective: layer name -> float (S, S).
     """
+    from lenet_paddle.analysis.receptive import effective_size
+
     num_cols = len(fields)
-    figure = Figure(figsize=(10, 19.4 / num_cols + 1.75), layout="constrained")
+    figure = new_figure(10, 19.4 / num_cols + 1.75)
     grid = figure.subplots(2, num_cols, squeeze=False)
     for (above, below), field in zip(grid.T, fields, strict=True):
         seen = effective[field.layer]
@@ -38,19 +75,24 @@ def plot_receptive_fields(
             _mark_field(axes, field, picture.shape[0])
         above.set_title(f"{_wrap(field.layer)}\n{field.kind}", fontsize=9)
         above.set_xlabel(_describe(field, picture.shape[0]), fontsize=9)
-        below.set_xlabel(say("effective side {side:.1f}", side=effective_size(seen)), fontsize=9)
-    grid[0, 0].set_ylabel(say("theoretical field"), fontsize=10)
-    grid[1, 0].set_ylabel(say("effective field"), fontsize=10)
+        below.set_xlabel(
+            say("effective side {side:.1f}", "有效边长 {side:.1f}", side=effective_size(seen)),
+            fontsize=9,
+        )
+    grid[0, 0].set_ylabel(say("theoretical field", "理论感受野"), fontsize=10)
+    grid[1, 0].set_ylabel(say("effective field", "有效感受野"), fontsize=10)
     rule = say(
         "theoretical: r' = r + d(k - 1)j, step j' = js (Araujo et al. 2019); effective: gradient, "
-        "side of the area above 4.55% of its peak (Luo et al. 2016)"
+        "side of the area above 4.55% of its peak (Luo et al. 2016)",
+        "理论：r' = r + d(k - 1)j，步长 j' = js（Araujo 等 2019）；"
+        "有效：梯度，高于峰值 4.55% 的区域的边长（Luo 等 2016）",
     )
     figure.suptitle(f"{title}\n{rule}", fontsize=9.5)
     return figure
 
 
 def _wrap(name: str, width: int = 16) -> str:
-    """A long layer name over several lines, broken before dots."""
+    """Break a long layer name into lines before its dots."""
     lines = [""]
     for part in name.replace(".", "\0.").split("\0"):
         if len(lines[-1] + part) > width:
@@ -61,14 +103,19 @@ def _wrap(name: str, width: int = 16) -> str:
 
 def _describe(field: ReceptiveField, side: int) -> str:
     if not field.step:
-        return say("field: the whole\n{size} picture", size=show_size((side, side)))
+        return say(
+            "field: the whole\n{size} picture",
+            "感受野：整张\n{size} 图片",
+            size=show_size((side, side)),
+        )
     size, step = show_size(field.size), show_size(field.step[:1])
-    return say("field {size}\nstep {step}", size=size, step=step)
+    return say("field {size}\nstep {step}", "感受野 {size}\n步长 {step}", size=size, step=step)
 
 
 def _mark_field(axes: Axes, field: ReceptiveField, side: int) -> None:
-    """Outline the middle unit's field; what reaches into the padding too, unless it is more than
-    the picture."""
+    """Outline the middle unit's field with its padding, or the picture if it sees all of it."""
+    from matplotlib.patches import Rectangle
+
     (top, left), (height, width) = field.begin, field.size
     if field.sees_all(side):
         top, left, height, width = 0, 0, side, side

@@ -1,1 +1,1 @@
-"""Curves, confusion, mistakes, embedding, robustness."""
+"""Figures of data and results: samples, curves, confusion, mistakes, embedding."""

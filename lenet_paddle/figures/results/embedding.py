@@ -1,84 +1,75 @@
-"""The last hidden layer's features: seen in two dimensions, and given to another classifier."""
+"""The last hidden layer's features by PCA and t-SNE, and the accuracy of an SVM on them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.patheffects import withStroke
-from paddle import nn
 
-from lenet_paddle.analysis.hooks import layer_inputs, leaf_layers
-from lenet_paddle.errors import InputError
-from lenet_paddle.figures.style import BLUE, ORANGE, short, styled
+from lenet_paddle.data.imageset import ImageSet
+from lenet_paddle.data.load import load_data
+from lenet_paddle.data.loader import BatchLoader
+from lenet_paddle.figures.options import Drawn, VisualizeConfig
+from lenet_paddle.figures.style import BLUE, ORANGE, new_figure, short, styled
+from lenet_paddle.figures.subject import Subject, load_subject
 from lenet_paddle.figures.words import say
 
-# Paul Tol's muted scheme and black: ten colours that colour-blind eyes tell apart; the names in
-# the middle of each cloud say the same without colour.
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MOST_POINTS, SVM_IMAGES = 2000, 10_000  # t-SNE and SVM take time that grows with their squares
+# Paul Tol's muted scheme and black: ten colours for the colour-blind too.
 COLOURS = (
     *("#332288", "#88CCEE", "#44AA99", "#117733", "#999933"),
     *("#DDCC77", "#CC6677", "#882255", "#AA4499", "#000000"),
 )
 
 
-def last_features(network: nn.Layer, batches: Sequence[np.ndarray]) -> np.ndarray:
-    """What goes into the last dense layer, float32 (N, F), for normalised batches (B, 1, S, S).
+def draw_embedding(config: VisualizeConfig) -> Drawn:
+    """Draw the last hidden layer's features by PCA and t-SNE, and an SVM's accuracy."""
+    from lenet_paddle.analysis.features import project_pca, project_tsne, svm_accuracy
 
-    Raises `InputError` for a network without a dense layer.
-    """
-    layers = leaf_layers(network)
-    dense = [name for name, layer in layers.items() if isinstance(layer, nn.Linear)]
-    if not dense:
-        raise InputError("the network has no dense layer; expected one that ends in a Linear")
-    last = {dense[-1]: layers[dense[-1]]}
-    return np.concatenate([layer_inputs(network, batch, last)[dense[-1]] for batch in batches])
-
-
-def project_pca(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The two directions of largest variance: places float64 (N, 2), their shares of the variance.
-
-    By the singular value decomposition of the centred features, (N, F).
-    """
-    centred = features.astype(np.float64) - features.mean(axis=0, dtype=np.float64)
-    left, singular, _ = np.linalg.svd(centred, full_matrices=False)
-    return left[:, :2] * singular[:2], (singular**2 / (singular**2).sum())[:2]
-
-
-def project_tsne(features: np.ndarray, seed: int = 0) -> np.ndarray:
-    """t-SNE, float64 (N, 2): neighbours stay neighbours, distances between clouds say little.
-
-    van der Maaten and Hinton, "Visualizing Data using t-SNE", JMLR 2008, by scikit-learn.
-    """
-    manifold = _learn("sklearn.manifold")
-    perplexity = min(30.0, (len(features) - 1) / 3)
-    tsne = manifold.TSNE(2, init="pca", perplexity=perplexity, random_state=seed)
-    return tsne.fit_transform(features).astype(np.float64)
-
-
-def svm_accuracy(
-    train: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray]
-) -> float:
-    """Test accuracy of an SVM with an RBF kernel (C = 1) on (features, labels), standardised by
-    the training features."""
-    svm, preprocessing = _learn("sklearn.svm"), _learn("sklearn.preprocessing")
-    scaler = preprocessing.StandardScaler().fit(train[0])
-    machine = svm.SVC().fit(scaler.transform(train[0]), train[1])
-    return float(np.mean(machine.predict(scaler.transform(test[0])) == test[1]))
+    subject = load_subject(config)
+    test_set, logits, _ = subject.predict_test_set()
+    [train_set] = load_data(subject.config, "train")
+    trained_on, train_set = len(train_set), train_set.take(slice(0, SVM_IMAGES))
+    train, test = _compute_features(subject, train_set), _compute_features(subject, test_set)
+    shown = np.arange(0, len(test_set), -(-len(test_set) // MOST_POINTS))  # of every class
+    plane, shares = project_pca(test[shown])
+    places = {
+        say(
+            "PCA: {share:.0%} of the variance", "PCA：占方差的 {share:.0%}", share=shares.sum()
+        ): plane,
+        say("t-SNE", "t-SNE"): project_tsne(test[shown]),
+    }
+    by_svm = svm_accuracy((train, train_set.labels), (test, test_set.labels))
+    accuracies = {
+        say(
+            "its own last layer, {n:,} training images",
+            "网络自己的最后一层，{n:,} 张训练图片",
+            n=trained_on,
+        ): float(np.mean(logits.argmax(axis=1) == test_set.labels)),
+        say("SVM, {n:,} training images", "SVM，{n:,} 张训练图片", n=len(train_set)): by_svm,
+    }
+    title = say(
+        "{run}: the {n} features before the last layer, {count:,} test images",
+        "{run}：最后一层之前的 {n} 个特征，{count:,} 张测试图片",
+        run=subject.name,
+        n=test.shape[1],
+        count=len(plane),
+    )
+    labels = test_set.labels[shown]
+    figure = plot_embedding(places, labels, subject.classes, accuracies, title)
+    return {"embedding": figure}
 
 
-def _learn(module: str) -> Any:
-    """A module of scikit-learn, which is an extra."""
-    import importlib
+def _compute_features(subject: Subject, image_set: ImageSet) -> np.ndarray:
+    from lenet_paddle.analysis.features import last_features
 
-    try:
-        return importlib.import_module(module)
-    except ImportError:
-        raise InputError(
-            "scikit-learn is not installed; install the extra: pip install '.[vision]'"
-        ) from None
+    loader = BatchLoader(image_set, 256, input_size=subject.side)
+    return last_features(subject.network, [images for images, _ in loader])
 
 
 @styled
@@ -89,11 +80,11 @@ def plot_embedding(
     accuracies: Mapping[str, float],
     title: str = "",
 ) -> Figure:
-    """Projections side by side, name -> (N, 2), coloured by class, over a bar for each accuracy.
+    """Plot projections, name -> (N, 2), coloured by class, and a bar for each accuracy.
 
-    accuracies: what was measured -> share of right answers.
+    labels: int (N,); accuracies: what was measured -> accuracy in [0, 1].
     """
-    figure = Figure(figsize=(10, 5.6 + 0.35 * len(accuracies)), layout="constrained")
+    figure = new_figure(10, 5.6 + 0.35 * len(accuracies))
     figure.suptitle(title, fontsize=12)
     above, below = figure.subfigures(
         2, 1, squeeze=False, height_ratios=(5, 0.6 + 0.35 * len(accuracies))
@@ -108,6 +99,8 @@ def plot_embedding(
 
 
 def _scatter(axes: Axes, points: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> None:
+    from matplotlib.patheffects import withStroke
+
     for label in np.unique(labels):
         own = points[labels == label]
         colour = COLOURS[label % len(COLOURS)]
@@ -129,11 +122,11 @@ def _scatter(axes: Axes, points: np.ndarray, labels: np.ndarray, classes: Sequen
 
 
 def _draw_bars(axes: Axes, accuracies: Mapping[str, float]) -> None:
-    """Accuracies on an axis from 0 to 1, with their numbers."""
+    """Draw accuracies as bars with their numbers."""
     names = list(accuracies)
     axes.barh(names, list(accuracies.values()), color=[BLUE, ORANGE][: len(names)])
     for row, value in enumerate(accuracies.values()):
         axes.text(value - 0.01, row, f"{value:.4f}", ha="right", va="center", color="white")
-    axes.set(xlim=(0, 1), xlabel=say("test accuracy"))
+    axes.set(xlim=(0, 1), xlabel=say("test accuracy", "测试准确率"))
     axes.invert_yaxis()
     axes.tick_params(labelsize=9)

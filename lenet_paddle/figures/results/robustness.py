@@ -1,4 +1,4 @@
-"""A report on MNIST-C (`evaluation.robustness.summarise_corruptions`) as a table and pictures."""
+"""A report on MNIST-C (`evaluation.robustness.summarise_corruptions`) as figures."""
 
 from __future__ import annotations
 
@@ -10,62 +10,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
-from lenet_paddle.analysis.tables import Format, format_records, show_count
 from lenet_paddle.data.datasets import CORRUPTIONS, IDENTITY
-from lenet_paddle.evaluation.robustness import NUM_WORST, Result, list_rows, name_mean
-from lenet_paddle.figures.style import BLUE, ORANGE, short, styled
+from lenet_paddle.evaluation.robustness import NUM_WORST, Result
+from lenet_paddle.figures.style import BLUE, ORANGE, new_figure, short, styled
 from lenet_paddle.figures.words import say
-
-
-def format_report(report: Result) -> str:
-    """The report as text for the screen: a line a corruption, their mean, the clean images."""
-    rows = list_rows(report)
-    for row in rows:
-        name, accuracy = row.pop("hardest_class"), row.pop("hardest_accuracy")
-        row["hardest_class"] = None if name is None else f"{name}  {accuracy:.4f}"
-    titles: dict[str, tuple[str, Format]] = {
-        "num_images": ("images", show_count),
-        "accuracy": ("accuracy", _show),
-        "loss": ("loss", _show),
-        "baseline_accuracy": ("baseline", _show),
-        "error_ratio": ("error ratio", _show),
-        "hardest_class": ("hardest class", str),
-    }
-    return format_records(rows, titles, "table", _explain(report))
-
-
-def _show(value: float) -> str:
-    return f"{value:.4f}"
-
-
-def _explain(report: Result) -> dict[str, str]:
-    """What the table's words mean, and what it could not tell."""
-    notes = {name_mean(report): "each corruption counts alike, the clean images are not in it"}
-    if "mce" in report:
-        mce = "no ratio" if report["mce"] is None else _show(report["mce"])
-        notes["error ratio"] = "1 - accuracy, divided by the baseline's"
-        notes["mCE"] = (
-            f"{mce}, the mean of the ratios (Hendrycks and Dietterich 2019; Mu and Gilmer 2019)"
-        )
-        if report["mce_without"]:
-            notes["no ratio"] = (
-                f"{', '.join(report['mce_without'])}: the baseline makes no mistake there, so "
-                f"these are not in mCE"
-            )
-    notes["hardest class"] = "the one of lowest accuracy"
-    if report["missing"]:
-        notes["missing"] = ", ".join(report["missing"])
-    if report["clean_accuracy"] is None:
-        notes["clean images"] = f"there is no folder {IDENTITY}"
-    return notes
 
 
 @styled
 def plot_corruptions(report: Result, name: str, baseline: str | None = None) -> Figure:
-    """Accuracy under each corruption as bars, the worst first; below them the clean images.
+    """Plot the accuracy under each corruption, the worst first, and on the clean images.
 
-    `name` and `baseline` are those of the networks; with a baseline its bars stand beside, and
-    each network's mean is a line. The report must have the figures of a baseline then.
+    `name` and `baseline` are the networks' names; with a baseline, whose results the report must
+    hold, each corruption has two bars. Dashed lines mark the means.
     """
     results = report["corruptions"]
     names = sorted((c for c in CORRUPTIONS if c in results), key=lambda c: results[c]["accuracy"])
@@ -74,11 +30,16 @@ def plot_corruptions(report: Result, name: str, baseline: str | None = None) -> 
     series = [("accuracy", name, report["mean_accuracy"], BLUE)]
     if baseline is not None:
         mean = report["baseline_mean_accuracy"]
-        series.append(("baseline_accuracy", say("baseline {name}", name=baseline), mean, ORANGE))
+        series.append(
+            (
+                "baseline_accuracy",
+                say("baseline {name}", "基准 {name}", name=baseline),
+                mean,
+                ORANGE,
+            )
+        )
     size = 0.8 / len(series)
-    figure = Figure(
-        figsize=(10, 1.6 + (0.2 + 0.18 * len(series)) * len(names)), layout="constrained"
-    )
+    figure = new_figure(10, 1.6 + (0.2 + 0.18 * len(series)) * len(names))
     axes = figure.subplots()
     for number, (key, label, mean, colour) in enumerate(series):
         values = [results[corruption][key] for corruption in names]
@@ -91,11 +52,16 @@ def plot_corruptions(report: Result, name: str, baseline: str | None = None) -> 
             path_effects=[withStroke(linewidth=3.5, foreground="white")],
         )
     axes.set_yticks(places, [_title(corruption) for corruption in names])
-    axes.set(xlim=(0, 1.08), xticks=np.linspace(0, 1, 6), xlabel=say("accuracy"))
+    axes.set(xlim=(0, 1.08), xticks=np.linspace(0, 1, 6), xlabel=say("accuracy", "准确率"))
     axes.set_ylim(places[-1] + 0.7, -0.7)
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside lower center")
-    figure.suptitle(say("accuracy under the corruptions of MNIST-C, the hardest first"))
+    figure.suptitle(
+        say(
+            "accuracy under the corruptions of MNIST-C, the hardest first",
+            "MNIST-C 各种失真下的准确率，最难的在最前",
+        )
+    )
     return figure
 
 
@@ -110,25 +76,28 @@ def _draw_bars(
 
 def _say_mean(report: Result) -> str:
     if not report["missing"]:
-        return say("mean over {count}", count=report["num_corruptions"])
+        return say("mean over {count}", "{count} 种失真的平均", count=report["num_corruptions"])
     return say(
-        "mean over {count} of {total}", count=report["num_corruptions"], total=len(CORRUPTIONS)
+        "mean over {count} of {total}",
+        "{total} 种失真中 {count} 种的平均",
+        count=report["num_corruptions"],
+        total=len(CORRUPTIONS),
     )
 
 
 def _title(corruption: str) -> str:
-    return say("clean") if corruption == IDENTITY else corruption.replace("_", " ")
+    return say("clean", "无失真") if corruption == IDENTITY else corruption.replace("_", " ")
 
 
 @styled
 def plot_worst_mistakes(report: Result, images: Mapping[str, np.ndarray], title: str) -> Figure:
-    """The mistakes of highest loss under each corruption, two corruptions a line.
+    """Plot the mistakes of highest loss under each corruption, two corruptions in a row.
 
-    images: name -> uint8 (K, H, W), those that the report names as worst, in its order.
+    images: corruption -> uint8 (K, H, W), the images of the report's worst mistakes, in its order.
     """
     results = report["corruptions"]
     num_rows = -(-len(results) // 2)
-    figure = Figure(figsize=(10, 1.75 * num_rows + 0.6), layout="constrained")
+    figure = new_figure(10, 1.75 * num_rows + 0.6)
     grid = figure.subplots(num_rows, 2 * NUM_WORST, squeeze=False)
     for axes in grid.ravel():
         axes.set(xticks=[], yticks=[])
@@ -138,12 +107,17 @@ def plot_worst_mistakes(report: Result, images: Mapping[str, np.ndarray], title:
         block[0].set_ylabel(f"{_title(corruption)}\n{result['accuracy']:.4f}", fontsize=9)
         for axes, image, mistake in zip(block, images[corruption], result["worst"], strict=False):
             axes.imshow(image, cmap="gray", vmin=0, vmax=255)
-            axes.spines[:].set_color("0.7")  # an edge, for images that are white there
+            axes.spines[:].set_color("0.7")  # an edge around images with a white border
             label, predicted = short(mistake["label"]), short(mistake["predicted"])
             one_line = f"{label} → {predicted}"
             answer = one_line if len(one_line) < 14 else f"{label}\n→ {predicted}"
             axes.set_title(f"{answer}\np = {mistake['probability']:.2f}", fontsize=8)
     figure.suptitle(
-        title + "\n" + say("the worst mistakes: true class → answer and its probability")
+        title
+        + "\n"
+        + say(
+            "the worst mistakes: true class → answer and its probability",
+            "最严重的错误：真实类别 → 所给答案及其概率",
+        )
     )
     return figure

@@ -1,4 +1,4 @@
-"""A classifier as a detector of each class: what every choice of a threshold would give."""
+"""A classifier as a detector of each class: ROC and precision-recall curves."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from lenet_paddle.evaluation.metrics import (
     compute_roc,
     compute_roc_area,
 )
-from lenet_paddle.figures.style import BLUE, ORANGE, short, styled
+from lenet_paddle.figures.style import BLUE, ORANGE, new_figure, short, styled
 from lenet_paddle.figures.words import say
 
-# Okabe and Ito's colours that are seen well on white; solid, then dashed lines.
+# Okabe and Ito's colours that are easy to see on white; for solid, then dashed lines.
 COLOURS = (BLUE, ORANGE, "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
-MAX_NAMED = 2 * len(COLOURS)  # classes that colour and dash tell apart
+MAX_NAMED = 2 * len(COLOURS)  # classes with a colour and dash of their own
 
 # name, x (T,), y (T,), area
 Curve = tuple[str, np.ndarray, np.ndarray, float]
@@ -29,14 +29,15 @@ Curve = tuple[str, np.ndarray, np.ndarray, float]
 def plot_roc(
     probs: np.ndarray, labels: np.ndarray, classes: Sequence[str], title: str = ""
 ) -> Figure:
-    """ROC curves: each class against the rest, and all decisions pooled (micro average).
+    """Plot ROC curves: each class against the rest, and all decisions pooled (micro average).
 
-    probs: float (N, C); labels: int (N,). On the left the whole; on the right the false positive
-    rate on a logarithmic scale, where good classifiers differ. A class without samples, or
-    without others beside it, has no curve.
+    probs: float (N, C); labels: int (N,). The right half has a logarithmic false positive rate,
+    where good classifiers differ. A class has no curve if all or none of the samples are its own.
     """
     curves = _per_class(probs, labels, classes, _roc)
-    figure, whole, detail = _two_axes(say("false positive rate"), say("true positive rate"), title)
+    figure, whole, detail = _two_axes(
+        say("false positive rate", "假正率"), say("true positive rate", "真正率"), title
+    )
     chance = np.geomspace(1e-9, 1, 200)
     for axes in (whole, detail):
         axes.plot(chance, chance, color="0.6", linewidth=1, linestyle=":")
@@ -46,7 +47,7 @@ def plot_roc(
     detail.set(xscale="log", xlim=(1 / labels.size / max(1, len(classes) - 1), 1))
     detail.xaxis.set_major_formatter(lambda rate, _: f"{rate:g}")  # no mathtext, see `styled`
     detail.set_ylim(start, 1 + 0.02 * (1 - start))
-    _name_curves(figure, say("area under the curve"))
+    _name_curves(figure, say("area under the curve", "曲线下面积"))
     return figure
 
 
@@ -54,19 +55,21 @@ def plot_roc(
 def plot_precision_recall(
     probs: np.ndarray, labels: np.ndarray, classes: Sequence[str], title: str = ""
 ) -> Figure:
-    """Precision against recall: each class, and all decisions pooled (micro average).
+    """Plot precision against recall: each class, and all decisions pooled (micro average).
 
-    probs: float (N, C); labels: int (N,). On the left the whole, on the right the corner in
-    which the curves bend. A class without samples has no curve.
+    probs: float (N, C); labels: int (N,). The right half shows the corner in which the curves
+    bend. A class without samples has no curve.
     """
     curves = _per_class(probs, labels, classes, _precision_recall)
-    figure, whole, detail = _two_axes(say("recall"), say("precision"), title)
+    figure, whole, detail = _two_axes(say("recall", "召回率"), say("precision", "精确率"), title)
     for axes in (whole, detail):
         _draw(axes, curves, "steps-pre")
-    start = _corner([np.minimum(x, y).max() for _, x, y, _ in curves])  # where both are equal
+    start = _corner(
+        [np.minimum(x, y).max() for _, x, y, _ in curves]
+    )  # precision equals recall there
     end = 1 + 0.02 * (1 - start)
     detail.set(xlim=(start, end), ylim=(start, end))
-    _name_curves(figure, say("average precision"))
+    _name_curves(figure, say("average precision", "平均精确率"))
     return figure
 
 
@@ -88,10 +91,10 @@ def _per_class(
     classes: Sequence[str],
     compute: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray, float]],
 ) -> list[Curve]:
-    """The micro average's curve, then those of the classes that have one."""
+    """Compute the micro average's curve, then those of the classes that have one."""
     is_class = labels[:, None] == np.arange(len(classes))  # (N, C)
     detectors = [
-        (say("micro average"), probs.ravel(), is_class.ravel()),
+        (say("micro average", "微平均"), probs.ravel(), is_class.ravel()),
         *((short(name), probs[:, i], is_class[:, i]) for i, name in enumerate(classes)),
     ]
     curves = [(name, *compute(scores, positive)) for name, scores, positive in detectors]
@@ -99,7 +102,7 @@ def _per_class(
 
 
 def _two_axes(x: str, y: str, title: str) -> tuple[Figure, Any, Any]:
-    figure = Figure(figsize=(11, 4.4), layout="constrained")
+    figure = new_figure(11, 4.4)
     whole, detail = figure.subplots(1, 2)
     for axes in (whole, detail):
         axes.set(xlabel=x, ylabel=y)
@@ -110,7 +113,7 @@ def _two_axes(x: str, y: str, title: str) -> tuple[Figure, Any, Any]:
 
 
 def _draw(axes: Any, curves: Sequence[Curve], steps: str) -> None:
-    """The average thick and black, the classes thin and in colours; of many only the worst."""
+    """Draw the average thick and black, the classes in colours; of many classes only the worst."""
     by_area = sorted(range(1, len(curves)), key=lambda i: curves[i][3])
     named = by_area[: len(COLOURS)] if len(by_area) > MAX_NAMED else sorted(by_area)
     looks = dict(zip(named, [(c, dash) for dash in ("-", "--") for c in COLOURS], strict=False))
@@ -124,7 +127,7 @@ def _draw(axes: Any, curves: Sequence[Curve], steps: str) -> None:
 
 
 def _corner(values: Sequence[float]) -> float:
-    """Where a close look begins, so that the worst of `values` lies a third from the top."""
+    """Return where to start an axis so that the worst of `values` is a third from the top."""
     return max(0.0, 1 - 3 * max(0.01, 1 - min(values, default=0.0)))
 
 

@@ -6,14 +6,13 @@ import numpy as np
 import paddle
 import pytest
 
-from lenet_paddle.errors import InputError
-from lenet_paddle.figures.results.embedding import (
+from lenet_paddle.analysis.features import (
     last_features,
-    plot_embedding,
     project_pca,
     project_tsne,
     svm_accuracy,
 )
+from lenet_paddle.errors import InputError
 from lenet_paddle.models import MODELS, build_model
 
 
@@ -61,16 +60,6 @@ def test_the_svm_is_fitted_on_train_and_measured_on_test(clouds):
     wrong[:45] = 1  # a quarter of 180
     assert svm_accuracy((features, labels), (features, labels)) == 1.0
     assert svm_accuracy((features, labels), (features, wrong)) == 0.75
-
-
-def test_the_figure_shows_each_accuracy_and_names_each_cloud(clouds):
-    features, labels = clouds
-    places, _ = project_pca(features)
-    names = ["ankle boot", "bag", "coat"]
-    figure = plot_embedding({"PCA": places, "again": places}, labels, names, {"own": 0.98765})
-    texts = [text.get_text() for axes in figure.axes for text in axes.texts]
-    assert texts == [*names, *names, "0.9877"]
-    assert sum(len(dots.get_offsets()) for dots in figure.axes[0].collections) == 180
 
 
 def test_without_scikit_learn_the_extra_is_named(clouds, monkeypatch):

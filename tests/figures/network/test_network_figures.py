@@ -1,5 +1,4 @@
-"""What looks into a network: runs and pictures are found, wrong ones are refused in a line, both
-languages draw."""
+"""Figures of a run: every one in both languages, the pictures chosen, wrong choices refused."""
 
 from pathlib import Path
 
@@ -8,16 +7,17 @@ import pytest
 
 from lenet_paddle import TrainConfig, train_and_evaluate
 from lenet_paddle.errors import InputError
-from lenet_paddle.figures.network.drawings import DRAWINGS
+from lenet_paddle.figures.catalog import DRAWINGS
+from lenet_paddle.figures.network.saliency import explain, plot_saliency
+from lenet_paddle.figures.options import VisualizeConfig
 from lenet_paddle.figures.style import render
 from lenet_paddle.figures.subject import choose_pictures
-from lenet_paddle.figures.visualize import VisualizeConfig, find_drawing
 from lenet_paddle.figures.words import language
-from lenet_paddle.models import MODELS
+from lenet_paddle.models import MODELS, build_model
 
 
 def draw(what, *run, **settings):
-    return find_drawing(what)(VisualizeConfig(what, list(run), **settings))
+    return DRAWINGS[what].draw(VisualizeConfig(what, list(run), **settings))
 
 
 @pytest.fixture(scope="module")
@@ -60,13 +60,19 @@ def module_data(tmp_path_factory) -> Path:
     return path
 
 
-@pytest.mark.parametrize("what", [*DRAWINGS, "embedding", "operators"])
-def test_every_drawing_of_a_run_can_be_rendered_in_chinese(what, runs):
+NEED_RUN = [
+    name for name, drawing in DRAWINGS.items() if drawing.run in ("one run", "several runs")
+]
+
+
+@pytest.mark.parametrize("lang", ["en", "zh"])
+@pytest.mark.parametrize("what", [*NEED_RUN, "architecture", "operators"])
+def test_every_drawing_of_a_run_can_be_rendered_in_both_languages(what, lang, runs):
     if what == "edges":
         pytest.importorskip("skimage")
     if what == "embedding":
         pytest.importorskip("sklearn")
-    with language("zh"):  # a template without a translation raises KeyError
+    with language(lang):
         figures = draw(what, runs["lenet_builtin"])
     assert what in figures
     for figure in figures.values():
@@ -139,3 +145,11 @@ def test_a_wrong_choice_is_refused_in_one_line(runs, what, images, layer, messag
     with pytest.raises(InputError, match=message) as error:
         draw(what, runs["lenet_builtin"], images=images, layer=layer)
     assert "\n" not in str(error.value)
+
+
+def test_the_figure_has_a_row_a_picture_and_no_grad_cam_without_a_layer(rng):
+    network, batch = build_model("mlp"), rng.normal(size=(2, 1, 28, 28)).astype(np.float32)
+    methods = explain(network, batch, np.array([0, 1]), None)
+    figure = plot_saliency(batch[:, 0], ["a", "b"], methods)
+    assert len(figure.axes) == 2 * 4
+    assert not any("Grad-CAM" in axes.get_title() for axes in figure.axes)

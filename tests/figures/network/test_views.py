@@ -1,24 +1,16 @@
-"""What is drawn of a network's inside is what the network holds."""
+"""Figures of kernels, feature maps and architectures show what the network holds."""
 
 import numpy as np
 import paddle
 import pytest
 
 from lenet_paddle.analysis.hooks import layer_outputs
-from lenet_paddle.figures.network.architecture import (
-    Stage,
-    group_stages,
-    make_stages,
-    plot_architecture,
-)
-from lenet_paddle.figures.network.views import (
-    GAP,
-    mosaic,
-    plot_feature_grid,
-    plot_features,
-    plot_filters,
-    spread,
-)
+from lenet_paddle.figures.grid import GAP, mosaic
+from lenet_paddle.figures.network.architecture import plot_architecture
+from lenet_paddle.figures.network.features import plot_feature_grid, plot_features
+from lenet_paddle.figures.network.filters import plot_filters
+from lenet_paddle.figures.network.stages import Stage, group_stages, make_stages
+from lenet_paddle.figures.style import spread
 from lenet_paddle.models import MODELS, build_model
 
 
@@ -97,7 +89,7 @@ def test_the_architecture_says_that_stacks_are_cut():
         side = MODELS[name][1]
         figure = plot_architecture(build_model(name), np.zeros((1, 1, side, side), np.float32))
         text = "\n".join(text.get_text() for text in figure.axes[0].texts)
-        assert ("of a stack the first 8 maps are drawn" in text) == is_cut
+        assert ("only the first 8 maps of a stack are drawn" in text) == is_cut
 
 
 def test_a_deep_network_has_a_column_for_each_map_size_and_all_its_parameters():

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from lenet_paddle.figures.concepts.operator_cards import plot_operators
+from lenet_paddle.figures.concepts.operator_parts import Cost
 from lenet_paddle.figures.concepts.operators import (
-    Cost,
     depthwise_separable,
     dilated,
     grouped,

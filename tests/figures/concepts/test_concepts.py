@@ -1,26 +1,18 @@
-"""What the concept figures compute: kernels, convolution, padding, pooling, saturation, dropout."""
+"""What the concept figures compute: kernels, convolution, padding, pooling, dropout."""
 
 import numpy as np
 import paddle
 import pytest
 from paddle import nn
 
-from lenet_paddle.figures.concepts.activations import (
-    Saturation,
-    activate,
-    draw_masks,
-    measure_saturation,
-    plot_activations,
-)
+from lenet_paddle.analysis.saturation import Saturation
+from lenet_paddle.figures.concepts.activations import plot_activations
+from lenet_paddle.figures.concepts.channels import colour_digit, convolve
+from lenet_paddle.figures.concepts.convolution import Sliding, choose_places
+from lenet_paddle.figures.concepts.dropout import draw_masks
 from lenet_paddle.figures.concepts.kernels import KERNELS, apply_kernel, as_shown, paint
-from lenet_paddle.figures.concepts.pooling import (
-    MATRIX,
-    count_views,
-    find_maxima,
-    output_size,
-    pool_with_gradient,
-)
-from lenet_paddle.figures.concepts.sliding import Sliding, choose_places, colour_digit, convolve
+from lenet_paddle.figures.concepts.padding import count_views, output_size
+from lenet_paddle.figures.concepts.pooling import MATRIX, find_maxima, pool_with_gradient
 
 
 def test_the_kernels_sum_to_what_they_are_for() -> None:
@@ -164,37 +156,6 @@ def test_marked_maxima_are_where_the_gradient_goes(rng: np.random.Generator) -> 
     places = find_maxima(matrix)
     gradient = pool_with_gradient(matrix, np.ones((3, 5)), "max").gradient
     assert {tuple(p) for p in places} == {tuple(p) for p in np.argwhere(gradient)}
-
-
-def test_activations_and_gradients_follow_their_formulas() -> None:
-    x = np.linspace(-5, 5, 100)  # without 0
-    sigmoid = 1 / (1 + np.exp(-x))
-    expected = {
-        nn.Sigmoid(): (sigmoid, sigmoid * (1 - sigmoid)),
-        nn.Tanh(): (np.tanh(x), 1 - np.tanh(x) ** 2),
-        nn.ReLU(): (np.maximum(x, 0), (x > 0).astype(float)),
-        nn.LeakyReLU(0.01): (np.where(x > 0, x, 0.01 * x), np.where(x > 0, 1, 0.01)),
-    }
-    for layer, (values, gradients) in expected.items():
-        for found, formula in zip(activate(layer, x), (values, gradients), strict=True):
-            np.testing.assert_allclose(found, formula, atol=1e-9)
-
-
-def test_saturation_is_measured_on_what_comes_in() -> None:
-    class Chain(nn.Layer):
-        def __init__(self) -> None:
-            super().__init__()
-            self.relu, self.tanh, self.softmax = nn.ReLU(), nn.Tanh(), nn.Softmax()
-
-        def forward(self, images: paddle.Tensor) -> paddle.Tensor:
-            return self.softmax(self.tanh(self.relu(images)))
-
-    batch = np.array([[-1.0, -2.0, 0.5, 4.0], [1.0, -3.0, 0.5, 5.0]], np.float32)
-    relu, tanh = measure_saturation(Chain(), batch)
-    assert relu.name == "relu (ReLU)" and tanh.name == "tanh (Tanh)"
-    assert relu.lost.mean() == 3 / 8 and relu.always == 1 / 4
-    assert tanh.lost.mean() == 2 / 8 and tanh.always == 1 / 4
-    np.testing.assert_array_equal(tanh.inputs, np.maximum(batch, 0).ravel())
 
 
 @pytest.mark.parametrize("p", [0.2, 0.5])

@@ -1,43 +1,72 @@
-"""What was used before networks learned their features: Canny, SIFT, Harris, by scikit-image."""
+"""Features made by hand (Canny, SIFT, Harris, by scikit-image) next to learned ones."""
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure, SubFigure
-from matplotlib.patches import Circle
 
-from lenet_paddle.data.preprocess import enlarge
+from lenet_paddle.data.preprocess import enlarge, shrink
 from lenet_paddle.errors import InputError
-from lenet_paddle.figures.style import ORANGE, styled
+from lenet_paddle.figures.options import Drawn, VisualizeConfig
+from lenet_paddle.figures.style import ORANGE, new_figure, styled
+from lenet_paddle.figures.subject import choose_pictures, load_subject, name_files, stack_images
 from lenet_paddle.figures.words import say
 
-SMALL, ENLARGED = 64, 8  # a picture of fewer pixels a side is enlarged so many times
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, SubFigure
+
+SMALL, ENLARGED = 64, 8  # a picture of fewer than 64 pixels a side is enlarged 8 times
 MOST_MAPS, MOST_POINTS = 9, 80  # drawn
+_log = logging.getLogger(__name__)
+
+
+def draw_edges(config: VisualizeConfig) -> Drawn:
+    """Draw the edges, key points and corners of a picture next to the first layer's maps."""
+    from lenet_paddle.analysis.hooks import layer_outputs
+
+    subject = load_subject(config)
+    pictures = choose_pictures(config, 1)
+    name = subject.first_convolution
+    if name is None:
+        _log.info("%s has no convolution: no maps next to the edges", subject.config.model)
+    outputs = layer_outputs(subject.network, subject.normalise(stack_images(pictures)))
+    figures = {}
+    for row, stem in enumerate(name_files("edges", pictures)):
+        maps = None if name is None else outputs[name][row]
+        found = detect(shrink(pictures[row].original, 400))
+        title = say(
+            "hand-made and learned features: {name}, {run}",
+            "人工设计的与学到的特征：{name}，{run}",
+            name=pictures[row].label,
+            run=subject.name,
+        )
+        figures[stem] = plot_edges(found, maps, title)
+    return figures
 
 
 @dataclass(frozen=True)
 class Detections:
-    """What the three detectors find in a picture, float64 (H, W); places are (row, column)."""
+    """What the three detectors find in a picture (H, W); places are (row, column)."""
 
     picture: np.ndarray
-    """What they saw, 0..1."""
+    """The picture as they saw it, float64 in [0, 1]."""
     scale: int
-    """How many times it was enlarged."""
+    """The enlargement."""
     edges: np.ndarray
     """bool (H, W): Canny 1986."""
     key_points: np.ndarray
     """float (K, 4): row, column, sigma in pixels, angle (Lowe 2004). The angle is that of the
-    brightness gradient, in radians from the right towards below."""
+    brightness gradient, in radians clockwise from the right."""
     corners: np.ndarray
     """int (N, 2): Harris and Stephens 1988."""
 
 
 def detect(picture: np.ndarray) -> Detections:
-    """Canny, SIFT and Harris on a grey picture, uint8 (H, W), enlarged where it is small.
+    """Run Canny, SIFT and Harris on a grey picture, uint8 (H, W), enlarged if it is small.
 
     Raises `InputError` when scikit-image is not installed.
     """
@@ -60,7 +89,7 @@ def _key_points(picture: np.ndarray) -> np.ndarray:
     sift: Any = SIFT()
     try:
         sift.detect(picture)
-    except RuntimeError:  # it says so when it finds none
+    except RuntimeError:  # it found none
         return np.empty((0, 4))
     # scikit-image measures the angle from the row axis; here it is from the column axis.
     angles = np.pi / 2 - sift.orientations
@@ -69,11 +98,11 @@ def _key_points(picture: np.ndarray) -> np.ndarray:
 
 @styled
 def plot_edges(found: Detections, maps: np.ndarray | None = None, title: str = "") -> Figure:
-    """2x2: picture, Canny edges, SIFT key points, Harris corners; beside it the first layer's maps.
+    """Plot picture, Canny edges, SIFT key points and Harris corners, and the first layer's maps.
 
-    maps: float (C, h, w), at most 9 are drawn, each on the scale of all; None draws none.
+    maps: float (C, h, w) or None; at most 9 are drawn, on one scale.
     """
-    figure = Figure(figsize=(10, 5.7 if maps is not None else 10), layout="constrained")
+    figure = new_figure(10, 5.7 if maps is not None else 10)
     figure.suptitle(title, fontsize=12)
     left: Figure | SubFigure = figure
     if maps is not None:
@@ -85,26 +114,32 @@ def plot_edges(found: Detections, maps: np.ndarray | None = None, title: str = "
         axes.imshow(found.picture, cmap="gray", vmin=0, vmax=1)
     is_larger = found.scale > 1
     name = (
-        say("picture, enlarged {scale} times", scale=found.scale) if is_larger else say("picture")
+        say("picture, enlarged {scale} times", "图片，放大 {scale} 倍", scale=found.scale)
+        if is_larger
+        else say("picture", "图片")
     )
     plain.set_title(name, fontsize=10)
     edges.imshow(found.edges, cmap="gray")
-    edges.set_title(say("Canny edges"), fontsize=10)
+    edges.set_title(say("Canny edges", "Canny 边缘"), fontsize=10)
     largest = found.key_points[np.argsort(-found.key_points[:, 2], kind="stable")][:MOST_POINTS]
     for key_point in largest:
         _draw_key_point(points, *key_point)
-    heading = say("SIFT: {n} key points", n=len(found.key_points))
+    heading = say("SIFT: {n} key points", "SIFT：{n} 个关键点", n=len(found.key_points))
     if len(largest) < len(found.key_points):
-        heading += say(", the {n} largest", n=len(largest))
+        heading += say(", the {n} largest", "，画出最大的 {n} 个", n=len(largest))
     points.set_title(heading, fontsize=10)
     points.set(xlim=plain.get_xlim(), ylim=plain.get_ylim())  # circles may reach out
     corners.plot(found.corners[:, 1], found.corners[:, 0], "+", color=ORANGE, ms=10, mew=2)
-    corners.set_title(say("Harris: {n} corners", n=len(found.corners)), fontsize=10)
+    corners.set_title(
+        say("Harris: {n} corners", "Harris：{n} 个角点", n=len(found.corners)), fontsize=10
+    )
     return figure
 
 
 def _draw_key_point(axes: Axes, row: float, col: float, sigma: float, angle: float) -> None:
-    """A circle of radius 2 sigma with a stroke in the key point's direction."""
+    """Draw a circle of radius 2 sigma with a stroke in the key point's direction."""
+    from matplotlib.patches import Circle
+
     radius = 2 * sigma
     axes.add_patch(Circle((col, row), radius, fill=False, color=ORANGE, linewidth=1.2))
     ends = [col, col + radius * np.cos(angle)], [row, row + radius * np.sin(angle)]
@@ -112,10 +147,14 @@ def _draw_key_point(axes: Axes, row: float, col: float, sigma: float, angle: flo
 
 
 def _draw_maps(part: SubFigure, maps: np.ndarray) -> None:
-    """The first layer's maps, at most 9, in three columns, blue below 0, red above."""
-    title = say("the first layer's maps: {n} learned kernels", n=len(maps))
+    """Draw at most 9 maps in three columns, blue below 0, red above."""
+    title = say(
+        "the first layer's maps: {n} learned kernels",
+        "第一层的特征图：{n} 个学到的卷积核",
+        n=len(maps),
+    )
     if len(maps) > MOST_MAPS:
-        title += say(", the first {count}", count=MOST_MAPS)
+        title += say(", the first {count}", "，前 {count} 个", count=MOST_MAPS)
     part.suptitle(title, fontsize=10)
     maps = maps[:MOST_MAPS]
     grid = part.subplots(-(-len(maps) // 3), 3, squeeze=False).ravel()

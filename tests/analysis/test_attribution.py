@@ -5,17 +5,16 @@ import paddle
 import pytest
 from paddle import nn
 
-from lenet_paddle.errors import InputError
-from lenet_paddle.figures.network.attribution import (
+from lenet_paddle.analysis.attribution import (
     BACKGROUND,
     cam_layer,
     compute_slopes,
-    explain,
     grad_cam,
     integrated_gradients,
     occlude,
-    plot_saliency,
 )
+from lenet_paddle.errors import InputError
+from lenet_paddle.figures.network.saliency import explain
 from lenet_paddle.models import MODELS, build_model
 
 
@@ -139,11 +138,3 @@ def test_attributions_leave_pictures_and_weights_as_they_were(rng):
     for parameter, weight in zip(network.parameters(), weights, strict=True):
         np.testing.assert_array_equal(parameter.numpy(), weight)
         assert parameter.grad is None
-
-
-def test_the_figure_has_a_row_a_picture_and_no_grad_cam_without_a_layer(rng):
-    network, batch = build_model("mlp"), random_batch(rng, 2, 28)
-    methods = explain(network, batch, np.array([0, 1]), None)
-    figure = plot_saliency(batch[:, 0], ["a", "b"], methods)
-    assert len(figure.axes) == 2 * 4
-    assert not any("Grad-CAM" in axes.get_title() for axes in figure.axes)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lenet_paddle.errors import InputError
-from lenet_paddle.figures.network.detectors import detect, plot_edges
+from lenet_paddle.figures.network.edges import detect, plot_edges
 
 
 @pytest.fixture

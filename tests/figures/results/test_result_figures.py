@@ -1,0 +1,164 @@
+"""Figures of data, of training and of evaluations: what they show is what was measured."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from figures_help import draw, texts_of
+from matplotlib.figure import Figure
+
+from lenet_paddle import load_dataset
+from lenet_paddle.data.corrupt import corrupt
+from lenet_paddle.data.datasets import CORRUPTIONS
+from lenet_paddle.data.mnist_c import write_mnist_c
+from lenet_paddle.data.transforms import Augmentation
+from lenet_paddle.errors import InputError
+from lenet_paddle.evaluation.metrics import compute_calibration
+from lenet_paddle.figures.options import VisualizeConfig
+from lenet_paddle.figures.results.calibration import plot_calibration
+from lenet_paddle.figures.results.curves import plot_curves
+from lenet_paddle.figures.results.embedding import plot_embedding
+from lenet_paddle.figures.results.samples import measure_pixels, plot_samples
+from lenet_paddle.figures.visualize import visualize
+
+
+def test_augment_shows_each_original_above_its_variants() -> None:
+    image = _pixels(draw("augment", images=["3", "17"])["augment"])
+    originals = load_dataset("mnist", "test").images[[3, 17]]
+    np.testing.assert_array_equal(image[:28, :28], originals[0])
+    np.testing.assert_array_equal(image[:28, 31:59], originals[1])
+    light = Augmentation(augment="light")(originals, np.random.default_rng(1))
+    np.testing.assert_array_equal(image[31:59, :28], light[0])
+
+
+def test_augment_draws_a_small_set_whole(tmp_path: Path) -> None:
+    few = load_dataset("mnist", "test").take(slice(0, 8))
+    arrays = {
+        f"{k}_{s}": v
+        for s in ("train", "test")
+        for k, v in zip("xy", (few.images, few.labels), strict=True)
+    }
+    np.savez(tmp_path / "few.npz", **arrays)
+    drawn = draw("augment", dataset="npz", data_dir=str(tmp_path / "few.npz"))
+    assert set(drawn) == {"augment", "augment-ranges"}
+
+
+def _pixels(figure: Figure) -> np.ndarray:
+    """The pixels of the figure's one image."""
+    [axes] = figure.axes
+    return np.asarray(axes.images[0].get_array())
+
+
+def test_samples_count_what_the_set_holds(run: str) -> None:
+    text = texts_of(draw("samples", run=[run])["samples"])
+    assert "64 of 640 training images" in text
+    images = np.zeros((4, 28, 28), np.uint8)
+    images[3] = 200
+    figure = plot_samples(images, np.array([0, 0, 0, 1]), ("a", "b"), np.array([0, 3]))
+    text = texts_of(figure)
+    assert "class balance: 1 to 3" in text
+    assert "mean 50.0, deviation 86.6, 75% are 0" in text
+
+
+def _rows(train: list[float], val: list[float]) -> list[dict[str, float]]:
+    return [
+        {
+            "epoch": n + 1,
+            "train_loss": t,
+            "val_loss": v,
+            "train_accuracy": 1 - t / 10,
+            "val_accuracy": 1 - v / 10,
+        }
+        for n, (t, v) in enumerate(zip(train, val, strict=True))
+    ]
+
+
+def test_the_overfitting_gap_starts_at_the_lowest_val_loss() -> None:
+    figure = plot_curves({"a": _rows([3, 2, 1, 0.5], [3, 2, 2.5, 3])})
+    loss, _ = figure.axes
+    [band] = loss.collections
+    assert band.get_paths()[0].vertices[:, 0].min() == 2  # the epoch
+    assert "overfitting gap, 2.500 at the end" in texts_of(figure)
+
+
+def test_no_gap_is_marked_where_the_val_loss_still_falls() -> None:
+    figure = plot_curves({"a": _rows([3, 2, 1], [3, 2.5, 2])})
+    assert not figure.axes[0].collections
+
+
+def test_curves_compare_runs_of_one_name(run: str) -> None:
+    [figure] = draw("curves", run=[run, run]).values()
+    assert len(figure.axes[0].lines) >= 2
+    other = {"first": _rows([2, 1], [2, 1]), "second": _rows([3, 1], [3, 2])}
+    text = texts_of(plot_curves(other))
+    assert all(f"{name}, {split}" in text for name in other for split in ("train", "val"))
+
+
+def test_the_reliability_diagram_shows_the_bins_and_the_error(rng: np.random.Generator) -> None:
+    probs = rng.dirichlet(np.full(4, 0.5), 300)
+    error, bins = compute_calibration(probs, rng.integers(0, 4, 300))
+    figure = plot_calibration(error, bins)
+    bars = figure.axes[0].containers[0]
+    used = bins["count"] > 0
+    np.testing.assert_allclose([bar.get_height() for bar in bars], bins["accuracy"][used])
+    tops = [bar.get_y() + bar.get_height() for bar in figure.axes[0].containers[1]]
+    np.testing.assert_allclose(tops, bins["confidence"][used])
+    assert f"{error:.4f}" in texts_of(figure)
+
+
+def test_confusion_and_mistakes_are_those_of_the_evaluation(run: str) -> None:
+    metrics = json.loads((Path(run) / "metrics.json").read_text())
+    matrix = np.array(metrics["confusion_matrix"])
+    figure = draw("confusion", run=[run])["confusion"]
+    numbers = [int(text.get_text()) for text in figure.axes[0].texts]
+    assert numbers == matrix[matrix > 0].tolist()
+    wrong = matrix.sum() - np.trace(matrix)
+    assert f"of {wrong} mistakes in 300 images" in texts_of(draw("mistakes", run=[run])["mistakes"])
+
+
+def test_the_pixels_of_a_set_are_measured_slice_by_slice(rng: np.random.Generator) -> None:
+    images = rng.integers(0, 256, (5000, 6, 5)).astype(np.uint8)
+    counts, mean, deviation = measure_pixels(images)
+    np.testing.assert_array_equal(counts, np.bincount(images.ravel(), minlength=256))
+    np.testing.assert_allclose(mean, images.mean(axis=0))
+    np.testing.assert_allclose(deviation, images.std(axis=0))
+
+
+def test_samples_of_memory_mapped_arrays_are_drawn(tmp_path: Path) -> None:
+    digits = load_dataset("mnist", "test").take(slice(0, 200))
+    for name, array in (("x", digits.images), ("y", digits.labels)):
+        np.save(tmp_path / f"{name}_train.npy", array)
+        np.save(tmp_path / f"{name}_test.npy", array)
+    out = tmp_path / "a.png"
+    config = VisualizeConfig("samples", dataset="npz", data_dir=str(tmp_path), out=str(out))
+    assert visualize(config) == [out] and out.is_file()
+
+
+def test_corruptions_are_drawn_of_chosen_digits_or_as_a_folder_has_them(tmp_path: Path) -> None:
+    digits = load_dataset("mnist", "test").take(slice(0, 5))
+    names = ("fog", "canny_edges", "identity")
+    write_mnist_c(tmp_path, names, limit=5, parts=["test"])
+    folder = {"dataset": "mnist_c", "data_dir": str(tmp_path), "images": ["4", "1"]}
+    shown = draw("corruptions", **folder)["corruptions"].axes[0].images[0].get_array()
+    for row, name in enumerate(names):
+        corrupted = corrupt(digits.images, name)
+        for col, position in enumerate((4, 1)):
+            part = shown[31 * row : 31 * row + 28, 31 * col : 31 * col + 28]
+            np.testing.assert_array_equal(part, corrupted[position])
+    texts = texts_of(draw("corruptions", images=["4", "1"])["corruptions"])
+    assert [name for name in CORRUPTIONS if name.replace("_", " ") not in texts] == []
+    with pytest.raises(InputError, match="'5'; expected positions of test images, 0 to 4"):
+        draw("corruptions", **{**folder, "images": ["5"]})
+
+
+def test_the_figure_shows_each_accuracy_and_names_each_cloud():
+    labels = np.repeat([0, 1, 2], 60)
+    places = np.random.default_rng(0).normal(size=(180, 2))
+    names = ["ankle boot", "bag", "coat"]
+    figure = plot_embedding({"PCA": places, "again": places}, labels, names, {"own": 0.98765})
+    texts = [text.get_text() for axes in figure.axes for text in axes.texts]
+    assert texts == [*names, *names, "0.9877"]
+    assert sum(len(dots.get_offsets()) for dots in figure.axes[0].collections) == 180

@@ -1,0 +1,107 @@
+"""Both languages, fonts, and numbers in cells."""
+
+from __future__ import annotations
+
+import ast
+import string
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from figures_help import refusal
+from matplotlib import font_manager
+from matplotlib.figure import Figure
+
+from lenet_paddle.figures import style
+from lenet_paddle.figures.grid import Cells, plain, two_places
+from lenet_paddle.figures.options import VisualizeConfig
+from lenet_paddle.figures.visualize import visualize
+from lenet_paddle.figures.words import language, say
+
+PACKAGE = Path(__file__).resolve().parents[2] / "lenet_paddle"
+
+
+def _cached(fonts: list[str]) -> Any:
+    families = lambda: fonts  # noqa: E731
+    families.cache_clear = lambda: None  # type: ignore[attr-defined]
+    return families
+
+
+@pytest.mark.skipif(not style.find_chinese_font(), reason="no Chinese font is installed")
+def test_chinese_figures_have_chinese_titles_and_no_missing_glyph(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    visualize(VisualizeConfig("padding", lang="zh", stride=2, out=str(tmp_path / "a.svg")))
+    visualize(VisualizeConfig("dropout", lang="zh", out=str(tmp_path / "b.pdf")))
+    assert not [w for w in recwarn if "Glyph" in str(w.message)]
+
+
+def test_cells_write_the_numbers_legibly() -> None:
+    axes = Figure().subplots()
+    cells = Cells(axes, np.array([[-1.0, np.nan], [0.0, 2.0]]), limits=(-2, 2), cmap="gray")
+    texts = {place: (t.get_text(), t.get_color()) for place, t in cells.texts.items()}
+    assert texts[0, 0] == ("-1", "white") and texts[1, 1] == ("2", "black")
+    assert texts[0, 1][0] == ""
+    cells.show(np.ones((2, 2)))
+    assert cells.texts[0, 1].get_text() == "1"
+    assert [plain(v) for v in (-1016.0, 0.5, -0.0)] == ["-1016", "0.5", "0"]
+    assert [two_places(v) for v in (-0.001, 7 / 9)] == ["0.00", "0.78"]
+
+
+def _pairs() -> list[tuple[str, str]]:
+    """Every English text in the package with its Chinese."""
+    return [
+        tuple(ast.literal_eval(text) for text in node.args[:2])
+        for path in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+        and getattr(node.func, "id", "") == "say"
+        and isinstance(node.args[0], ast.Constant)
+    ]
+
+
+def test_the_chinese_fills_in_the_same_values() -> None:
+    assert len(_pairs()) > 150
+    for pair in _pairs():
+        english, chinese = (
+            {f"{name}:{spec}" for _, name, spec, _ in string.Formatter().parse(text) if name}
+            for text in pair
+        )
+        assert english == chinese, pair
+
+
+def test_say_speaks_the_language_of_its_block() -> None:
+    assert say("draw {n}", "第 {n} 次抽样", n=2) == "draw 2"
+    with language("zh"):
+        assert say("draw {n}", "第 {n} 次抽样", n=2) == "第 2 次抽样"
+        assert (say("value", "函数值"), say("value", "像素值")) == ("函数值", "像素值")
+    assert say("draw {n}", "第 {n} 次抽样", n=2) == "draw 2"
+
+
+def test_chinese_without_a_font_names_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(style, "_font_families", _cached(["DejaVu Sans"]))
+    monkeypatch.setattr(font_manager, "findSystemFonts", lambda: [])
+    assert "fonts-noto-cjk" in refusal("padding", "--lang", "zh")
+
+
+def test_missing_glyphs_are_one_line_and_other_warnings_stay(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(style, "_font_families", _cached(["DejaVu Sans"]))
+    style._log_missing_font.cache_clear()
+
+    @style.styled
+    def plot() -> Figure:
+        figure = style.new_figure(2, 1)
+        figure.suptitle("混淆矩阵")
+        warnings.warn("a real one", RuntimeWarning, stacklevel=2)
+        return figure
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for _ in range(2):
+            style.render(plot())
+    assert [str(warning.message) for warning in caught] == ["a real one"] * 2
+    assert len(caplog.records) == 1 and "apt install fonts-noto-cjk" in caplog.text
