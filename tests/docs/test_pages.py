@@ -45,7 +45,9 @@ def anchors(page):
     return {head.strip().replace(" ", "-") for head in heads}
 
 
-@pytest.mark.parametrize("page", [*ALL, "README.zh-CN.md", "CHANGELOG.md", "output/README.md"])
+@pytest.mark.parametrize(
+    "page", [*ALL, "README.zh-CN.md", "CHANGELOG.md", "SECURITY.md", "output/README.md"]
+)
 def test_every_link_leads_to_a_file_and_a_head_that_exist(page):
     text = re.sub(r"```.*?```|`[^`]*`", "", read(page), flags=re.DOTALL)
     for link in re.findall(r"\]\(([^)\s]+)\)", text):
