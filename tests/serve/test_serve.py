@@ -25,6 +25,8 @@ from serve_help import (
 )
 from tools_help import assert_refused, tool, wait_for
 
+from lenet_paddle.serve import schemas
+
 LIMITS = [
     *("--max-body-mb", 0.2, "--max-megapixels", 0.5, "--max-batch", 8),
     *("--max-seconds", 2, "--max-queue", 4),
@@ -327,6 +329,25 @@ def test_the_docs_need_nothing_from_elsewhere(server):
     assert {"/predict", "/features", "/v2", "/v2/models/lenet/infer"} <= set(paths)
     kinds = set(paths["/predict"]["post"]["requestBody"]["content"])
     assert kinds == {"multipart/form-data", "application/json"}
+
+
+def test_answers_fit_the_documented_models(server, digits):
+    document = server.client.get("/openapi.json").json()
+    references = re.findall(r'"#/components/schemas/(\w+)"', json.dumps(document))
+    assert references and set(references) <= set(document["components"]["schemas"])
+    png = to_png(digits[0])
+    for model, path, files in (
+        (schemas.Predictions, "/predict", {"files": png}),
+        (schemas.Features, "/features", {"files": png}),
+        (schemas.ModelDescription, "/model.json", None),
+        (schemas.ServerMetadata, "/v2", None),
+        (schemas.ModelMetadata, "/v2/models/lenet", None),
+        (schemas.Error, "/predict", {"files": b"damaged"}),
+    ):
+        response = server.client.request("POST" if files else "GET", path, files=files)
+        model.model_validate(response.json())
+    answer = server.client.post("/v2/models/lenet/infer", json=infer_request())
+    schemas.InferAnswer.model_validate(answer.json())
 
 
 def read_metrics(server):
