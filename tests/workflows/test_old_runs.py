@@ -131,8 +131,8 @@ def test_its_fine_tuning_resumed_ends_with_the_same_matrix(old, mnist_c):
 
 def test_a_run_whose_history_lacks_a_column_is_resumed_and_drawn(old, monkeypatch):
     """As when a column has come to the history since."""
-    from lenet_paddle.figures.results.drawings import draw_curves
-    from lenet_paddle.figures.visualize import VisualizeConfig
+    from lenet_paddle.figures.options import VisualizeConfig
+    from lenet_paddle.figures.results.curves import draw_curves
     from lenet_paddle.training.recorder import Recorder
 
     real = Recorder.on_eval_end

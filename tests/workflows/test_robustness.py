@@ -36,6 +36,7 @@ from lenet_paddle.figures.words import language
 from lenet_paddle.files import format_csv
 from lenet_paddle.run_folder import Run
 from lenet_paddle.workflows import robustness as module
+from lenet_paddle.workflows.evaluate import evaluate_any
 
 DIGITS = tuple("0123456789")
 
@@ -289,7 +290,7 @@ def test_the_baseline_is_evaluated_on_the_same_images(folder: Path) -> None:
 
 
 def test_the_printed_table_has_a_line_a_corruption(folder: Path) -> None:
-    _, text = module.evaluate_any(folder / "b", dataset="mnist_c", data_dir=str(folder / "data"))
+    _, text = evaluate_any(folder / "b", dataset="mnist_c", data_dir=str(folder / "data"))
     first = [line.split(" ")[0] for line in text.splitlines()]
     assert first[:5] == ["corruption", "translate", "fog", "mean", IDENTITY]
 
@@ -316,9 +317,9 @@ def test_just_one_source_of_images_is_wanted(folder: Path) -> None:
 
 def test_flags_of_the_report_are_refused_for_other_data(folder: Path) -> None:
     with pytest.raises(InputError, match="--generated belongs to --dataset mnist_c"):
-        module.evaluate_any(folder / "a", generated=True)
+        evaluate_any(folder / "a", generated=True)
     with pytest.raises(InputError, match="--baseline belongs to --dataset mnist_c"):
-        module.evaluate_any(folder / "a", dataset="mnist", baseline=folder / "b")
+        evaluate_any(folder / "a", dataset="mnist", baseline=folder / "b")
 
 
 def test_other_classes_are_refused(folder: Path) -> None:
