@@ -51,8 +51,9 @@ class Callback(paddle.callbacks.Callback):
                 self.norms.append(sum(squares) ** 0.5)
 
             def on_eval_end(self, logs=None):
-                mean = sum(self.norms) / len(self.norms)
-                self.recorder.state.history[-1]["gradient_norm"] = mean
+                if self.norms:  # mixed precision skips an update that overflows
+                    mean = sum(self.norms) / len(self.norms)
+                    self.recorder.state.history[-1]["gradient_norm"] = mean
 
     Callbacks must not draw from the global random generators: a resumed run would differ.
     """

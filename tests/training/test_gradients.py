@@ -16,8 +16,8 @@ STILL = {"optimizer": "sgd", "learning_rate": 1e-12, "epochs": 1}  # the weights
 class GradientNorm(Callback):
     """The L2 norm of the gradient at each update, and a column with the epoch's mean."""
 
-    def __init__(self):
-        super().__init__()
+    def on_epoch_begin(self, epoch, logs=None):
+        """Start with no norm."""
         self.norms = []
 
     def on_gradients(self, parameters):
