@@ -64,7 +64,7 @@ OUT_OF_RANGE = {
 }
 WRONG_TYPE = {
     "model": (["resnet", 3, None], "one of lenet5, lenet_sequential, lenet_subclass"),
-    "dataset": (["cifar"], "one of mnist, fashion_mnist, folder, npz, mnist_c"),
+    "dataset": (["cifar"], "one of mnist, fashion_mnist"),
     "preprocess": (["crop"], "one of auto, digit, resize"),
     "optimizer": (["rmsprop"], "one of sgd, momentum, adam, adamw, muon"),
     "augment": (["heavy", None], "one of none, light, strong"),

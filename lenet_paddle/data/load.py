@@ -41,12 +41,13 @@ def load_dataset(
 ) -> ImageSet:
     """Load one split, "train", "val" or "test", of a data set as uint8 images with labels.
 
-    `val` is cut from the training images: the last `val_size` of MNIST and Fashion-MNIST, a
-    stratified draw from `folder` and `npz`, the same in every run. mnist_c with a `corruption`
+    `val` is cut from the training images: the last `val_size` of them, or, where the record says
+    `is_sorted`, a stratified draw, the same in every run. mnist_c with a `corruption`
     holds out its last `val_size` images; without one, all 15 corruptions (those that are there)
-    are mixed evenly and `val` is the end of the mixture. A `val_size` of over half of a folder,
-    npz or mnist_c becomes a tenth of it, with a message. `test_size` and `preprocess` matter for
-    `folder` only (see `sources.load_folder`). Raises `InputError` for unknown names and bad files.
+    are mixed evenly and `val` is the end of the mixture. Where the record says `may_shrink_val`, a
+    `val_size` of over half of the images becomes a tenth of them, with a message. `test_size` and
+    `preprocess` matter for `folder` only (see `sources.load_folder`). Raises `InputError` for
+    unknown names and bad files.
     """
     [image_set] = load_splits(
         name,

@@ -1,4 +1,4 @@
-"""Loaders of data sets: the embedded MNIST, Fashion-MNIST, a folder of pictures, a .npz file.
+"""Loaders of data sets: IDX files (MNIST is embedded), folders of pictures, .npz files.
 
 Each loads one part, "train" or "test", as an `ImageSet`; `load.load_splits` divides off "val".
 """

@@ -1,7 +1,8 @@
 """Networks: batch -> logits. `MODELS` names them; importing it does not import Paddle.
 
 To add a network, write a function of its name that takes the number of classes, in a module of
-this package, and a line in `MODELS`.
+this package, and a line in `MODELS`. The first line of its docstring says what it is, up to a
+semicolon (docs/reference.md shows that), then its input and `N parameters`.
 """
 
 from __future__ import annotations

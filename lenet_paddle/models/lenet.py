@@ -1,7 +1,7 @@
-"""Four LeNet variants, and the multilayer perceptron that courses train before them.
+"""LeNet variants, and the multilayer perceptron that courses train before them.
 
-Only `lenet5` follows the 1998 paper. The other three are the network that Paddle calls LeNet: a
-3x3 first convolution, ReLU, max pooling, and no activation between the linear layers.
+Only `lenet5` follows the 1998 paper. The others are the network that Paddle calls LeNet: a 3x3
+first convolution, ReLU, max pooling, and no activation between the linear layers.
 """
 
 from __future__ import annotations
