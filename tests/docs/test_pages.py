@@ -134,6 +134,12 @@ def test_the_lists_of_the_pages_are_those_of_the_code(lists):
     assert shown == {(name, is_chinese) for name in lists.LISTS for is_chinese in (True, False)}
 
 
+def test_every_text_of_a_list_has_its_chinese(lists, monkeypatch):
+    assert lists.find_untranslated() == [], "add it to docs/chinese.yaml"
+    monkeypatch.delitem(lists.CHINESE, "the last images")
+    assert lists.find_untranslated() == ["the last images"]
+
+
 def test_no_translation_of_a_list_is_left_over(lists):
     used = set()
     for make in lists.LISTS.values():
