@@ -21,11 +21,11 @@ WRITES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.symlink", "os.tr
 class Tools:
     """Calls of the tools, one at a time, each in a process of its own that can be killed.
 
-    Such a process starts in 0.1 s, so that a hundred kills are a matter of minutes. A call that
-    is over stays a zombie until `wait`: what `kill` kills is never another process.
+    Such a process starts in 0.1 s, so a hundred kills take minutes. A finished call stays a zombie
+    until `wait`, so `kill` never hits another process.
     """
 
-    pid = 0  # of the call that runs, or is over and was not waited for
+    pid = 0  # of the running call, or of a finished one before `wait`
 
     def __enter__(self) -> Tools:
         command = [sys.executable, __file__]

@@ -8,21 +8,21 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "lenet_paddle"
-ROOMS = [  # in the order in which the data passes through them
+ORDER = [  # in the order in which the data passes through them
     *("_version", "errors", "settings", "files", "progress", "tables", "runtime"),
     *("data", "models", "config", "cli", "evaluation", "analysis", "training", "run_folder"),
     *("export", "serve", "figures", "workflows", "benchmark"),
 ]
 
 
-def imported_rooms(path):
+def imported_packages(path):
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         modules = []
         if isinstance(node, ast.ImportFrom) and node.module:
             modules = [node.module]
             if node.module == "lenet_paddle":
-                rooms = [alias.name for alias in node.names if alias.name in ROOMS]
-                modules = [f"lenet_paddle.{room}" for room in rooms]
+                names = [alias.name for alias in node.names if alias.name in ORDER]
+                modules = [f"lenet_paddle.{name}" for name in names]
         elif isinstance(node, ast.Import):
             modules = [alias.name for alias in node.names]
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
@@ -36,12 +36,12 @@ def imported_rooms(path):
 @pytest.mark.parametrize(
     "path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: str(p.relative_to(PACKAGE))
 )
-def test_imports_point_to_earlier_rooms_only(path):
-    room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-    if room == "__init__":
-        return  # the public API names all rooms
-    for other in imported_rooms(path):
-        assert ROOMS.index(other) <= ROOMS.index(room), f"{path} imports {other}"
+def test_imports_point_to_earlier_packages_only(path):
+    package = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    if package == "__init__":
+        return  # the public API names all packages
+    for other in imported_packages(path):
+        assert ORDER.index(other) <= ORDER.index(package), f"{path} imports {other}"
 
 
 def test_every_module_public_class_and_function_has_a_docstring():
@@ -68,4 +68,4 @@ def test_module_names_in_strings_count_as_imports(tmp_path):
         'print("lenet_paddle.workflows is the place for that")',
     ]
     path.write_text("\n".join(lines))
-    assert list(imported_rooms(path)) == ["serve", "figures"]
+    assert list(imported_packages(path)) == ["serve", "figures"]

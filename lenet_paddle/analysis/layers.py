@@ -224,8 +224,8 @@ class _Tracer:
 def join(sources: list[Place], units: tuple[int, ...]) -> Place:
     """Return the place of a tensor with a map of `units` that a function computes from `sources`.
 
-    Its units see what any source sees. A smaller source (a gate of 1x1) is spread over the
-    largest, which sets the step. The units of a vector see the whole map.
+    A unit sees the pixels that any source's unit sees. A smaller source (a gate of 1x1) is spread
+    over the largest, which sets the step. The units of a vector see the whole map.
     """
     largest = max(sources, key=lambda place: math.prod(place.units))
     fields = [flattened(place).field if not units else place.field for place in sources]

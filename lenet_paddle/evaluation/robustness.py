@@ -169,7 +169,7 @@ def _show(value: float) -> str:
 
 
 def _explain(report: Result) -> dict[str, str]:
-    """Return what the table's words mean, and what is missing in it."""
+    """Explain the table's terms, and name the rows that it lacks."""
     notes = {name_mean(report): "each corruption counts alike, the clean images are not in it"}
     if "mce" in report:
         mce = "no ratio" if report["mce"] is None else _show(report["mce"])

@@ -110,7 +110,7 @@ class RichLogger(MistakesLogger):
         self.twin = copy_network(network)
 
     def on_train_begin(self, logs: Any = None) -> None:
-        """Log what does not change, unless the run is resumed."""
+        """Log samples, settings and graph once; a resumed run has them already."""
         if self.recorder.state.epoch == 0:
             with undisturbed():
                 self._log_start()

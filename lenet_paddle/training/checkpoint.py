@@ -143,7 +143,9 @@ def prune_checkpoints(
             or (keep_every > 0 and epoch % keep_every == 0)
         )
         if not kept:
-            shutil.rmtree(path, ignore_errors=True)  # what fails is tried again later
+            shutil.rmtree(
+                path, ignore_errors=True
+            )  # a failed removal is retried after the next epoch
 
 
 def read_state(path: Path) -> TrainState:

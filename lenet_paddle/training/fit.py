@@ -161,8 +161,8 @@ def build_callbacks(
 ) -> list[Callback]:
     """Return all callbacks of a training in the order in which hapi calls them.
 
-    `own`, those handed to `fit`, follow the recorder and precede what writes files; `log` is None
-    on ranks that write none.
+    `own`, the callbacks given to `fit`, run after the recorder and before those that write files;
+    `log` is None on ranks that write none.
     """
     config, state, loader = recorder.config, recorder.state, recorder.loader
     for callback in own:

@@ -120,10 +120,10 @@ def test_what_paddle_flops_counts_wrongly_is_still_so() -> None:
     assert _flops(nn.Conv2D(1, 2, 3), 1, 5, 5) == 0  # a network of one layer
     assert totals(analyse(nn.Conv2D(1, 2, 3), (1, 5, 5)))["macs"] == 9 * 2 * 9
     norm = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1D(4))
-    assert _flops(norm, 4) == 16  # the norm is passed over, and so is the linear layer's bias
+    assert _flops(norm, 4) == 16  # without the norm and the linear layer's bias
     assert [row.flops for row in analyse(norm, (4,))] == [2 * 16 + 4, 2 * 4]
     network = build_model("lenet_builtin")
-    with fast_layers(network):  # subclasses are passed over
+    with fast_layers(network):  # subclasses are not counted
         assert _flops(network, 1, 28, 28) == 48_000 + 10_080 + 840
 
 
@@ -409,7 +409,7 @@ def test_a_real_runs_speed_and_accuracies_are_read_from_its_checkpoint(tmp_path:
     assert (record["test_accuracy"], record["model"]) == (0.25, "mlp")
 
 
-def test_what_is_no_run_is_passed_over_with_a_word(
+def test_a_path_that_is_not_a_run_is_skipped_with_a_message(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     run = _write_run(tmp_path / "run")

@@ -46,7 +46,7 @@ RECIPES = {
         *("--model", "lenet_modern", "--augment", "light", "--freeze", "1"),
     ],
 }
-_PADDLE = threading.Lock()  # what the test itself loads is loaded by one thread at a time
+_PADDLE = threading.Lock()  # the test itself loads in one thread at a time
 
 
 @pytest.fixture(scope="module")

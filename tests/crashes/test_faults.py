@@ -72,7 +72,7 @@ def fill(folder: Path) -> None:
 
 
 def assert_one_line(said: Path, status: int, *words: str) -> None:
-    """The last line says what was wrong; there is no traceback, and no other complaint."""
+    """Check that the last line names the error, without a traceback or another complaint."""
     text = said.read_text()
     assert status in (1, 2), text
     complaints = [line for line in text.splitlines() if "rror" in line or "arning" in line]
@@ -198,10 +198,10 @@ def test_of_two_processes_on_one_run_the_second_is_refused_unless_it_only_reads_
     tools: Tools, settings: list[Any], finished: Path, tmp_path: Path
 ) -> None:
     run = copy_run(finished, tmp_path / "a")
-    anew = ["--output-dir", tmp_path, "--name", "a", "--overwrite"]
+    again = ["--output-dir", tmp_path, "--name", "a", "--overwrite"]
     with locked(run):
         before = contents(run)
-        for arguments in (["--resume", run], [*settings, *anew]):
+        for arguments in (["--resume", run], [*settings, *again]):
             status = tools.run("train", *arguments, output=tmp_path / "said")
             assert_one_line(tmp_path / "said", status, f"{run} is in use by another process")
         assert contents(run) == before

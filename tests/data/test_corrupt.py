@@ -105,7 +105,7 @@ def test_blocks_do_not_repeat_each_others_draws(digits: ImageSet) -> None:
     assert (noisy[:BLOCK] != noisy[BLOCK:]).any(axis=(1, 2)).all()
 
 
-# --- what each one is ---
+# --- each corruption by itself ---
 
 
 def test_input_is_left_alone_and_the_output_is_new(digits: ImageSet) -> None:
@@ -188,7 +188,7 @@ def test_unknown_corruptions_and_severities_are_refused(
 
 
 @pytest.mark.parametrize("images", [np.zeros((2, 28, 28)), np.zeros((2, 32, 32), np.uint8)])
-def test_what_is_no_digit_is_refused(images: np.ndarray) -> None:
+def test_images_that_are_not_uint8_28x28_are_refused(images: np.ndarray) -> None:
     with pytest.raises(InputError, match="expected uint8"):
         corrupt(images, "fog")
 

@@ -176,7 +176,7 @@ def test_a_tiff_of_tiles_larger_than_a_picture_may_be_is_refused(order: str, is_
             decode_picture(_write_tiff(order, is_big, (kind, 64), 64), "a.tif")
 
 
-def test_what_would_take_hours_or_gigabytes_is_refused() -> None:
+def test_a_picture_that_would_take_hours_or_gigabytes_is_refused() -> None:
     file = io.BytesIO()
     Image.new("L", (32, 32)).save(file, "JPEG", progressive=True)
     data = file.getvalue()
@@ -230,7 +230,7 @@ def test_a_truncated_picture_is_refused_by_name(
 
 
 @pytest.mark.parametrize("data", [b"", b"text", b"%PDF-1.4\n", bytes(1000)])
-def test_what_is_no_picture_is_refused_by_name(data: bytes) -> None:
+def test_a_file_that_is_not_a_picture_is_refused_by_name(data: bytes) -> None:
     with pytest.raises(InputError, match=r"^b\.txt: not a readable picture; expected PNG"):
         decode_picture(io.BytesIO(data), "b.txt")
 

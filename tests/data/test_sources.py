@@ -322,7 +322,7 @@ def test_a_spoilt_folder_is_refused_with_the_path_of_the_fault(
     assert said in _refusal(at_fault, lambda: _load_folder(two_trees))
 
 
-def test_what_is_no_folder_is_refused(tmp_path: Path) -> None:
+def test_a_path_that_is_not_a_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for path in (tmp_path / "missing", tmp_path / "file"):
         assert "is not a folder" in _refusal(path, lambda path=path: _load_folder(path))
@@ -420,7 +420,7 @@ def _not_npz(tmp_path: Path, keras: dict[str, np.ndarray]) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("kind", ["text", "empty", "npy", "cut", "flipped"])
-def test_what_is_no_npz_file_is_refused(
+def test_a_file_that_is_not_npz_is_refused(
     tmp_path: Path, keras: dict[str, np.ndarray], kind: str
 ) -> None:
     path = tmp_path / "b.npz"

@@ -8,7 +8,7 @@ import sys
 import unicodedata
 
 import pytest
-from test_structure import ROOMS
+from test_structure import ORDER
 from tools_help import ROOT
 
 LOGS = ("docs/experiments.md", "docs/speed-log.md", "docs/mnist-c.md", "docs/tutorial.md")
@@ -151,7 +151,7 @@ def test_no_translation_of_a_list_is_left_over(lists):
 def test_the_folders_of_the_design_are_the_real_ones_in_the_order_of_imports(page):
     [tree] = re.findall(r"```text\nlenet_paddle/\n(.*?)```", read(page), re.DOTALL)
     named = [name.removesuffix(".py") for name in re.findall(r"^  ([\w.]+)", tree, re.M)]
-    assert [name for name in named if name not in ("__init__", "page")] == ROOMS
+    assert [name for name in named if name not in ("__init__", "page")] == ORDER
     package = ROOT / "lenet_paddle"
     real = {path.stem for path in package.iterdir() if path.name != "__pycache__"}
     assert set(named) == real

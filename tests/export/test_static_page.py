@@ -68,7 +68,7 @@ def test_every_file_that_is_named_is_there() -> None:
 
 @pytest.fixture
 def fake_npm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An npm that packs a small archive; returns what it is run from."""
+    """Put an npm that packs a small archive on PATH; return a folder with a model.onnx."""
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w:gz") as package:
         for name in (*static_page.RUNTIME_FILES, "ort.js"):

@@ -120,7 +120,7 @@ def ask(server, request):
 
 
 def assert_proper(received):
-    """Check that there is no answer, or that the first is complete and an error is one line."""
+    """Check that there is no answer, or that the first is complete and an error has one line."""
     if not received:
         return None
     head, _, rest = received.partition(b"\r\n\r\n")

@@ -171,7 +171,7 @@ def test_a_digit_is_drawn_with_keys_alone(page: Any) -> None:
     assert best(page) == "7"
 
 
-def test_a_finger_draws_and_a_second_one_is_passed_over(browser: Any, address: str) -> None:
+def test_a_finger_draws_and_a_second_one_is_ignored(browser: Any, address: str) -> None:
     phone = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
     with opened(browser, address, **phone) as page:
         box = page.locator("#sheet").bounding_box()

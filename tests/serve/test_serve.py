@@ -232,7 +232,7 @@ def test_a_batch_above_the_limit_is_413(server, digits):
     assert_error(server.client.post("/features", files=files[:2]), 413, "more than one picture")
 
 
-def test_what_holds_no_picture_is_400_or_415(server, digits):
+def test_a_request_without_a_readable_picture_is_400_or_415(server, digits):
     png = to_png(digits[0])
     post = server.client.post
     assert_error(post("/predict", files={"files": b"not a picture"}), 400, "picture 1")
@@ -281,7 +281,7 @@ def test_a_slow_body_is_408(server):
         assert read_answer(slow_body)[0] == 408
 
 
-def test_what_is_not_http_is_400(server):
+def test_a_request_that_is_not_http_is_400(server):
     with server.raw(b"Good morning\r\n\r\n") as connection:
         assert connection.recv(65_536).startswith(b"HTTP/1.1 400 ")
 

@@ -1,4 +1,4 @@
-"""Weights as safetensors: there and back, and what is no such file is one line."""
+"""Weights as safetensors: saved, loaded, and refused in one line when damaged."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def written(header, data=b""):
     ],
     ids=range(11),
 )
-def test_what_is_no_such_file_is_one_line(tmp_path, content):
+def test_a_damaged_safetensors_file_is_refused_in_one_line(tmp_path, content):
     (tmp_path / "w.safetensors").write_bytes(content)
     try:
         loaded = load_weights(tmp_path / "w.safetensors")

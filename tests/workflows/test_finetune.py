@@ -390,7 +390,7 @@ def test_weights_without_a_run_need_the_networks_name(source, data_dir, tmp_path
         ({"init_from": "nowhere"}, "nowhere: no weights there"),
     ],
 )
-def test_what_makes_no_sense_is_refused_and_leaves_nothing(
+def test_invalid_settings_are_refused_and_leave_nothing(
     settings, words, source, data_dir, tmp_path
 ):
     with pytest.raises(InputError, match=words):

@@ -15,7 +15,7 @@ from lenet_paddle.workflows.evaluate import evaluate_run
 from lenet_paddle.workflows.export import export_run
 
 SAMPLES = ROOT / "tests" / "samples"
-OLD = SAMPLES / "before_rooms"
+OLD = SAMPLES / "old_layout"
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Several seeds and their table; what is finished is not trained again."""
+"""Several seeds and their table; finished runs are not trained again."""
 
 from __future__ import annotations
 
@@ -176,6 +176,6 @@ def test_the_second_act_of_each_seed_starts_from_its_own_first(done, tmp_path):
         (["--seeds", "0,1", "--init-from", "nowhere-{seed}"], ["nowhere-0: no weights there"]),
     ],
 )
-def test_what_makes_no_sense_is_one_line_and_leaves_nothing(tmp_path, arguments, words):
+def test_wrong_seeds_are_one_line_and_leave_nothing(tmp_path, arguments, words):
     assert_refused(tool("train", *arguments, "--output-dir", tmp_path / "out"), *words)
     assert not (tmp_path / "out").exists()
