@@ -45,7 +45,9 @@ def choose_peers(what: str, names: Sequence[str]) -> list[str]:
     workers: list[str] = []
     for name in names:
         if name not in peers:
-            raise InputError(f"peer {name!r} is unknown; expected some of {', '.join(peers)}")
+            raise InputError(
+                f"peer {name!r} is unknown; expected one or more of {', '.join(peers)}"
+            )
         if importlib.util.find_spec(peers[name].package) is None:
             _log.warning(
                 "%s is left out: %s is not installed (.[peers])", *(name, peers[name].package)

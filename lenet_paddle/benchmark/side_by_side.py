@@ -134,7 +134,7 @@ def compare_runs(paths: Iterable[str | Path]) -> list[dict[str, Any]]:
         except InputError as error:
             _log.warning("%s; skipping it", error)
     if not found:
-        raise InputError("no run among those folders; expected some output/<run>")
+        raise InputError("no run among these folders; expected one or more output/<run>")
     settings = [config.to_dict() for config, _ in found]
     shown = ["model"] + [
         key for key in settings[0] if key != "model" and len({str(s[key]) for s in settings}) > 1

@@ -134,7 +134,7 @@ def write_mnist_c(
             if name not in known:
                 raise InputError(f"{kind} {name!r} is unknown; expected one of {', '.join(known)}")
             if list(names).count(name) > 1:
-                raise InputError(f"{kind} {name} was named twice; name each once")
+                raise InputError(f"{kind} {name} is given twice; give each once")
     if limit is not None and limit < 1:
         raise InputError(f"limit is {limit}; expected a whole number of 1 or more")
     if not 0 <= seed < _TRAIN_SEED:

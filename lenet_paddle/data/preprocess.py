@@ -142,7 +142,7 @@ def _check_tiles(file: IO[bytes], name: str, max_pixels: int) -> None:
         value = file.read(8 if is_big else 4)
         if tag in sides:
             if kind not in (3, 4) or count != 1:  # a SHORT or a LONG
-                raise InputError(f"{name}: a TIFF file with odd tags; save it again")
+                raise InputError(f"{name}: a TIFF file with invalid tags; save it again")
             [side] = struct.unpack_from(order + ("H" if kind == 3 else "I"), value)
             sides[tag] = max(sides[tag], side)
     file.seek(position)

@@ -39,7 +39,7 @@ def check_options(config: VisualizeConfig) -> None:
     """Raise `InputError` for an unknown figure and for settings that the figure does not use."""
     what = config.what
     if what not in DRAWINGS:
-        raise InputError(f"what is {what!r}; expected one of {', '.join(DRAWINGS)}")
+        raise InputError(f"figure {what!r} is unknown; expected one of {', '.join(DRAWINGS)}")
     drawing = DRAWINGS[what]
     if len(config.run) > 1 and drawing.run != "several runs":
         raise InputError(f"{what} draws one run; {len(config.run)} came after --run")

@@ -101,7 +101,7 @@ def _make_dict() -> dict[str, Any]:
 
 def _make_tuple(items: tuple[Any, ...]) -> tuple[Any, ...]:
     if not isinstance(items, tuple):
-        raise InputError("it makes a tuple of something else")
+        raise InputError(f"it makes a tuple of a {type(items).__name__}")
     return items
 
 
@@ -177,7 +177,7 @@ class _Reader(pickle._Unpickler):
         """Call a stand-in with at most three arguments."""
         args, function = self.stack.pop(), self.stack.pop()
         if not isinstance(args, tuple) or len(args) > 3:
-            raise InputError("it calls something with more than it takes")
+            raise InputError("it makes a call with other than 0 to 3 arguments")
         if function is _encode_latin1:
             self.spend(len(args[0]))
         self.stack.append(function(*args))
@@ -251,7 +251,7 @@ def _view(content: bytes, dtype: np.dtype, shape: Any, order: Any) -> np.ndarray
     """Return bytes of the file as an array, without allocating."""
     is_shape = isinstance(shape, tuple) and len(shape) <= 32
     if not is_shape or not all(type(n) is int and 0 <= n < 2**48 for n in shape):
-        raise InputError("it has an array of a shape that cannot be")
+        raise InputError("it has an array of an impossible shape")
     if not isinstance(content, bytes) or len(content) != math.prod(shape) * dtype.itemsize:
         raise InputError(f"it has an array of shape {shape} with more or fewer numbers in it")
     return np.ndarray(shape, dtype, content, order=order)
