@@ -52,8 +52,9 @@ def normalise(images: np.ndarray, input_size: int = SIZE) -> np.ndarray:
 def load_picture(path: Path) -> np.ndarray:
     """Read a picture of any format that Pillow knows as grey uint8 (H, W).
 
-    It is rotated as its EXIF data say; transparent parts become white. Raises `InputError` for a
-    file that is not a picture, is damaged, or has more than 50 million pixels.
+    It is rotated as its EXIF data say; transparent parts become white, or black under light ink.
+    Raises `InputError` for a file that is not a picture, is damaged, or has more than 50 million
+    pixels.
     """
     with path.open("rb") as file:
         return decode_picture(file, str(path))
@@ -166,25 +167,30 @@ def _to_grey(picture: Image.Image) -> Image.Image:
         return Image.fromarray(np.clip(values * scale, 0, 255).astype(np.uint8))
     if "A" in picture.getbands() or "transparency" in picture.info:
         rgba = picture.convert("RGBA")
-        paper = Image.new("RGBA", rgba.size, "white")
-        picture = Image.alpha_composite(paper, rgba)
+        ground = Image.new("RGBA", rgba.size, _contrasting_ground(rgba))
+        picture = Image.alpha_composite(ground, rgba)
     return picture.convert("L")
+
+
+def _contrasting_ground(picture: Image.Image) -> str:
+    """Choose the ground of a transparent picture: what is opaque is ink, whatever its colour."""
+    grey, alpha = np.asarray(picture.convert("LA")).transpose(2, 0, 1)
+    opaque = grey[alpha > 127]
+    return "black" if opaque.size and np.median(opaque) > 127 else "white"
 
 
 def prepare_picture(picture: np.ndarray, mode: Preprocess) -> np.ndarray:
     """Bring a grey picture, uint8 (H, W) of any size, to uint8 (28, 28).
 
-    Mode `digit` turns it into a digit like those of MNIST (`digit.prepare_digit`); `resize`
-    scales it to fit, keeps its aspect ratio, and fills the rest with the median of its border. A
-    picture of 28x28 is returned unchanged.
+    Mode `digit` turns it into a digit like those of MNIST (`digit.prepare_digit`), which are
+    returned unchanged. Mode `resize` scales it to fit, keeps its aspect ratio, and fills the rest
+    with the median of its border; a picture of 28x28 is returned unchanged.
     """
-    if picture.shape == (SIZE, SIZE):
-        return picture
     if mode == "digit":
         from lenet_paddle.data.digit import prepare_digit
 
         return prepare_digit(picture)
-    return _resize(picture)
+    return picture if picture.shape == (SIZE, SIZE) else _resize(picture)
 
 
 def encode_png(picture: np.ndarray) -> bytes:

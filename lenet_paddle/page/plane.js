@@ -40,8 +40,8 @@ export function crop(plane, left, top, width, height) {
     return result;
 }
 
-// numpy.pad with mode "edge", or with zeros.
-export function pad(plane, by, edge = false) {
+// numpy.pad with a value, or with mode "edge".
+export function pad(plane, by, fill) {
     const { width, height, data } = plane;
     const result = makePlane(width + 2 * by, height + 2 * by);
     for (let y = 0, at = 0; y < result.height; y++) {
@@ -49,7 +49,7 @@ export function pad(plane, by, edge = false) {
         for (let x = 0; x < result.width; x++, at++) {
             const fromX = nearest(x - by, width);
             const inside = fromX === x - by && fromY === y - by;
-            if (edge || inside) result.data[at] = data[fromY * width + fromX];
+            result.data[at] = fill === "edge" || inside ? data[fromY * width + fromX] : fill;
         }
     }
     return result;
@@ -141,7 +141,12 @@ export function greyClosing(plane, reach) {
     const dilated = maximumFilter(plane, reach);
     const most = maximum(dilated);
     if (dilated.data.every((value) => value === most)) return dilated; // a clean sheet
-    const negative = map(dilated, (value) => -value);
+    return greyErosion(dilated, reach);
+}
+
+// grey_erosion(mode="nearest"): the minimum in a square of 2 * reach + 1.
+export function greyErosion(plane, reach) {
+    const negative = map(plane, (value) => -value);
     return map(maximumFilter(negative, reach), (value) => -value);
 }
 

@@ -16,8 +16,8 @@ export function greyOf({ width, height, data }) {
 
 // A plane of any size -> a plane of 28x28; `mode` is "digit" or "resize".
 export function preparePicture(plane, mode) {
-    if (plane.width === FIELD && plane.height === FIELD) return plane;
-    return mode === "digit" ? prepareDigit(plane) : scaleToFit(plane);
+    if (mode === "digit") return prepareDigit(plane);
+    return plane.width === FIELD && plane.height === FIELD ? plane : scaleToFit(plane);
 }
 
 function scaleToFit(plane) {

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
+from scipy import ndimage
 
-from lenet_paddle.data.digit import prepare_digit
+from lenet_paddle.data.digit import has_mnist_form, prepare_digit
+from lenet_paddle.data.load import load_dataset
 
 SHAPES = {
     "one": [[(110, 60), (95, 240)]],
@@ -26,9 +28,87 @@ def drawn(lines: list, pen: int = 14, specks: tuple = ()) -> np.ndarray:
     return np.asarray(sheet)
 
 
-def test_mnist_picture_passes_unchanged() -> None:
-    picture = np.random.default_rng(0).integers(0, 256, (28, 28), dtype=np.uint8)
-    assert np.array_equal(prepare_digit(picture), picture)
+@pytest.fixture(scope="module")
+def digits() -> np.ndarray:
+    return load_dataset("mnist", "test").images[:60]
+
+
+def cropped(digit: np.ndarray, times: int = 10) -> np.ndarray:
+    """Cut a digit to its ink and enlarge it."""
+    rows, columns = np.flatnonzero(digit.any(1)), np.flatnonzero(digit.any(0))
+    digit = digit[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    size = (digit.shape[1] * times, digit.shape[0] * times)
+    return np.asarray(Image.fromarray(digit).resize(size, Image.Resampling.BICUBIC))
+
+
+def likeness(first: np.ndarray, second: np.ndarray) -> float:
+    """Return the correlation of two pictures."""
+    return float(np.corrcoef(first.ravel(), second.ravel())[0, 1])
+
+
+def test_every_digit_of_mnist_passes_unchanged() -> None:
+    train, test = (load_dataset("mnist", split, val_size=0) for split in ("train", "test"))
+    assert all(has_mnist_form(picture) for picture in (*train.images, *test.images))
+    assert np.array_equal(prepare_digit(test.images[0]), test.images[0])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda digit: 255 - digit,
+        lambda digit: np.roll(digit, (3, -3), (0, 1)),
+        lambda digit: 255 - np.roll(digit, (-2, 3), (0, 1)),
+        lambda digit: digit // 2,
+    ],
+    ids=["dark on light", "off-centre", "dark on light, off-centre", "half the contrast"],
+)
+def test_a_28x28_picture_without_the_form_of_mnist_is_prepared(digits, change) -> None:
+    changed = [change(digit) for digit in digits]
+    assert not any(map(has_mnist_form, changed))
+    pairs = zip(map(prepare_digit, changed), digits, strict=True)
+    assert np.mean([likeness(*pair) for pair in pairs]) > 0.9
+
+
+@pytest.mark.parametrize("times", [1, 10])
+@pytest.mark.parametrize("is_dark", [False, True])
+def test_a_picture_cropped_to_its_ink_is_prepared_as_with_a_margin(digits, times, is_dark) -> None:
+    pictures = [cropped(digit, times) for digit in digits]
+    both = [(picture, np.pad(picture, 4 * times)) for picture in pictures]
+    if is_dark:
+        both = [(255 - picture, 255 - padded) for picture, padded in both]
+    prepared = [tuple(map(prepare_digit, pair)) for pair in both]
+    assert all(picture.any() for pair in prepared for picture in pair)
+    assert np.mean([likeness(*pair) for pair in prepared]) > 0.95
+
+
+def test_thick_strokes_cropped_to_their_ink_are_prepared_as_with_a_margin(digits) -> None:
+    size = 12
+    y, x = np.ogrid[-size : size + 1, -size : size + 1]
+    prepared = []
+    for digit in digits:
+        thick = ndimage.grey_dilation(np.pad(cropped(digit), size), footprint=np.hypot(x, y) < size)
+        prepared.append([prepare_digit(cropped(thick, 1)), prepare_digit(np.pad(thick, 60))])
+    alike = [likeness(*pair) > 0.9 for pair in prepared]
+    assert np.mean(alike) > 0.95
+
+
+NOISE = np.random.default_rng(0)
+EMPTY = {
+    "noise": NOISE.integers(0, 256, (400, 400)),
+    "noise of 28x28": NOISE.integers(0, 256, (28, 28)),
+    "black and white noise": 255 * NOISE.integers(0, 2, (300, 300)),
+    "blurred noise": 200 + 200 * ndimage.gaussian_filter(NOISE.normal(0, 1, (400, 400)), 5),
+    "a gradient": np.tile(np.linspace(100, 255, 400), (400, 1)),
+    "the edge of a shadow": np.where(np.arange(400) < 180, 120, 230) * np.ones((400, 1)),
+    "white of 28x28": np.full((28, 28), 255),
+    "black of 28x28": np.zeros((28, 28)),
+}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", EMPTY)
+def test_nothing_is_found_where_nothing_is_written(name: str) -> None:
+    assert not prepare_digit(EMPTY[name].clip(0, 255).astype(np.uint8)).any()
 
 
 @pytest.mark.filterwarnings("error")

@@ -109,15 +109,15 @@ def test_one_bit_becomes_black_and_white(grey: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("mode", ["LA", "RGBA"])
-def test_transparent_parts_become_white_paper(grey: np.ndarray, mode: str) -> None:
-    alpha = np.where(np.arange(13) < 6, 0, 255).astype(np.uint8) * np.ones_like(grey)
-    layers = [grey] * (len(mode) - 1) + [alpha]
-    expected = np.where(alpha == 0, 255, grey)
+@pytest.mark.parametrize(("ink", "ground"), [(10, 255), (120, 255), (200, 0), (255, 0)])
+def test_transparent_parts_become_a_ground_that_contrasts(mode: str, ink: int, ground: int) -> None:
+    alpha = np.where(np.arange(13) < 6, 0, 255).astype(np.uint8) * np.ones((9, 1), np.uint8)
+    layers = [np.full_like(alpha, ink)] * (len(mode) - 1) + [alpha]
     read = _decode(Image.fromarray(np.stack(layers, -1), mode))
-    assert np.abs(read.astype(int) - expected).max() <= 1
+    np.testing.assert_array_equal(read, np.where(alpha == 0, ground, ink))
 
 
-def test_a_transparent_palette_entry_becomes_white_paper() -> None:
+def test_a_transparent_palette_entry_is_ground() -> None:
     picture = Image.new("P", (4, 4), 1)
     picture.putpalette([0, 0, 0, 10, 20, 30])
     picture.putpixel((0, 0), 0)

@@ -107,5 +107,5 @@ def test_colours_become_the_same_grey(browser: Browser, rng: np.random.Generator
 @pytest.mark.parametrize("size", [28, 32, 33])
 def test_normalised_alike(browser: Browser, rng: np.random.Generator, size: int) -> None:
     picture = rng.integers(0, 256, (28, 28), dtype=np.uint8)
-    actual = browser([picture], size=size).reshape(1, 1, size, size)
+    actual = browser([picture], "resize", size).reshape(1, 1, size, size)
     assert np.array_equal(actual, normalise(picture[None], size))
