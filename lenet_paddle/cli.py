@@ -14,12 +14,20 @@ import io
 import logging
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
+from lenet_paddle import runtime
 from lenet_paddle.errors import InputError, RunStopped
-from lenet_paddle.settings import Settings, check_types, load_yaml
+from lenet_paddle.settings import (
+    Settings,
+    check_types,
+    expand_home,
+    expand_paths,
+    load_yaml,
+    path_fields,
+)
 
 Config = TypeVar("Config")
 
@@ -39,7 +47,7 @@ def parse_args(
     if "resume" in names:
         _refuse_beside_resume(args)
     path = _config_path(args) if "config" in names else None
-    given = {} if path is None else load_yaml(path, cls)
+    given = {} if path is None else load_yaml(expand_home(path), cls)
     groups = [b for b in reversed(cls.__bases__) if issubclass(b, Settings) and b is not Settings]
     flags: Any = _group_flags(cls, groups, given) if groups else cls
     errors = io.StringIO()
@@ -52,10 +60,22 @@ def parse_args(
         if stop.code in (0, None):
             raise
         raise InputError(_one_line(errors.getvalue())) from None
-    if not groups:
-        return parsed
-    values = {name: value for group in vars(parsed).values() for name, value in vars(group).items()}
-    return cls(**values)
+    if groups:
+        parts = vars(parsed).values()
+        parsed = cls(**{name: value for part in parts for name, value in vars(part).items()})
+    expand_paths(parsed)
+    runtime.give_home(_written_folders(parsed))
+    return parsed
+
+
+def _written_folders(settings: Any) -> Iterator[Path]:
+    """Yield the folders that the settings name for output, or those above them that exist."""
+    names = path_fields(type(settings))
+    for name in ("output_dir", "out", "chart", "run", "runs", "resume", "logdir", "model"):
+        value = getattr(settings, name) if name in names else None
+        for text in [value] if isinstance(value, str) else value or ():
+            path = Path(text).absolute()
+            yield next(folder for folder in (path, *path.parents) if folder.is_dir())
 
 
 def _group_flags(cls: type[Any], groups: list[type[Any]], given: dict[str, Any]) -> type[Any]:

@@ -5,6 +5,7 @@ Each loads one part, "train" or "test", as an `ImageSet`; `load.load_splits` div
 
 from __future__ import annotations
 
+import os
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,6 +21,7 @@ from lenet_paddle.data.preprocess import SIZE, load_picture, prepare_picture
 from lenet_paddle.errors import InputError
 from lenet_paddle.files import leads_out
 from lenet_paddle.progress import Progress
+from lenet_paddle.settings import user_home
 
 EMBEDDED = Path(__file__).parent / "mnist"
 # Seed of the draw of test images, the same for every run: a run that starts from the weights of
@@ -46,12 +48,15 @@ def load_fashion_mnist(part: str, data_dir: Path | None) -> ImageSet:
     """
     if data_dir is not None:
         return _load_idx(data_dir, part, FASHION, is_given=True)
-    cache = Path("~/.cache/paddle/dataset/fashion-mnist").expanduser()
     debian = Path("/usr/share/datasets/fashion-mnist")
-    for folder in (cache, debian):
+    own, cache = (
+        Path(home or "/", ".cache/paddle/dataset/fashion-mnist")
+        for home in (user_home(), os.environ.get("HOME") or user_home())  # runtime may set HOME
+    )
+    for folder in (own, cache, debian):
         if _find_idx(folder, part, "images", 3) and _find_idx(folder, part, "labels", 1):
             return _load_idx(folder, part, FASHION)
-    _download_fashion_mnist(part, cache, debian)
+    _download_fashion_mnist(part, own, debian)
     return _load_idx(cache, part, FASHION)
 
 

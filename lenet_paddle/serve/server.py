@@ -13,11 +13,13 @@ import tempfile
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from pathlib import Path
+from typing import Annotated
 
 from lenet_paddle.errors import InputError
 from lenet_paddle.export.engines import ENGINES, EngineChoice
 from lenet_paddle.files import locked
 from lenet_paddle.serve.workers import END_SIGNALS, WorkerPool
+from lenet_paddle.settings import PATH
 
 _log = logging.getLogger(__name__)
 METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client's name for it
@@ -27,7 +29,7 @@ METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client's name for it
 class ServeConfig:
     """Settings of `tools/serve.py`. Raises `InputError` for a value out of its range."""
 
-    model: str
+    model: Annotated[str, PATH]
     """An exported folder, output/<run>/inference."""
     host: str = "127.0.0.1"
     """The address to listen on; the default is reached from this machine only."""
