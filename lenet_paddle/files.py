@@ -10,12 +10,37 @@ import io
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from lenet_paddle.errors import InputError
+
+
+def open_file(path: Path) -> BinaryIO:
+    """Open a regular file, links followed, to read bytes.
+
+    Raises `InputError` for a pipe or a device, where reading might block or never end, and OSError
+    for a folder and for a file that cannot be opened.
+    """
+    file = open(path, "rb", opener=_open_without_waiting)  # noqa: SIM115
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise InputError(f"{path}: a pipe or a device; expected a regular file")
+    return file
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    """Open a file; a pipe at once, whether or not somebody writes to it."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0))
+
+
+def read_text(path: Path) -> str:
+    """Return the content of a regular file in UTF-8; raises as `open_file` does."""
+    with open_file(path) as file:
+        return file.read().decode()
 
 
 @contextlib.contextmanager

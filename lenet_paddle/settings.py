@@ -22,6 +22,7 @@ from typing import Any, Literal
 import yaml
 
 from lenet_paddle.errors import InputError
+from lenet_paddle.files import open_file
 
 _MOST_YAML = 1_000_000  # bytes
 _MOST_DIGITS = 100  # of a number in it
@@ -183,11 +184,13 @@ class _PlainLoader(yaml.SafeLoader):
 def read_yaml(path: str | Path) -> Any:
     """Return the content of a YAML file of plain values. Raises `InputError`."""
     try:
-        with Path(path).open("rb") as file:
+        with open_file(Path(path)) as file:
             data = file.read(_MOST_YAML + 1)
         if len(data) > _MOST_YAML:
             raise ValueError(f"over {_MOST_YAML:,} bytes")
         return yaml.load(data.decode(), _PlainLoader)
+    except InputError:
+        raise
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; expected a YAML file") from None
     except Exception as error:  # PyYAML raises nearly anything: `!!bool x`, `!!int ""`
