@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -324,6 +325,26 @@ def test_no_reader_waits_for_what_is_not_a_file(tmp_path: Path, name: str, kind:
             READERS[name](path)
     finally:
         signal.alarm(0)
+
+
+def test_the_lock_on_windows_is_one_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a stand-in for msvcrt, which is not here: what `locking` says is heeded."""
+    held: set[int] = set()
+
+    def locking(descriptor: int, mode: int, size: int) -> None:
+        inode = os.fstat(descriptor).st_ino
+        if inode in held:
+            raise PermissionError(13, "Permission denied")
+        held.add(inode)
+
+    monkeypatch.setitem(sys.modules, "msvcrt", SimpleNamespace(locking=locking, LK_NBLCK=2))
+    monkeypatch.setattr(sys, "platform", "win32")
+    (tmp_path / "run").mkdir()
+    with locked(tmp_path / "run"):
+        assert list((tmp_path / "run").iterdir()) == []  # it may be removed meanwhile
+        with pytest.raises(InputError, match="in use"), locked(tmp_path / "run"):
+            pass
+    write_text(tmp_path / "run" / "a", "flushed")
 
 
 def test_a_link_to_a_file_is_opened_and_a_folder_is_not(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import socket
+import sys
 import tempfile
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
@@ -78,7 +79,8 @@ def serve(config: ServeConfig) -> None:
     ):
         os.environ[METRICS_FOLDER] = folder
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-        resource_tracker.ensure_running()  # its start would unblock signals later
+        if sys.platform != "win32":
+            resource_tracker.ensure_running()  # its start would unblock signals later
         copied = dataclasses.replace(config, model=_copy_model(config.model, Path(folder)))
         pool = WorkerPool(copied, listener)
         try:
