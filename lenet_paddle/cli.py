@@ -8,10 +8,12 @@ jsonargparse reads YAML by itself; here `settings.load_yaml` does.
 from __future__ import annotations
 
 import argparse
+import codecs
 import contextlib
 import dataclasses
 import io
 import logging
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -125,6 +127,7 @@ def _one_line(boxed: str) -> str:
 
 def run_tool(main: Callable[[], int | None]) -> NoReturn:
     """Run a tool's `main`; end with its status, or with one line and status 2 for bad input."""
+    _use_utf8()
     tool = Path(sys.argv[0]).name
     for stream in (sys.stdout, sys.stderr):  # print names that the terminal cannot show, escaped
         if isinstance(stream, io.TextIOWrapper):
@@ -147,6 +150,18 @@ def run_tool(main: Callable[[], int | None]) -> NoReturn:
     except KeyboardInterrupt:
         status = _complain(tool, "stopped by Ctrl-C", 130)
     sys.exit(status)
+
+
+def _use_utf8() -> None:
+    """Start this process again in Python's UTF-8 mode if its encoding is ASCII.
+
+    As with LC_ALL=C where PYTHONUTF8=0 says so: names of files, and of classes, that are not ASCII
+    could be neither read nor written. The environment passes the mode on to child processes.
+    """
+    is_ascii = codecs.lookup(sys.getfilesystemencoding()).name == "ascii"
+    if is_ascii and os.environ.get("PYTHONUTF8") != "1":
+        os.environ["PYTHONUTF8"] = "1"
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def _complain(tool: str, message: str, status: int) -> int:

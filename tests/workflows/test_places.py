@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -13,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tools_help import ROOT, free_port, tool_command, wait_for
-from training_help import write_bars
+from PIL import Image
+from tools_help import ROOT, free_port, tool, tool_command, wait_for
+from training_help import bars, write_bars
 
 # A user without a passwd entry, who may read all (the interpreter may lie in root's home) but
 # writes only what is his.
@@ -127,3 +129,21 @@ def test_the_servers_work_where_only_the_output_can_be_written(
         server.send_signal(signal.SIGTERM)
         server.communicate(timeout=60)
     wait_for(lambda: not list(out.rglob(".tmp-*")))
+
+
+@pytest.mark.parametrize("locale", [{"LC_ALL": "C"}, {"LC_ALL": "POSIX"}])
+def test_chinese_classes_work_without_utf_8(tmp_path: Path, locale: dict[str, str]) -> None:
+    images = bars(120)
+    for number, (image, label) in enumerate(zip(images.images, images.labels, strict=True)):
+        folder = tmp_path / "数据" / ("猫", "狗", "bird")[label]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(folder / f"图{number}.png")
+    environment = {**os.environ, **locale, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    data = ["--dataset", "folder", "--data-dir", "数据", "--output-dir", ".", "--name", "run"]
+    options = {"cwd": tmp_path, "env": environment, "encoding": "utf-8"}
+    done = tool("train", *BARS, *data, **options)
+    assert done.returncode == 0, done.stderr
+    metrics = (tmp_path / "run" / "metrics.json").read_text(encoding="utf-8")
+    assert list(json.loads(metrics)["per_class"]) == ["bird", "狗", "猫"]
+    done = tool("predict", "--run", "run", "数据/猫", "--format", "csv", **options)
+    assert done.returncode == 0 and "图" in done.stdout and ",猫," in done.stdout
