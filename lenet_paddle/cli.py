@@ -8,18 +8,28 @@ jsonargparse reads YAML by itself; here `settings.load_yaml` does.
 from __future__ import annotations
 
 import argparse
+import codecs
 import contextlib
 import dataclasses
 import io
 import logging
+import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
+from lenet_paddle import runtime
 from lenet_paddle.errors import InputError, RunStopped
-from lenet_paddle.settings import Settings, check_types, load_yaml
+from lenet_paddle.settings import (
+    Settings,
+    check_types,
+    expand_home,
+    expand_paths,
+    load_yaml,
+    path_fields,
+)
 
 Config = TypeVar("Config")
 
@@ -39,7 +49,7 @@ def parse_args(
     if "resume" in names:
         _refuse_beside_resume(args)
     path = _config_path(args) if "config" in names else None
-    given = {} if path is None else load_yaml(path, cls)
+    given = {} if path is None else load_yaml(expand_home(path), cls)
     groups = [b for b in reversed(cls.__bases__) if issubclass(b, Settings) and b is not Settings]
     flags: Any = _group_flags(cls, groups, given) if groups else cls
     errors = io.StringIO()
@@ -52,10 +62,22 @@ def parse_args(
         if stop.code in (0, None):
             raise
         raise InputError(_one_line(errors.getvalue())) from None
-    if not groups:
-        return parsed
-    values = {name: value for group in vars(parsed).values() for name, value in vars(group).items()}
-    return cls(**values)
+    if groups:
+        parts = vars(parsed).values()
+        parsed = cls(**{name: value for part in parts for name, value in vars(part).items()})
+    expand_paths(parsed)
+    runtime.give_home(_written_folders(parsed))
+    return parsed
+
+
+def _written_folders(settings: Any) -> Iterator[Path]:
+    """Yield the folders that the settings name for output, or those above them that exist."""
+    names = path_fields(type(settings))
+    for name in ("output_dir", "out", "chart", "run", "runs", "resume", "logdir", "model"):
+        value = getattr(settings, name) if name in names else None
+        for text in [value] if isinstance(value, str) else value or ():
+            path = Path(text).absolute()
+            yield next(folder for folder in (path, *path.parents) if folder.is_dir())
 
 
 def _group_flags(cls: type[Any], groups: list[type[Any]], given: dict[str, Any]) -> type[Any]:
@@ -105,6 +127,7 @@ def _one_line(boxed: str) -> str:
 
 def run_tool(main: Callable[[], int | None]) -> NoReturn:
     """Run a tool's `main`; end with its status, or with one line and status 2 for bad input."""
+    _use_utf8()
     tool = Path(sys.argv[0]).name
     for stream in (sys.stdout, sys.stderr):  # print names that the terminal cannot show, escaped
         if isinstance(stream, io.TextIOWrapper):
@@ -127,6 +150,18 @@ def run_tool(main: Callable[[], int | None]) -> NoReturn:
     except KeyboardInterrupt:
         status = _complain(tool, "stopped by Ctrl-C", 130)
     sys.exit(status)
+
+
+def _use_utf8() -> None:
+    """Start this process again in Python's UTF-8 mode if its encoding is ASCII.
+
+    As with LC_ALL=C where PYTHONUTF8=0 says so: names of files, and of classes, that are not ASCII
+    could be neither read nor written. The environment passes the mode on to child processes.
+    """
+    is_ascii = codecs.lookup(sys.getfilesystemencoding()).name == "ascii"
+    if is_ascii and os.environ.get("PYTHONUTF8") != "1":
+        os.environ["PYTHONUTF8"] = "1"
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def _complain(tool: str, message: str, status: int) -> int:

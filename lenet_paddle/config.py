@@ -29,6 +29,7 @@ from lenet_paddle.settings import (
     COUNT,
     NATURAL,
     NOT_NEGATIVE,
+    PATH,
     PER_COMMAND,
     POSITIVE,
     SHARE,
@@ -69,7 +70,7 @@ class NetworkConfig(Settings):
     model: Annotated[ModelName | str, KNOWN_MODEL] = "lenet_builtin"
     """The network; vision:NAME, such as vision:resnet18, takes any classifier of
     paddle.vision.models."""
-    init_from: str | None = None
+    init_from: Annotated[str | None, PATH] = None
     """Start from these weights: a run, a checkpoint folder, a Paddle prefix, a file .pdparams or
     .safetensors; {seed} in it stands for the run's own seed."""
     with_optimizer: bool = False
@@ -148,7 +149,7 @@ class OptimizationConfig(Settings):
 class OutputConfig(Settings):
     """What a run writes, and where."""
 
-    output_dir: Annotated[str, PER_COMMAND] = "output"
+    output_dir: Annotated[str, PATH, PER_COMMAND] = "output"
     """Folder of the runs."""
     keep_last: Annotated[int, COUNT] = 2
     """Checkpoints kept: the newest N, and the best one as of each of them."""
@@ -169,11 +170,11 @@ class RunConfig(Settings):
     """Name of the run (default: a free one such as lenet_builtin-mnist-001)."""
     overwrite: Annotated[bool, PER_COMMAND] = False
     """Replace the run of that name."""
-    resume: Annotated[str | None, PER_COMMAND] = None
+    resume: Annotated[str | None, PATH, PER_COMMAND] = None
     """Resume this run, e.g. output/RUN, after its last whole epoch, with its own settings."""
     seeds: Annotated[str | None, SEEDS, PER_COMMAND] = None
     """Train once per seed, e.g. 0,1,2, in place of --seed, and write a table of the results."""
-    config: Annotated[str | None, PER_COMMAND] = None
+    config: Annotated[str | None, PATH, PER_COMMAND] = None
     """A YAML file of settings, with the flags' names as keys; flags override it."""
 
     def _check_together(self) -> None:
@@ -226,7 +227,7 @@ def check_validation(val_size: int, config: OptimizationConfig) -> None:
 class StagesConfig(Settings):
     """What is fine-tuned, and in which stages."""
 
-    init_from: str | None = None
+    init_from: Annotated[str | None, PATH] = None
     """The weights to start from: a run, a checkpoint folder, a Paddle prefix, a file .pdparams or
     .safetensors."""
     model: Annotated[ModelName | str | None, KNOWN_MODEL] = None
@@ -241,9 +242,9 @@ class StagesConfig(Settings):
     """replay: number of images of earlier stages and of MNIST, as a share of the stage's own."""
     name: Annotated[str | None, NAME, PER_COMMAND] = None
     """The fine-tuning's folder in --output-dir (default: the run's name and the mode)."""
-    resume: Annotated[str | None, PER_COMMAND] = None
+    resume: Annotated[str | None, PATH, PER_COMMAND] = None
     """Resume this fine-tuning, e.g. output/NAME, exactly where it stopped."""
-    config: Annotated[str | None, PER_COMMAND] = None
+    config: Annotated[str | None, PATH, PER_COMMAND] = None
     """A YAML file of settings, with the flags' names as keys; flags override it."""
 
 

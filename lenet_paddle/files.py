@@ -5,17 +5,42 @@ from __future__ import annotations
 import contextlib
 import csv
 import errno
-import fcntl
 import io
 import json
 import os
 import shutil
+import stat
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from lenet_paddle.errors import InputError
+
+
+def open_file(path: Path) -> BinaryIO:
+    """Open a regular file, links followed, to read bytes.
+
+    Raises `InputError` for a pipe or a device, where reading might block or never end, and OSError
+    for a folder and for a file that cannot be opened.
+    """
+    file = open(path, "rb", opener=_open_without_waiting)  # noqa: SIM115
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise InputError(f"{path}: a pipe or a device; expected a regular file")
+    return file
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    """Open a file; a pipe at once, whether or not somebody writes to it."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0))
+
+
+def read_text(path: Path) -> str:
+    """Return the content of a regular file in UTF-8; raises as `open_file` does."""
+    with open_file(path) as file:
+        return file.read().decode()
 
 
 @contextlib.contextmanager
@@ -123,13 +148,12 @@ def current_umask() -> int:
 def locked(folder: Path) -> Iterator[None]:
     """Lock `folder` for this process. Raises `InputError` if another process holds the lock.
 
-    The kernel releases the lock when the process ends, however it ends.
+    The kernel releases the lock when the process ends, however it ends. On Windows, which opens no
+    folders, a file beside the folder is locked.
     """
-    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        descriptor = _open_locked(folder)
     except BlockingIOError:
-        os.close(descriptor)
         raise InputError(f"{folder} is in use by another process; wait for it or stop it") from None
     try:
         yield
@@ -137,9 +161,38 @@ def locked(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+def _open_locked(folder: Path) -> int:
+    """Return a descriptor that holds the lock. Raises `BlockingIOError` if another one does."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        descriptor = os.open(folder.with_name(f".tmp-lock-{folder.name}"), os.O_RDWR | os.O_CREAT)
+    else:
+        import fcntl
+
+        descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        if sys.platform == "win32":
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        else:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        if isinstance(error, PermissionError):  # msvcrt's
+            raise BlockingIOError from None
+        raise
+    return descriptor
+
+
 def sync_path(path: Path) -> None:
-    """Flush a file or folder to the disk, so that no later rename reaches the disk before it."""
-    descriptor = os.open(path, os.O_RDONLY)
+    """Flush a file or folder to the disk, so that no later rename reaches the disk before it.
+
+    Windows opens no folders, and flushes only what is open for writing.
+    """
+    is_windows = sys.platform == "win32"
+    if is_windows and path.is_dir():
+        return
+    descriptor = os.open(path, os.O_RDWR if is_windows else os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

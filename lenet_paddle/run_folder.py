@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import io
 import json
 import os
 import re
@@ -26,6 +27,8 @@ from lenet_paddle.errors import InputError
 from lenet_paddle.files import (
     locked,
     new_folder,
+    open_file,
+    read_text,
     rename_new,
     write_json,
     write_text,
@@ -157,11 +160,13 @@ class Run:
 
         path = self.history_file
         try:
-            with path.open(encoding="utf-8", newline="") as file:
+            with io.TextIOWrapper(open_file(path), encoding="utf-8", newline="") as file:
                 rows = [
                     {name: float(cell) for name, cell in row.items() if cell != ""}
                     for row in csv.DictReader(file)
                 ]
+        except InputError:
+            raise
         except OSError as error:
             raise InputError(f"{path}: {error.strerror}; has this run trained an epoch?") from None
         except (ValueError, TypeError, csv.Error):
@@ -189,7 +194,7 @@ class Run:
         if not is_finished(self.config, state):
             return None
         try:
-            metrics = json.loads(self.metrics_file().read_text(encoding="utf-8"))
+            metrics = json.loads(read_text(self.metrics_file()))
             if metrics["checkpoint"] != epoch_name(state.best_epoch):
                 return None  # tools/evaluate.py has evaluated another one since
             tested = {"test_accuracy": metrics["accuracy"], "test_loss": metrics["loss"]}

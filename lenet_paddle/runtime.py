@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
 import importlib
 import logging
 import os
 import platform
+import shutil
 import socket
 import sys
+import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib import metadata
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
 from lenet_paddle.errors import InputError, RunStopped
+from lenet_paddle.settings import USER_HOME, user_home
 
 Device = Literal["auto", "cpu", "gpu"]
 
@@ -35,11 +40,55 @@ def prepare_environment(cpuinfo: Path = Path("/proc/cpuinfo")) -> None:
     warnings.filterwarnings("ignore", message="No ccache found")  # Paddle compiles no C++ here
     warnings.filterwarnings("ignore", message="When training, we now always track global mean")
     keep_freed_memory()
+    give_home()
     if "paddle" in sys.modules or os.environ.get(BLAS_SWITCH, "").lower() == "off":
         return
     cpu_type = mkl_cpu_type(_read_cpuinfo(cpuinfo))
     if cpu_type is not None:
         os.environ.setdefault("MKL_DEBUG_CPU_TYPE", cpu_type)
+
+
+def give_home(places: Iterable[Path] = ()) -> None:
+    """Set HOME to a temporary folder where the user's home cannot be written.
+
+    VisualDL, Paddle and Matplotlib write there when they are imported, and some fail if they
+    cannot. `settings.user_home` still returns the user's own. TMPDIR is set too where no temporary
+    folder can be written, to one in shared memory or in the first of `places` that can be written.
+    All are removed when the process ends.
+    """
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError:
+        place = next(filter(_is_writable, chain([Path("/dev/shm")], places)), None)
+        if place is None:
+            return
+        os.environ["TMPDIR"] = tempfile.tempdir = _temporary_folder(place)
+    if USER_HOME in os.environ and Path(os.environ["HOME"]).is_dir():
+        return  # given before, perhaps by the parent process
+    home = user_home()
+    if home is not None and _is_writable(Path(home)):
+        own = (Path(home, name) for name in (".visualdl", ".cache"))
+        if all(_is_writable(folder) for folder in own if os.path.lexists(folder)):
+            return
+    os.environ[USER_HOME] = home or "~"
+    os.environ["HOME"] = temporary = _temporary_folder()
+    os.environ.setdefault("MPLCONFIGDIR", temporary)
+
+
+def _is_writable(folder: Path) -> bool:
+    return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
+
+
+def _temporary_folder(parent: Path | None = None) -> str:
+    """Create a folder that is removed when this process, not a fork of it, ends."""
+    folder, owner = tempfile.mkdtemp(prefix=".tmp-lenet-", dir=parent), os.getpid()
+
+    def remove() -> None:
+        if os.getpid() == owner:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    atexit.register(remove)
+    return folder
 
 
 def keep_freed_memory() -> None:

@@ -9,6 +9,7 @@ InputError: batch_size is 0; expected a whole number of 1 or more
 
 from __future__ import annotations
 
+import os
 import reprlib
 import sys
 import typing
@@ -21,6 +22,7 @@ from typing import Any, Literal
 import yaml
 
 from lenet_paddle.errors import InputError
+from lenet_paddle.files import open_file
 
 _MOST_YAML = 1_000_000  # bytes
 _MOST_DIGITS = 100  # of a number in it
@@ -47,6 +49,8 @@ BELOW_1 = Bound(lambda v: 0 <= v < 1, "a number from 0 to below 1")
 POSITIVE = Bound(lambda v: 0 < v <= sys.float_info.max, "a number above 0")
 NOT_NEGATIVE = Bound(lambda v: 0 <= v <= sys.float_info.max, "a number of 0 or more")
 PER_COMMAND = "belongs to one command and is not kept with the run"
+PATH = "a path, or a list of them, in which ~ stands for the home folder"
+USER_HOME = "LENET_PADDLE_USER_HOME"  # the user's home, where `runtime` gives libraries another
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         check_types(self)
+        expand_paths(self)
         for name, marks in _marks(type(self)).items():
             value = getattr(self, name)
             for bound in marks:
@@ -80,6 +85,45 @@ def _marks(cls: type[Any]) -> dict[str, tuple[Any, ...]]:
     """Return the metadata of each field's `Annotated` type."""
     hints = typing.get_type_hints(cls, include_extras=True)
     return {name: getattr(hint, "__metadata__", ()) for name, hint in hints.items()}
+
+
+def expand_paths(settings: Any) -> None:
+    """Replace `~` in the fields of a dataclass that are marked `PATH`. Raises `InputError`."""
+    for name in path_fields(type(settings)):
+        value = getattr(settings, name)
+        if isinstance(value, str):
+            object.__setattr__(settings, name, expand_home(value))
+        elif isinstance(value, list):
+            object.__setattr__(settings, name, [expand_home(path) for path in value])
+
+
+def path_fields(cls: type[Any]) -> list[str]:
+    """Return the names of the fields that are marked `PATH`."""
+    return [name for name, marks in _marks(cls).items() if PATH in marks]
+
+
+def expand_home(path: str) -> str:
+    """Return `path` with a leading `~` or `~user` replaced by that home, as a shell does.
+
+    Raises `InputError` for `~` where there is no home. An unknown `~user` stays as it is.
+    """
+    if not path.startswith("~"):
+        return path
+    if path[1:2] not in ("", "/", os.sep):
+        return os.path.expanduser(path)  # noqa: PTH111  pathlib raises for an unknown user
+    home = user_home()
+    if home is None:
+        raise InputError(
+            f"{path}: there is no home folder (HOME is not set and this user has no passwd "
+            "entry); write the whole path"
+        )
+    return home + path[1:]
+
+
+def user_home() -> str | None:
+    """Return the user's home folder, which may not exist; None where there is none."""
+    home = os.environ.get(USER_HOME) or os.path.expanduser("~")  # noqa: PTH111
+    return None if home == "~" else home
 
 
 def check_types(settings: Any) -> None:
@@ -140,11 +184,13 @@ class _PlainLoader(yaml.SafeLoader):
 def read_yaml(path: str | Path) -> Any:
     """Return the content of a YAML file of plain values. Raises `InputError`."""
     try:
-        with Path(path).open("rb") as file:
+        with open_file(Path(path)) as file:
             data = file.read(_MOST_YAML + 1)
         if len(data) > _MOST_YAML:
             raise ValueError(f"over {_MOST_YAML:,} bytes")
         return yaml.load(data.decode(), _PlainLoader)
+    except InputError:
+        raise
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; expected a YAML file") from None
     except Exception as error:  # PyYAML raises nearly anything: `!!bool x`, `!!int ""`

@@ -7,6 +7,7 @@ import errno
 import os
 import re
 import resource
+import runpy
 import subprocess
 import sys
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from lenet_paddle.config import FinetuneConfig, TrainConfig
 from lenet_paddle.data.augment import PRESETS
 from lenet_paddle.errors import InputError, RunStopped
 from lenet_paddle.models import MODELS
+from lenet_paddle.settings import USER_HOME, path_fields
 
 TOOLS = sorted((Path(__file__).resolve().parents[1] / "tools").glob("*.py"))
 each_tool = pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.stem)
@@ -118,6 +120,59 @@ def test_bad_values_in_the_yaml_file_are_input_errors(tmp_path: Path) -> None:
     assert "model is 'resnet'; expected one of lenet5" in _refusal("--config", str(path))
     path.write_text("epoch: 1\n")
     assert "unknown key epoch; valid are" in _refusal("--config", str(path))
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.delenv(USER_HOME, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return tmp_path
+
+
+def test_a_tilde_in_a_flag_is_the_home(home: Path) -> None:
+    config = _parse("--data-dir=~/pictures", "--output-dir", "~", "--init-from=~/runs/{seed}")
+    assert config.data_dir == f"{home}/pictures"
+    assert config.output_dir == str(home)
+    assert config.init_from == f"{home}/runs/{{seed}}"
+    assert _parse("--resume=~/run").resume == f"{home}/run"
+
+
+def test_a_tilde_in_yaml_and_before_the_yaml_file_is_the_home(home: Path) -> None:
+    (home / "mine.yaml").write_text("data_dir: ~/pictures\nname: tilde\n")
+    config = _parse("--config=~/mine.yaml", "--dataset", "folder")
+    assert (config.data_dir, config.name) == (f"{home}/pictures", "tilde")
+    assert TrainConfig(data_dir="~/pictures").data_dir == f"{home}/pictures"
+
+
+def test_only_a_tilde_at_the_start_that_names_a_home_is_expanded(home: Path) -> None:
+    for path in ("a/~/b", "a~", "~no-such-user/a", "./~"):
+        assert TrainConfig(data_dir=path).data_dir == path
+    assert TrainConfig(data_dir="~root/a").data_dir == str(Path("~root/a").expanduser())
+
+
+def test_a_tilde_means_the_users_home_where_libraries_get_another(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(USER_HOME, "/read-only")
+    assert TrainConfig(data_dir="~/pictures").data_dir == "/read-only/pictures"
+
+
+def test_a_tilde_without_a_home_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(USER_HOME, "~")
+    assert "~/mine: there is no home folder (HOME is not set" in _refusal("--data-dir=~/mine")
+    assert "write the whole path" in _refusal("--config=~/mine.yaml")
+
+
+@each_tool
+def test_every_path_of_a_tool_is_marked_as_one(tool: Path) -> None:
+    found = runpy.run_path(str(tool))
+    classes = ("Args", "TrainConfig", "FinetuneConfig", "ServeConfig", "VisualizeConfig")
+    [cls] = [found[name] for name in classes if name in found]
+    paths = {"run", "runs", "out", "data_dir", "output_dir", "init_from", "resume", "config"}
+    paths |= {"baseline", "chart", "images", "logdir", "pictures"}
+    paths |= {"model"} if tool.stem in ("predict", "serve") else set()
+    fields = {field.name for field in dataclasses.fields(cls)}
+    assert set(path_fields(cls)) == fields & paths
 
 
 def test_config_without_a_path_is_refused() -> None:

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from tools_help import ROOT
 from training_help import write_bars
 
-from lenet_paddle import InputError, TrainConfig, train_and_evaluate
+from lenet_paddle import InputError, TrainConfig, load_weights, train_and_evaluate
+from lenet_paddle.data.idx import read_images, read_labels
+from lenet_paddle.data.preprocess import load_picture
+from lenet_paddle.data.sources import load_npz, map_npy
+from lenet_paddle.export.engines import OnnxModel
 from lenet_paddle.files import (
     locked,
+    open_file,
     remove_leftovers,
     rename_new,
     replacing,
@@ -24,6 +33,9 @@ from lenet_paddle.files import (
     write_json,
     write_text,
 )
+from lenet_paddle.run_folder import Run
+from lenet_paddle.settings import read_yaml
+from lenet_paddle.training.checkpoint import read_state
 
 
 def _tree(folder: Path) -> dict[str, str]:
@@ -276,3 +288,81 @@ def test_a_failed_write_names_the_target(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as missing:
         write_text(tmp_path / "gone" / "a.csv", "a")
     assert missing.value.filename == str(tmp_path / "gone" / "a.csv")
+
+
+def _read_history(path: Path) -> Any:
+    run = Run(path.parent)
+    run.history_file = path
+    return run.read_history()
+
+
+READERS: dict[str, Callable[[Path], Any]] = {
+    "settings.yaml": read_yaml,
+    "picture.png": load_picture,
+    "data.npz": lambda path: load_npz("train", path),
+    "x_train.npy": map_npy,
+    "train-images-idx3-ubyte": read_images,
+    "labels.gz": read_labels,
+    "model.pdparams": load_weights,
+    "model.safetensors": load_weights,
+    "model.onnx": OnnxModel,
+    "state.json": lambda path: read_state(path.parent),
+    "history.csv": _read_history,
+}
+
+
+@pytest.mark.parametrize("name", READERS)
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_no_reader_waits_for_what_is_not_a_file(tmp_path: Path, name: str, kind: str) -> None:
+    path = tmp_path / name
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero")
+    signal.alarm(20)  # ends the process: nothing else stops a reader that waits
+    try:
+        with pytest.raises(InputError, match="a pipe or a device; expected a regular"):
+            READERS[name](path)
+    finally:
+        signal.alarm(0)
+
+
+def test_the_lock_on_windows_is_one_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a stand-in for msvcrt, which is not here: what `locking` says is heeded."""
+    held: set[int] = set()
+
+    def locking(descriptor: int, mode: int, size: int) -> None:
+        inode = os.fstat(descriptor).st_ino
+        if inode in held:
+            raise PermissionError(13, "Permission denied")
+        held.add(inode)
+
+    monkeypatch.setitem(sys.modules, "msvcrt", SimpleNamespace(locking=locking, LK_NBLCK=2))
+    monkeypatch.setattr(sys, "platform", "win32")
+    (tmp_path / "run").mkdir()
+    with locked(tmp_path / "run"):
+        assert list((tmp_path / "run").iterdir()) == []  # it may be removed meanwhile
+        with pytest.raises(InputError, match="in use"), locked(tmp_path / "run"):
+            pass
+    write_text(tmp_path / "run" / "a", "flushed")
+
+
+def test_a_link_to_a_file_is_opened_and_a_folder_is_not(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"x")
+    (tmp_path / "link").symlink_to("file")
+    with open_file(tmp_path / "link") as file:
+        assert file.read() == b"x"
+    with pytest.raises(IsADirectoryError):
+        open_file(tmp_path)
+
+
+def test_all_files_are_read_through_open_file() -> None:
+    """Exceptions: the kernel's own, what a tool has just made, and measurements."""
+    package = ROOT / "lenet_paddle"
+    reading = re.compile(r"\.(read_text|read_bytes)\(|\.open\((\"r|encoding)|np\.load\(path")
+    found = {
+        str(path.relative_to(package))
+        for path in package.rglob("*.py")
+        if path.parent.name != "benchmark" and reading.search(path.read_text(encoding="utf-8"))
+    }
+    assert found == {"runtime.py", "export/static_page.py"}

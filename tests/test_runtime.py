@@ -15,6 +15,7 @@ import pytest
 from lenet_paddle import runtime
 from lenet_paddle.errors import InputError
 from lenet_paddle.runtime import BLAS_SWITCH, mkl_cpu_type, prepare_environment
+from lenet_paddle.settings import USER_HOME
 
 AVX2 = "fpu sse4_2 avx fma avx2"
 AVX512 = f"{AVX2} avx512f avx512dq avx512cd avx512bw avx512vl"
@@ -117,6 +118,43 @@ def test_nothing_is_set_once_paddle_is_imported(
 def test_nothing_is_set_without_cpuinfo(environ: dict[str, str], tmp_path: Path) -> None:
     prepare_environment(tmp_path / "missing")
     assert "MKL_DEBUG_CPU_TYPE" not in environ
+
+
+_HOME = "import os, lenet_paddle; from lenet_paddle.settings import user_home; "
+
+
+def _with_home(code: str, home: str | None) -> list[str]:
+    """Import the package where HOME is `home`, and return what `code` prints, by words."""
+    kept = {k: v for k, v in os.environ.items() if k not in ("HOME", "MPLCONFIGDIR", USER_HOME)}
+    environment = kept | ({} if home is None else {"HOME": home})
+    command = [sys.executable, "-c", _HOME + code]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    return done.stdout.split()
+
+
+def test_a_home_that_can_be_written_is_left_alone(tmp_path: Path) -> None:
+    code = "print(os.environ['HOME'], user_home(), 'MPLCONFIGDIR' in os.environ)"
+    assert _with_home(code, str(tmp_path)) == [str(tmp_path), str(tmp_path), "False"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_home_libraries_get_one_that_ends_with_the_process() -> None:
+    code = "print(os.environ['HOME'], user_home(), os.path.isdir(os.environ['HOME']))"
+    given, own, existed = _with_home(code, "/nonexistent")
+    assert (own, existed) == ("/nonexistent", "True")
+    assert given != own and not Path(given).exists()
+
+
+def test_a_fork_leaves_the_temporary_home_and_a_child_process_shares_it() -> None:
+    code = (
+        "import subprocess, sys; home = os.environ['HOME']\n"
+        "if os.fork() == 0: sys.exit()\n"
+        "os.wait(); print(home, os.path.isdir(home), flush=True)\n"
+        "child = 'import os, lenet_paddle; print(os.environ[\"HOME\"])'\n"
+        "subprocess.run([sys.executable, '-c', child], check=True); print(os.path.isdir(home))"
+    )
+    given, after_fork, of_child, after_child = _with_home(code, "/nonexistent")
+    assert (after_fork, of_child, after_child) == ("True", given, "True")
 
 
 def _skip_with_gpu() -> None:

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from lenet_paddle.cli import parse_args, run_tool
 from lenet_paddle.errors import InputError
 from lenet_paddle.models import ModelName, check_model
-from lenet_paddle.settings import COUNT, Settings, between
+from lenet_paddle.settings import COUNT, PATH, Settings, between
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Args(Settings):
     """Classes of the last layer."""
     compare: str | None = None
     """Networks to compare instead: lenet5,mlp,vision:resnet18."""
-    runs: list[str] = field(default_factory=list)
+    runs: Annotated[list[str], PATH] = field(default_factory=list)
     """Runs to compare instead, such as output/*."""
     format: Literal["table", "json", "markdown"] = "table"
     """Output format."""

@@ -22,6 +22,7 @@ import tyro
 
 from lenet_paddle.benchmark.measurements import MEASUREMENTS
 from lenet_paddle.cli import parse_args, run_tool
+from lenet_paddle.settings import PATH
 
 HELP = "; ".join(f"{name}: {measurement.help}" for name, measurement in MEASUREMENTS.items())
 PEERS = "; ".join(
@@ -41,7 +42,7 @@ class Args:
     """How often each worker is measured."""
     json: bool = False
     """Print JSON: rows, date and versions."""
-    chart: str | None = None
+    chart: Annotated[str | None, PATH] = None
     """Draw the rows as a bar chart into this file (.png, .svg, .pdf)."""
 
 

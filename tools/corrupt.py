@@ -10,16 +10,18 @@ Prints the folders written; train and evaluate with --dataset mnist_c --data-dir
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lenet_paddle.cli import parse_args, run_tool
 from lenet_paddle.data.datasets import ALL_CORRUPTIONS
+from lenet_paddle.settings import PATH
 
 
 @dataclass(frozen=True)
 class Args:
-    out: str
+    out: Annotated[str, PATH]
     """The folder to write, with one folder per corruption."""
     corruptions: str = ",".join(ALL_CORRUPTIONS)
     """Names of corruptions, with commas between them."""

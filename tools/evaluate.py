@@ -16,27 +16,29 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lenet_paddle.cli import parse_args, run_tool
 from lenet_paddle.data.datasets import DatasetName
 from lenet_paddle.runtime import Device
+from lenet_paddle.settings import PATH
 
 
 @dataclass(frozen=True)
 class Args:
-    run: str
+    run: Annotated[str, PATH]
     """The run's folder, output/<run>."""
     checkpoint: str = "best"
     """best, latest, or one such as epoch_0005."""
     dataset: DatasetName | None = None
     """Evaluate on the test images of this data set (default: the run's own)."""
-    data_dir: str | None = None
+    data_dir: Annotated[str | None, PATH] = None
     """Where that data set is."""
     generated: bool = False
     """With --dataset mnist_c: corrupt the run's own test images, instead of --data-dir."""
-    baseline: str | None = None
+    baseline: Annotated[str | None, PATH] = None
     """With --dataset mnist_c: a run to compare with, output/<run>, at its best checkpoint."""
     json: bool = False
     """Print JSON and nothing else."""

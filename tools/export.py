@@ -19,18 +19,19 @@ import tyro
 
 from lenet_paddle.cli import parse_args, run_tool
 from lenet_paddle.export.formats import FORMATS, parse_formats
+from lenet_paddle.settings import PATH
 
 HELP = f"One or more of {','.join(FORMATS)}."
 
 
 @dataclass(frozen=True)
 class Args:
-    run: str
+    run: Annotated[str, PATH]
     """The run's folder, output/<run>."""
     checkpoint: str = "best"
     """best, latest, or one such as epoch_0005."""
     formats: Annotated[str, tyro.conf.arg(help=HELP)] = "paddle"
-    out: str | None = None
+    out: Annotated[str | None, PATH] = None
     """The folder to write (default: the run's inference/); an older export there is replaced."""
 
 

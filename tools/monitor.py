@@ -10,16 +10,17 @@ Only this machine can reach it, and its telemetry is off; from another machine, 
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lenet_paddle.cli import parse_args, run_tool
+from lenet_paddle.settings import PATH
 
 
 @dataclass(frozen=True)
 class Args:
-    logdir: str = "output"
+    logdir: Annotated[str, PATH] = "output"
     """The folder of the runs, or one run."""
     port: int = 8040
     """The port on 127.0.0.1."""

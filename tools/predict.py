@@ -20,15 +20,16 @@ import tyro
 
 from lenet_paddle.cli import parse_args, run_tool
 from lenet_paddle.export.engines import EngineChoice
+from lenet_paddle.settings import PATH
 
 
 @dataclass(frozen=True)
 class Args:
-    pictures: Annotated[list[str], tyro.conf.Positional] = field(default_factory=list)
+    pictures: Annotated[list[str], tyro.conf.Positional, PATH] = field(default_factory=list)
     """Pictures, and folders of pictures."""
-    run: str | None = None
+    run: Annotated[str | None, PATH] = None
     """A run's folder, output/<run>."""
-    model: str | None = None
+    model: Annotated[str | None, PATH] = None
     """An exported folder, output/<run>/inference, instead of a run."""
     checkpoint: str = "best"
     """With --run: best, latest, or one such as epoch_0005."""

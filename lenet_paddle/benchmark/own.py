@@ -6,7 +6,6 @@ import contextlib
 import io
 import json
 import re
-import resource
 import struct
 import subprocess
 import sys
@@ -24,7 +23,7 @@ from lenet_paddle import TrainConfig, build_model, load_dataset, train_and_evalu
 from lenet_paddle.benchmark.steps import FAST, NUM_STEPS, WARMUP, batches, time_steps
 from lenet_paddle.data.load import load_splits
 from lenet_paddle.data.loader import BatchLoader
-from lenet_paddle.errors import RunStopped
+from lenet_paddle.errors import InputError, RunStopped
 from lenet_paddle.evaluation.evaluate import compute_logits, evaluate
 from lenet_paddle.export.engines import load_paddle
 from lenet_paddle.export.export import export_inference
@@ -268,8 +267,18 @@ def load(batch_size: int, dataset: str = "mnist", data_dir: str | None = None) -
     for _ in BatchLoader(train_set, batch_size, shuffle=True):
         pass
     prepared = time.perf_counter() - started - read
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = read_peak_mb()
     return {"images": len(train_set), "read_s": read, "prepare_s": prepared, "peak_mb": peak}
+
+
+def read_peak_mb() -> float:
+    """Return this process's peak memory in MB. Raises `InputError` on Windows."""
+    if sys.platform == "win32":
+        raise InputError("Windows does not tell the peak memory; measure this in WSL2")
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, else KB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
 
 def load_fashion(batch_size: int) -> dict[str, float]:

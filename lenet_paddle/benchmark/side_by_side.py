@@ -18,6 +18,7 @@ from lenet_paddle.config import TrainConfig
 from lenet_paddle.data.preprocess import normalise
 from lenet_paddle.errors import InputError
 from lenet_paddle.evaluation.evaluate import compute_logits
+from lenet_paddle.files import read_text
 from lenet_paddle.models import build_model, input_size
 from lenet_paddle.models.layers import fast_layers
 from lenet_paddle.run_folder import Run
@@ -181,7 +182,7 @@ def _read_metrics(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        metrics = json.loads(path.read_text(encoding="utf-8"))
+        metrics = json.loads(read_text(path))
     except ValueError:
         metrics = None
     if not isinstance(metrics, dict) or not all(

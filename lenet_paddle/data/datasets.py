@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from lenet_paddle.errors import InputError
-from lenet_paddle.settings import COUNT, NATURAL, SHARE, Bound, Settings, between
+from lenet_paddle.settings import COUNT, NATURAL, PATH, SHARE, Bound, Settings, between
 
 Preprocess = Literal["digit", "resize"]
 """How a picture from outside is brought to 28x28: as MNIST's digits were, or scaled."""
@@ -177,7 +177,7 @@ class DatasetConfig(Settings):
 
     dataset: DatasetName = "mnist"
     """The data set; mnist is embedded, and data of your own needs --data-dir."""
-    data_dir: str | None = None
+    data_dir: Annotated[str | None, PATH] = None
     """Where the data is: a folder of IDX files, of pictures or of .npy files, the folder mnist_c
     or its parent, or a .npz file."""
     val_size: Annotated[int, NATURAL] = 5000

@@ -9,14 +9,15 @@ is a multiple of 100; this reader checks everything, and its errors say what it 
 from __future__ import annotations
 
 import gzip
-import io
 import math
 import zlib
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from lenet_paddle.errors import InputError
+from lenet_paddle.files import open_file
 
 _IMAGES, _LABELS = 0x00000803, 0x00000801
 _KINDS = {_IMAGES: "an IDX file of images", _LABELS: "an IDX file of labels"}
@@ -51,12 +52,12 @@ def _read(path: Path, magic: int) -> np.ndarray:
     """Read at most one byte more than the header announces, to be safe from gzip bombs."""
     num_dims = magic & 0xFF
     try:
-        with path.open("rb") as raw, _unpacked(raw) as file:
+        with open_file(path) as raw, _unpacked(raw) as file:
             header = file.read(4 + 4 * num_dims)
             shape = _parse_header(path, header, magic)
             expected = math.prod(shape)
             if file is raw and path.stat().st_size == len(header) + expected:
-                return np.memmap(path, np.uint8, "r", len(header), shape)
+                return np.memmap(raw, np.uint8, "r", len(header), shape)
             if file is not raw:
                 check_unpacked(path, expected, path.stat().st_size)
             data = _read_exactly(file, expected)
@@ -71,7 +72,7 @@ def _read(path: Path, magic: int) -> np.ndarray:
             f"{path}: the header announces {' x '.join(map(str, shape))} = {expected:,} bytes, "
             f"{found}; the file is {'truncated' if short else 'too long'}"
         )
-    return np.frombuffer(data, np.uint8).reshape(shape)
+    return np.frombuffer(memoryview(data).toreadonly(), np.uint8).reshape(shape)
 
 
 def check_unpacked(path: Path, unpacked: int, packed: int) -> None:
@@ -86,20 +87,19 @@ def check_unpacked(path: Path, unpacked: int, packed: int) -> None:
         )
 
 
-def _unpacked(raw: io.BufferedReader) -> io.BufferedIOBase:
+def _unpacked(raw: BinaryIO) -> Any:
     """Open a gzip stream where the content is gzip (it starts with 1f 8b), whatever the name."""
     is_gzip = raw.read(2) == b"\x1f\x8b"
     raw.seek(0)
     return gzip.GzipFile(fileobj=raw) if is_gzip else raw
 
 
-def _read_exactly(file: io.BufferedIOBase, size: int) -> bytes:
+def _read_exactly(file: BinaryIO, size: int) -> bytearray:
     """Read up to `size + 1` bytes in pieces, so that a false size allocates nothing."""
-    pieces, left = [], size + 1
-    while left and (piece := file.read(min(left, _PIECE))):
-        pieces.append(piece)
-        left -= len(piece)
-    return b"".join(pieces)
+    data = bytearray()
+    while piece := file.read(min(size + 1 - len(data), _PIECE)):
+        data += piece
+    return data
 
 
 def _parse_header(path: Path, header: bytes, magic: int) -> tuple[int, ...]:

@@ -85,10 +85,11 @@ def load_splits(
     if set(splits) != {"test"}:
         full = load("train", path, **options)
         train, val = _divide(full, record, val_size)
-        loaded = {"train": full.take(train), "val": full.take(val)}
         if record.is_sorted:  # shuffle, so that the first N hold all classes
-            order = np.random.default_rng(0).permutation(len(loaded["train"]))
-            loaded["train"] = loaded["train"].take(order)
+            train = np.arange(len(full))[train]
+            train = train[np.random.default_rng(0).permutation(len(train))]
+        loaded = {"train": full.take(train), "val": full.take(val)}
+        del full  # which may be a copy of both
     if "test" in splits:
         loaded["test"] = load("test", path, **options)
     return [loaded[split] for split in splits]

@@ -15,6 +15,7 @@ import numpy as np
 
 from lenet_paddle.data.datasets import Preprocess
 from lenet_paddle.errors import InputError
+from lenet_paddle.files import open_file
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -56,7 +57,7 @@ def load_picture(path: Path) -> np.ndarray:
     Raises `InputError` for a file that is not a picture, is damaged, or has more than 50 million
     pixels.
     """
-    with path.open("rb") as file:
+    with open_file(path) as file:
         return decode_picture(file, str(path))
 
 

@@ -5,10 +5,11 @@ Each loads one part, "train" or "test", as an `ImageSet`; `load.load_splits` div
 
 from __future__ import annotations
 
+import os
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 from numpy.lib import format as npy
@@ -18,8 +19,9 @@ from lenet_paddle.data.datasets import DIGITS, FASHION, Preprocess
 from lenet_paddle.data.imageset import ImageSet, check_classes, check_counts, stratified_draw
 from lenet_paddle.data.preprocess import SIZE, load_picture, prepare_picture
 from lenet_paddle.errors import InputError
-from lenet_paddle.files import leads_out
+from lenet_paddle.files import leads_out, open_file
 from lenet_paddle.progress import Progress
+from lenet_paddle.settings import user_home
 
 EMBEDDED = Path(__file__).parent / "mnist"
 # Seed of the draw of test images, the same for every run: a run that starts from the weights of
@@ -46,12 +48,15 @@ def load_fashion_mnist(part: str, data_dir: Path | None) -> ImageSet:
     """
     if data_dir is not None:
         return _load_idx(data_dir, part, FASHION, is_given=True)
-    cache = Path("~/.cache/paddle/dataset/fashion-mnist").expanduser()
     debian = Path("/usr/share/datasets/fashion-mnist")
-    for folder in (cache, debian):
+    own, cache = (
+        Path(home or "/", ".cache/paddle/dataset/fashion-mnist")
+        for home in (user_home(), os.environ.get("HOME") or user_home())  # runtime may set HOME
+    )
+    for folder in (own, cache, debian):
         if _find_idx(folder, part, "images", 3) and _find_idx(folder, part, "labels", 1):
             return _load_idx(folder, part, FASHION)
-    _download_fashion_mnist(part, cache, debian)
+    _download_fashion_mnist(part, own, debian)
     return _load_idx(cache, part, FASHION)
 
 
@@ -213,7 +218,7 @@ def load_npz(part: str, data_dir: Path | None) -> ImageSet:
         )
     classes = tuple(str(i) for i in range(int(train_labels.max()) + 1))
     try:
-        return ImageSet(images, labels.astype(np.int64), classes)
+        return ImageSet(images, labels.astype(np.int64, copy=False), classes)
     except InputError as error:
         raise InputError(f"{data_dir}: {x_name}, {y_name}: {error}") from None
 
@@ -225,17 +230,18 @@ def _read_arrays(path: Path, names: tuple[str, ...]) -> list[np.ndarray]:
         files = [path / f"{name}.npy" for name in names]
         check_links(files, path)
         return [map_npy(file) for file in files]
-    with path.open("rb") as file:
+    with open_file(path) as file:
         if not zipfile.is_zipfile(file):
             raise InputError(f"{path}: not a readable .npz file (not a whole zip archive)")
         file.seek(0)
         try:
             with np.load(file, allow_pickle=False) as arrays:
                 _check_names(path, names, arrays.files)
-                members = [arrays.zip.getinfo(f"{name}.npy") for name in names]
-                unpacked = sum(member.file_size for member in members)
+                members = {name: arrays.zip.getinfo(f"{name}.npy") for name in names}
+                unpacked = sum(member.file_size for member in members.values())
                 idx.check_unpacked(path, unpacked, path.stat().st_size)
-                return [arrays[name] for name in names]
+                read = {name: arrays[name] for name in members}  # y_train once
+                return [read[name] for name in names]
         except InputError:
             raise
         except Exception as error:  # a damaged archive raises nearly anything
@@ -245,24 +251,27 @@ def _read_arrays(path: Path, names: tuple[str, ...]) -> list[np.ndarray]:
 def map_npy(path: Path) -> np.ndarray:
     """Memory-map the array of a .npy file. Raises `InputError` for a damaged or foreign file,
     OSError for one that cannot be opened."""
-    if path.exists() and not path.is_file():  # opening a pipe would block
-        raise InputError(f"{path}: is not a file; expected a .npy file")
-    with path.open("rb") as file:
+    with open_file(path) as file:
         try:
-            _check_header(file)
+            shape, is_fortran, dtype = _read_header(file)
             with np.errstate(over="raise"):  # from an impossible shape
-                return np.load(path, mmap_mode="r", allow_pickle=False)
+                order: Any = "F" if is_fortran else "C"
+                return np.memmap(file, dtype, "r", file.tell(), shape, order)
         except Exception as error:  # a damaged or foreign file raises nearly anything
             raise InputError(f"{path}: not a readable .npy file ({error})") from None
 
 
-def _check_header(file: IO[bytes]) -> None:
-    """Raise ValueError unless a .npy file holds numbers. NumPy 2.3 ends the process by a division
-    by zero when it maps elements of size 0, |V0 or |S0, in the shape (-1,)."""
+def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Return shape, whether in Fortran's order, and dtype of a .npy file.
+
+    Raises ValueError unless it holds numbers. NumPy 2.3 ends the process by a division by zero
+    when it maps elements of size 0, |V0 or |S0, in the shape (-1,).
+    """
     readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
-    shape, _, dtype = readers[npy.read_magic(file)](file)
+    shape, is_fortran, dtype = readers[npy.read_magic(file)](file)
     if dtype.kind not in "biuf" or min(shape, default=0) < 0:
         raise ValueError(f"{dtype} of shape {shape}, expected numbers")
+    return shape, is_fortran, dtype
 
 
 def _check_names(path: Path, names: tuple[str, ...], found: list[str]) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lenet_paddle.data.datasets import CORRUPTIONS
-from lenet_paddle.files import format_csv, write_text
+from lenet_paddle.files import format_csv, read_text, write_text
 from lenet_paddle.tables import format_markdown
 
 BEFORE = "before"
@@ -65,7 +65,7 @@ def read_matrix(path: Path, names: Sequence[str]) -> Matrix:
     again.
     """
     try:
-        lines = list(csv.reader(path.read_text(encoding="utf-8").splitlines()))
+        lines = list(csv.reader(read_text(path).splitlines()))
         if lines[0] != ["stage", *names, MEAN]:
             return {}
         matrix = {

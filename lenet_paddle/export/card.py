@@ -8,6 +8,7 @@ from typing import Any
 
 from lenet_paddle.config import TrainConfig
 from lenet_paddle.data.datasets import find_dataset
+from lenet_paddle.files import read_text
 from lenet_paddle.tables import format_markdown
 
 _MAX_NAMED = 50  # classes
@@ -99,7 +100,7 @@ def _accuracy(result: dict[str, Any]) -> str:
 def _robustness(path: Path) -> list[str]:
     """Return the section on corrupted images, or nothing if they were not evaluated."""
     try:
-        report = json.loads(path.read_text(encoding="utf-8"))
+        report = json.loads(read_text(path))
         mean, clean = float(report["mean_accuracy"]), report.get("clean_accuracy")
         accuracies = {str(k): float(v["accuracy"]) for k, v in report["corruptions"].items()}
         name, lowest = min(accuracies.items(), key=lambda item: item[1])

@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 
 from lenet_paddle.errors import InputError
+from lenet_paddle.files import open_file
 from lenet_paddle.runtime import need
 
 EngineName = Literal["paddle", "onnx", "onnx-int8"]
@@ -113,7 +114,8 @@ class OnnxModel:
         options = runtime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 4  # errors are raised as well
-        model = path.read_bytes()
+        with open_file(path) as file:
+            model = file.read()
         if b"location" in model:  # ONNX's key for a file with weights
             raise ValueError("keeps weights in other files")
         self.session = runtime.InferenceSession(

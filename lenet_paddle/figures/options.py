@@ -12,7 +12,7 @@ import tyro
 from lenet_paddle.data.datasets import DatasetName
 from lenet_paddle.errors import InputError
 from lenet_paddle.models import check_model
-from lenet_paddle.settings import Settings, between
+from lenet_paddle.settings import PATH, Settings, between
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,19 +33,19 @@ class VisualizeConfig(Settings):
 
     what: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FIGURE")] = "samples"
     """One of the figures above."""
-    run: list[str] = field(default_factory=list)
+    run: Annotated[list[str], PATH] = field(default_factory=list)
     """The run whose model is drawn, output/<run>."""
     model: str | None = None
     """An untrained network by name, e.g. vision:resnet18, instead of a run's."""
     checkpoint: str = "best"
     """best, latest, or one such as epoch_0005."""
-    images: list[str] = field(default_factory=list)
+    images: Annotated[list[str], PATH] = field(default_factory=list)
     """Positions of test images (0 3 17), or picture files; default: a choice that suits."""
     dataset: DatasetName | None = None
     """The data set, default: the run's own, or mnist."""
-    data_dir: str | None = None
+    data_dir: Annotated[str | None, PATH] = None
     """Where that data set is."""
-    out: str | None = None
+    out: Annotated[str | None, PATH] = None
     """The file; .png, .svg or .pdf (default: figures/<what>.png of the run, else <what>.png)."""
     show: bool = False
     """Open the figure in a window too."""

@@ -78,7 +78,7 @@ def _one_line_for_glyphs() -> Iterator[None]:
 @functools.cache
 def _log_missing_font() -> None:
     _log.warning(
-        "figures show boxes for characters that no installed font has; install one, on Debian and "
+        "figures show ? for characters that no installed font has; install one, on Debian and "
         "Ubuntu: %s",
         CJK_PACKAGE,
     )
@@ -97,6 +97,53 @@ def find_chinese_font() -> bool:
                 font_manager.fontManager.addfont(path)
         _font_families.cache_clear()
     return len(_font_families()) > 1
+
+
+def label_classes(classes: Sequence[str]) -> tuple[str, ...]:
+    """Return the class names as figures show them: 0, 1, 2 ... if no installed font has them.
+
+    The meaning of the numbers is then logged, once.
+    """
+    return _label_classes(tuple(classes))
+
+
+@functools.cache
+def _label_classes(classes: tuple[str, ...]) -> tuple[str, ...]:
+    text = "".join(classes)
+    if _can_show(text) or (find_chinese_font() and _can_show(text)):
+        return classes
+    legend = ", ".join(f"{number} {name}" for number, name in enumerate(classes))
+    _log.warning(
+        "figures number the classes, whose names no installed font has: %s; install one, on Debian "
+        "and Ubuntu: %s",
+        legend,
+        CJK_PACKAGE,
+    )
+    return tuple(map(str, range(len(classes))))
+
+
+def _can_show(text: str) -> bool:
+    known = _known_characters(tuple(_font_families()))
+    return all(ord(character) in known or character.isspace() for character in text)
+
+
+@functools.cache
+def _known_characters(families: tuple[str, ...]) -> frozenset[int]:
+    from matplotlib import font_manager
+
+    fonts = [font_manager.get_font(font_manager.findfont(family)) for family in families]
+    return frozenset().union(*(font.get_charmap() for font in fonts))
+
+
+def _replace_missing(figure: Figure) -> None:
+    """Replace characters that no installed font has by `?`, where boxes would be drawn."""
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        assert isinstance(text, Text)
+        if not _can_show(text.get_text()):
+            text.set_text("".join(c if _can_show(c) else "?" for c in text.get_text()))
+            _log_missing_font()
 
 
 def short(name: str) -> str:
@@ -135,6 +182,7 @@ def render(figure: Figure, dpi: int = 80) -> np.ndarray:
     """Return a figure's pixels, uint8 (H, W, 3)."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+    _replace_missing(figure)
     figure.set_dpi(dpi)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
@@ -144,6 +192,7 @@ def render(figure: Figure, dpi: int = 80) -> np.ndarray:
 @styled
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a figure; the suffix chooses PNG, SVG or PDF."""
+    _replace_missing(figure)
     make_folder(path.parent)
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=120)

@@ -38,7 +38,7 @@ from lenet_paddle.figures.network.filters import plot_filters
 from lenet_paddle.figures.results.images import plot_images
 from lenet_paddle.figures.results.mistakes import plot_mistakes
 from lenet_paddle.figures.results.thresholds import plot_precision_recall, plot_roc
-from lenet_paddle.figures.style import render
+from lenet_paddle.figures.style import label_classes, render
 from lenet_paddle.files import make_folder, write_text
 from lenet_paddle.training.callbacks import Callback, is_finished
 from lenet_paddle.training.visualdl import add_histogram
@@ -117,7 +117,8 @@ class RichLogger(MistakesLogger):
 
     def _log_start(self) -> None:
         samples = self.train_set.take(slice(0, NUM_SAMPLES))
-        captions = [samples.classes[label] for label in samples.labels]
+        names = label_classes(samples.classes)
+        captions = [names[label] for label in samples.labels]
         self.add_figure("train/samples", plot_images(samples.images, captions))
         batch = normalise(samples.images[:1], self.input_size)
         config = self.recorder.config

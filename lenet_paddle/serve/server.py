@@ -9,15 +9,18 @@ import os
 import shutil
 import signal
 import socket
+import sys
 import tempfile
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from pathlib import Path
+from typing import Annotated
 
 from lenet_paddle.errors import InputError
 from lenet_paddle.export.engines import ENGINES, EngineChoice
 from lenet_paddle.files import locked
 from lenet_paddle.serve.workers import END_SIGNALS, WorkerPool
+from lenet_paddle.settings import PATH
 
 _log = logging.getLogger(__name__)
 METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client's name for it
@@ -27,7 +30,7 @@ METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client's name for it
 class ServeConfig:
     """Settings of `tools/serve.py`. Raises `InputError` for a value out of its range."""
 
-    model: str
+    model: Annotated[str, PATH]
     """An exported folder, output/<run>/inference."""
     host: str = "127.0.0.1"
     """The address to listen on; the default is reached from this machine only."""
@@ -76,7 +79,8 @@ def serve(config: ServeConfig) -> None:
     ):
         os.environ[METRICS_FOLDER] = folder
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-        resource_tracker.ensure_running()  # its start would unblock signals later
+        if sys.platform != "win32":
+            resource_tracker.ensure_running()  # its start would unblock signals later
         copied = dataclasses.replace(config, model=_copy_model(config.model, Path(folder)))
         pool = WorkerPool(copied, listener)
         try:

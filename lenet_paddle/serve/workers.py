@@ -10,6 +10,7 @@ import multiprocessing.connection
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from multiprocessing.connection import Connection
@@ -97,11 +98,18 @@ class WorkerPool:
     def _add(self) -> None:
         """Start a worker with signals blocked, so that none is left behind by a signal before it
         is in the list. The worker unblocks them when it is ready."""
-        signal.pthread_sigmask(signal.SIG_BLOCK, END_SIGNALS)
+        _block_signals(True)
         try:
             self._workers.append(_Worker(self._config, self._listener))
         finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, END_SIGNALS)
+            _block_signals(False)
+
+
+def _block_signals(block: bool) -> None:
+    """Keep back the signals that end the server, or let them through; not possible on Windows."""
+    if sys.platform != "win32":
+        how = signal.SIG_BLOCK if block else signal.SIG_UNBLOCK
+        signal.pthread_sigmask(how, END_SIGNALS)
 
 
 def _work(config: ServeConfig, listener: socket.socket, to_parent: Connection) -> None:
@@ -119,7 +127,7 @@ def _work(config: ServeConfig, listener: socket.socket, to_parent: Connection) -
         gc.freeze()  # do not scan what stays for good: this halves the 99th percentile of latency
         to_parent.send("")
         # Not earlier: while Paddle is imported, it answers SIGTERM with a C++ traceback.
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, END_SIGNALS)
+        _block_signals(False)
         server.run(sockets=[listener])
 
 

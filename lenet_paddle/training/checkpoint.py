@@ -26,7 +26,14 @@ import paddle
 from lenet_paddle.config import TrainConfig
 from lenet_paddle.data.imageset import check_classes
 from lenet_paddle.errors import InputError
-from lenet_paddle.files import replacing_folder, swap_link, sync_path, write_json
+from lenet_paddle.files import (
+    open_file,
+    read_text,
+    replacing_folder,
+    swap_link,
+    sync_path,
+    write_json,
+)
 from lenet_paddle.settings import check_types
 
 RAW = "raw.pdparams"
@@ -152,7 +159,7 @@ def read_state(path: Path) -> TrainState:
     """Read a checkpoint's state and verify all its files. Raises `InputError` for damage."""
     file = path / "state.json"
     try:
-        record = json.loads(file.read_text(encoding="utf-8"))
+        record = json.loads(read_text(file))
         state = TrainState(**{f.name: record[f.name] for f in dataclasses.fields(TrainState)})
         _check_state(state)
         check_classes(state.classes, file)
@@ -213,4 +220,8 @@ def _checksum_of(record: dict[str, Any]) -> str:
 
 
 def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    checksum = hashlib.sha256()
+    with open_file(path) as file:
+        while piece := file.read(1 << 20):
+            checksum.update(piece)
+    return checksum.hexdigest()

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from lenet_paddle.errors import InputError
+from lenet_paddle.files import open_file
 from lenet_paddle.runtime import need
 
 
@@ -27,7 +28,7 @@ def is_safetensors(path: Path) -> bool:
 
     A cache may store it under a name without suffix.
     """
-    with path.open("rb") as file:
+    with open_file(path) as file:
         start = file.read(9)  # the length of a JSON text, 8 bytes, and its first character
     return path.suffix == ".safetensors" or start[8:] == b"{"
 
@@ -44,8 +45,9 @@ def load_safetensors(path: Path) -> dict[str, np.ndarray]:
     """Read a `.safetensors` file as name -> array. Raises `InputError` for a damaged one."""
     numpy_format = need("safetensors.numpy")
     try:
-        weights = numpy_format.load_file(str(path))
-    except OSError:
+        with open_file(path):  # refuses what is not a file
+            weights = numpy_format.load_file(str(path))
+    except (OSError, InputError):
         raise
     except Exception as error:  # SafetensorError, KeyError for a type that NumPy has not ...
         reason = f"{type(error).__name__}: {error}"
@@ -262,7 +264,8 @@ def load_pickle(path: Path) -> dict[str, Any]:
 
     Runs no code in it. Raises `InputError`.
     """
-    reader = _Reader(path.read_bytes())
+    with open_file(path) as file:
+        reader = _Reader(file.read())
     try:
         content = reader.load()
         if not isinstance(content, dict):

@@ -107,8 +107,11 @@ def serving(
             _wait_until_it_answers(server, port, output)
             yield server
         finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(server.pid, signal.SIGKILL)  # it has nothing to save
+            with contextlib.suppress(ProcessLookupError):  # it has nothing to save
+                if sys.platform == "win32":
+                    server.kill()
+                else:
+                    os.killpg(server.pid, signal.SIGKILL)
             server.wait()
 
 
@@ -131,8 +134,9 @@ def _wait_until_it_answers(server: subprocess.Popen[bytes], port: int, output: I
 
 @contextlib.contextmanager
 def _stopped_by_signals() -> Iterator[None]:
-    """End the block quietly on Ctrl-C, SIGTERM and SIGHUP (a closed terminal)."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    """End the block quietly on Ctrl-C, SIGTERM and SIGHUP (a closed terminal; not on Windows)."""
+    names = ("SIGINT", "SIGTERM", "SIGHUP")
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
     heeded = [n for n in numbers if signal.getsignal(n) is not signal.SIG_IGN]  # nohup, `&`
     previous = {n: signal.signal(n, signal.default_int_handler) for n in heeded}
     try:

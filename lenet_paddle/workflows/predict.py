@@ -14,7 +14,7 @@ from lenet_paddle.errors import InputError
 from lenet_paddle.export.engines import EngineChoice
 from lenet_paddle.export.predictor import Answer, Predictor
 from lenet_paddle.figures.results.images import plot_answers
-from lenet_paddle.figures.style import save_figure
+from lenet_paddle.figures.style import label_classes, save_figure
 from lenet_paddle.files import format_csv, leads_out
 from lenet_paddle.progress import Progress
 from lenet_paddle.run_folder import Run
@@ -66,7 +66,7 @@ def predict_pictures(
         answers, failed = _answer_samples(predictor, run, top_k), 0
     if answers and (figure or not pictures):
         try:
-            draw_answers(answers, path)
+            draw_answers(answers, path, predictor.classes)
         except OSError as error:  # still return the answers
             _log.warning("%s: %s; the figure was not drawn", path, error.strerror)
             failed += 1
@@ -156,11 +156,17 @@ def format_answers(answers: Sequence[Answer], style: str) -> str:
     return "".join(lines)
 
 
-def draw_answers(answers: Sequence[Answer], path: Path) -> None:
-    """Draw the first 64 answers: original, network input, class and probability."""
+def draw_answers(answers: Sequence[Answer], path: Path, classes: Sequence[str] = ()) -> None:
+    """Draw the first 64 answers: original, network input, class and probability.
+
+    `classes` are all that the network knows, which are numbered where no font has their names.
+    """
     drawn = answers[:MAX_DRAWN]
+    labels = dict(zip(classes, label_classes(classes), strict=True))
     captions = [
-        f"{Path(a.name).name[-24:]}\n{a.top_k[0][0]}  p = {a.top_k[0][1]:.2f}" for a in drawn
+        f"{Path(a.name).name[-24:]}\n{labels.get(name, name)}  p = {probability:.2f}"
+        for a in drawn
+        for name, probability in a.top_k[:1]
     ]
     title = "original, what the network saw, and its answer"
     if len(answers) > MAX_DRAWN:

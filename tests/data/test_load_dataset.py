@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import itertools
 import logging
+import struct
+import subprocess
+import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -138,3 +143,52 @@ def test_a_npz_file_is_divided_like_a_folder(tmp_path: Path) -> None:
     assert sorted([*train.images[:, 0, 0], *val.images[:, 0, 0]]) == values.tolist()
     assert np.bincount(val.labels).tolist() == [5, 5]
     assert len(load_dataset("npz", "test", path)) == 4
+
+
+def _pack_zeros(path: Path, count: int) -> None:
+    """Write an archive of `count` black images that is a thousandth of their size."""
+    arrays = {
+        "x_train": (count, 28, 28),
+        "y_train": (count,),
+        "x_test": (2, 28, 28),
+        "y_test": (2,),
+    }
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, shape in arrays.items():
+            with archive.open(f"{name}.npy", "w") as file:
+                header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(file, header)
+                for _ in range(shape[0]):
+                    file.write(bytes(int(np.prod(shape[1:]))))
+
+
+def _pack_idx(path: Path, count: int) -> None:
+    path.mkdir()
+    for part, number in (("train", count), ("t10k", 2)):
+        with gzip.open(path / f"{part}-images-idx3-ubyte.gz", "wb") as file:
+            file.write(struct.pack(">4I", 0x803, number, 28, 28))
+            for _ in range(number):
+                file.write(bytes(784))
+        with gzip.open(path / f"{part}-labels-idx1-ubyte.gz", "wb") as file:
+            file.write(struct.pack(">2I", 0x801, number) + bytes(number))
+
+
+@pytest.mark.parametrize(
+    ("name", "pack", "most"), [("npz", _pack_zeros, 2.3), ("mnist", _pack_idx, 1.4)]
+)
+def test_a_small_archive_of_much_data_takes_a_small_multiple_of_the_data(
+    tmp_path: Path, name: str, pack: Callable[[Path, int], None], most: float
+) -> None:
+    count = 400_000
+    pack(tmp_path / "data.npz", count)
+    code = (
+        "import resource, sys; from pathlib import Path\n"
+        "from lenet_paddle.data.load import load_splits\n"
+        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024\n"
+        "import lenet_paddle.data.sources; before = peak()\n"
+        "load_splits(sys.argv[1], ('train', 'val', 'test'), Path(sys.argv[2]), 5000)\n"
+        "print(peak() - before)"
+    )
+    command = [sys.executable, "-c", code, name, str(tmp_path / "data.npz")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert int(done.stdout) < most * count * 784

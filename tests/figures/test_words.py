@@ -13,10 +13,16 @@ import pytest
 from figures_help import refusal
 from matplotlib import font_manager
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from lenet_paddle.figures import style
 from lenet_paddle.figures.grid import Cells, plain, two_places
 from lenet_paddle.figures.options import VisualizeConfig
+from lenet_paddle.figures.results.confusion import plot_confusion
+from lenet_paddle.figures.results.embedding import plot_embedding
+from lenet_paddle.figures.results.mistakes import plot_mistakes
+from lenet_paddle.figures.results.samples import plot_samples
+from lenet_paddle.figures.results.thresholds import plot_roc
 from lenet_paddle.figures.visualize import visualize
 from lenet_paddle.figures.words import language, say
 
@@ -84,6 +90,54 @@ def test_chinese_without_a_font_names_the_package(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(style, "_font_families", _cached(["DejaVu Sans"]))
     monkeypatch.setattr(font_manager, "findSystemFonts", lambda: [])
     assert "fonts-noto-cjk" in refusal("padding", "--lang", "zh")
+
+
+@pytest.fixture
+def no_chinese_font(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(style, "_font_families", _cached(["DejaVu Sans"]))
+    monkeypatch.setattr(font_manager, "findSystemFonts", lambda: [])
+    style._log_missing_font.cache_clear()
+    style._label_classes.cache_clear()
+
+
+def _texts(figure: Figure) -> set[str]:
+    return {text.get_text() for text in figure.findobj(Text) if isinstance(text, Text)}
+
+
+def test_classes_that_no_font_shows_are_numbered_and_the_numbers_explained_once(
+    no_chinese_font: None, caplog: pytest.LogCaptureFixture, recwarn: pytest.WarningsRecorder
+) -> None:
+    classes, labels = ("猫", "dog", "飞机"), np.array([0, 1, 2])
+    images, probs = np.zeros((3, 28, 28), np.uint8), np.eye(3)[[1, 2, 0]]
+    figures = [
+        plot_mistakes(images, labels, probs, classes),
+        plot_confusion(np.eye(3, dtype=int), classes),
+        plot_samples(images, labels, classes, labels),
+        plot_roc(probs, labels, classes),
+        plot_embedding({"PCA": np.eye(3, 2)}, labels, classes, {"SVM": 1.0}),
+    ]
+    for figure in figures:
+        style.render(figure)
+        assert not [text for text in _texts(figure) if set(text) & set("猫飞机?")]
+    assert "0\nread as 1\np = 1.00, #0" in _texts(figures[0])
+    [record] = caplog.records
+    assert "0 猫, 1 dog, 2 飞机; install one" in record.message
+    assert "apt install fonts-noto-cjk" in record.message
+    assert not [w for w in recwarn if "Glyph" in str(w.message)]
+
+
+def test_classes_that_a_font_shows_keep_their_names(caplog: pytest.LogCaptureFixture) -> None:
+    assert style.label_classes(["Ankle boot", "T-shirt/top", "é"]) == (
+        *("Ankle boot", "T-shirt/top", "é"),
+    )
+    assert not caplog.records
+
+
+def test_other_text_that_no_font_shows_gets_question_marks(no_chinese_font: None) -> None:
+    figure = style.new_figure(2, 1)
+    figure.suptitle("图1.png: 7")
+    style.render(figure)
+    assert _texts(figure) == {"?1.png: 7"}
 
 
 def test_missing_glyphs_are_one_line_and_other_warnings_stay(

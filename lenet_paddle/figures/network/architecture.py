@@ -18,7 +18,7 @@ from lenet_paddle.figures.network.stages import (
     make_stages,
 )
 from lenet_paddle.figures.options import Drawn, VisualizeConfig
-from lenet_paddle.figures.style import BLUE, ORANGE, new_figure, short, styled
+from lenet_paddle.figures.style import BLUE, ORANGE, label_classes, new_figure, short, styled
 from lenet_paddle.figures.subject import choose_picture, load_subject
 from lenet_paddle.figures.words import say
 from lenet_paddle.models import MODELS, build_model, input_size
@@ -202,7 +202,7 @@ def _name_classes(axes: Axes, stage: Stage, left: float, classes: Sequence[str])
     best = int(stage.values.argmax())
     y = stage.side * (0.5 - (best + 0.5) / stage.values.size)
     axes.annotate(
-        short(classes[best]),
+        short(label_classes(classes)[best]),
         (left + BAR, y),
         (left + BAR + 3.5, y),
         fontsize=12,

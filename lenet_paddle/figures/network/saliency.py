@@ -10,7 +10,7 @@ import numpy as np
 
 from lenet_paddle.evaluation.metrics import compute_probs
 from lenet_paddle.figures.options import Drawn, VisualizeConfig
-from lenet_paddle.figures.style import new_figure, styled
+from lenet_paddle.figures.style import label_classes, new_figure, styled
 from lenet_paddle.figures.subject import choose_pictures, load_subject, stack_images
 from lenet_paddle.figures.words import say
 
@@ -35,12 +35,13 @@ def draw_saliency(config: VisualizeConfig) -> Drawn:
     network, batch = subject.network, subject.normalise(stack_images(pictures))
     logits = compute_logits(network, batch)
     answers, probs = logits.argmax(axis=1), compute_probs(logits)
+    names = label_classes(subject.classes)
     captions = [
         say(
             "{name}: {answer}, p = {p:.3f}",
             "{name}：{answer}，p = {p:.3f}",
             name=picture.label,
-            answer=subject.classes[k],
+            answer=names[k],
             p=own[k],
         )
         for picture, k, own in zip(pictures, answers, probs, strict=True)

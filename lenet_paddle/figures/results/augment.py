@@ -10,6 +10,7 @@ from lenet_paddle.data.transforms import Augmentation, choose_augmentation
 from lenet_paddle.errors import InputError
 from lenet_paddle.figures.options import Drawn, VisualizeConfig
 from lenet_paddle.figures.results.images import plot_rows
+from lenet_paddle.figures.style import label_classes
 from lenet_paddle.figures.subject import data_settings, find_position, load_images
 from lenet_paddle.figures.words import say
 
@@ -37,7 +38,8 @@ def draw_augment(config: VisualizeConfig) -> Drawn:
     chosen = [find_position(text, image_set) for text in config.images]
     count = min(NUM_IMAGES, len(image_set))
     shown = image_set.take(np.array(chosen or range(count), np.int64))
-    captions = [image_set.classes[label] for label in shown.labels]
+    names = label_classes(image_set.classes)
+    captions = [names[label] for label in shown.labels]
     kinds = {
         say("light", "轻度"): Augmentation(augment="light"),
         say("strong", "强"): Augmentation(augment="strong"),

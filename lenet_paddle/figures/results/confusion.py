@@ -9,7 +9,7 @@ import numpy as np
 
 from lenet_paddle.evaluation.metrics import count_confusion
 from lenet_paddle.figures.options import Drawn, VisualizeConfig
-from lenet_paddle.figures.style import new_figure, short, styled
+from lenet_paddle.figures.style import label_classes, new_figure, short, styled
 from lenet_paddle.figures.subject import load_subject
 from lenet_paddle.figures.words import say
 
@@ -43,7 +43,7 @@ def plot_confusion(confusion: np.ndarray, classes: Sequence[str], title: str = "
         axes.text(col, row, f"{confusion[row, col]}", ha="center", va="center", color=colour)
     axes.set(xlabel=say("predicted", "预测类别"), ylabel=say("true", "真实类别"), title=title)
     if num_classes <= 60:
-        names = [short(name) for name in classes]
+        names = [short(name) for name in label_classes(classes)]
         turned: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
         axes.set_xticks(range(num_classes), names, **(turned if max(map(len, names)) > 2 else {}))
         axes.set_yticks(range(num_classes), names)

@@ -11,7 +11,7 @@ from lenet_paddle.data.imageset import ImageSet
 from lenet_paddle.data.load import load_data
 from lenet_paddle.data.loader import BatchLoader
 from lenet_paddle.figures.options import Drawn, VisualizeConfig
-from lenet_paddle.figures.style import BLUE, ORANGE, new_figure, short, styled
+from lenet_paddle.figures.style import BLUE, ORANGE, label_classes, new_figure, short, styled
 from lenet_paddle.figures.subject import Subject, load_subject
 from lenet_paddle.figures.words import say
 
@@ -92,7 +92,7 @@ def plot_embedding(
     for axes, (name, points) in zip(
         np.ravel(above.subplots(1, len(places))), places.items(), strict=True
     ):
-        _scatter(axes, points, labels, classes)
+        _scatter(axes, points, labels, label_classes(classes))
         axes.set_title(name, fontsize=10)
     _draw_bars(below.subplots(), accuracies)
     return figure

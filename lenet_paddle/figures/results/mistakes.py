@@ -10,7 +10,7 @@ import numpy as np
 from lenet_paddle.evaluation.metrics import compute_probs
 from lenet_paddle.figures.options import Drawn, VisualizeConfig
 from lenet_paddle.figures.results.images import plot_images
-from lenet_paddle.figures.style import short, styled
+from lenet_paddle.figures.style import label_classes, short, styled
 from lenet_paddle.figures.subject import load_subject
 from lenet_paddle.figures.words import say
 
@@ -41,12 +41,12 @@ def plot_mistakes(
 
     images: uint8 (N, H, W); labels: int (N,); probs: float (N, C).
     """
-    preds = probs.argmax(axis=1)
+    preds, names = probs.argmax(axis=1), label_classes(classes)
     wrong = np.flatnonzero(preds != labels)
     worst = wrong[np.argsort(probs[wrong, labels[wrong]], kind="stable")][:num_most]
     captions = [
-        f"{short(classes[labels[i]])}\n"
-        + say("read as {name}", "误判为 {name}", name=short(classes[preds[i]]))
+        f"{short(names[labels[i]])}\n"
+        + say("read as {name}", "误判为 {name}", name=short(names[preds[i]]))
         + f"\np = {probs[i, preds[i]]:.2f}, #{i}"
         for i in worst
     ]

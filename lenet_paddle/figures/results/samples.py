@@ -9,7 +9,7 @@ import numpy as np
 
 from lenet_paddle.figures.grid import split
 from lenet_paddle.figures.options import Drawn, VisualizeConfig
-from lenet_paddle.figures.style import BLUE, new_figure, short, styled
+from lenet_paddle.figures.style import BLUE, label_classes, new_figure, short, styled
 from lenet_paddle.figures.subject import find_position, load_images
 from lenet_paddle.figures.words import say
 
@@ -54,7 +54,7 @@ def plot_samples(
     images: uint8 (N, H, W); labels: int (N,). The statistics are class balance, pixel values,
     mean image and standard deviation.
     """
-    figure = new_figure(10, 6.6)
+    figure, names = new_figure(10, 6.6), label_classes(classes)
     left, right = split(figure, 1, 2, width_ratios=(1.5, 1))
     side = min(8, max(1, int(np.ceil(np.sqrt(len(chosen))))))
     num_rows = max(1, -(-len(chosen) // side))
@@ -62,9 +62,9 @@ def plot_samples(
         axes.axis("off")
         if place < len(chosen):
             axes.imshow(images[chosen[place]], cmap="gray", vmin=0, vmax=255)
-            axes.set_title(short(classes[labels[chosen[place]]]), fontsize=9)
+            axes.set_title(short(names[labels[chosen[place]]]), fontsize=9)
     grid = right.add_gridspec(3, 2, height_ratios=(1.2, 1, 1))
-    _draw_balance(right.add_subplot(grid[0, :]), labels, classes)
+    _draw_balance(right.add_subplot(grid[0, :]), labels, names)
     counts, mean, deviation = measure_pixels(images)
     _draw_pixels(right.add_subplot(grid[1, :]), counts)
     pictures = ((say("mean image", "平均图像"), mean), (say("deviation", "标准差"), deviation))

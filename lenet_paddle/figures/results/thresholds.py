@@ -14,7 +14,7 @@ from lenet_paddle.evaluation.metrics import (
     compute_roc,
     compute_roc_area,
 )
-from lenet_paddle.figures.style import BLUE, ORANGE, new_figure, short, styled
+from lenet_paddle.figures.style import BLUE, ORANGE, label_classes, new_figure, short, styled
 from lenet_paddle.figures.words import say
 
 # Okabe and Ito's colours that are easy to see on white; for solid, then dashed lines.
@@ -93,9 +93,10 @@ def _per_class(
 ) -> list[Curve]:
     """Compute the micro average's curve, then those of the classes that have one."""
     is_class = labels[:, None] == np.arange(len(classes))  # (N, C)
+    names = label_classes(classes)
     detectors = [
         (say("micro average", "微平均"), probs.ravel(), is_class.ravel()),
-        *((short(name), probs[:, i], is_class[:, i]) for i, name in enumerate(classes)),
+        *((short(name), probs[:, i], is_class[:, i]) for i, name in enumerate(names)),
     ]
     curves = [(name, *compute(scores, positive)) for name, scores, positive in detectors]
     return [curve for curve in curves if np.isfinite(curve[3])]
