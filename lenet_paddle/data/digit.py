@@ -80,11 +80,9 @@ def _is_cropped(digit: np.ndarray, ink: np.ndarray) -> bool:
     from scipy import ndimage
 
     areas = ndimage.grey_erosion(ink, (THICK, THICK), mode="nearest") > 0.25 * ink.max()
-    for touching in (digit, areas):
-        for axis in (0, 1):
-            along = touching.any(axis)
-            if along[:2].any() and along[-2:].any():
-                return True
+    for area in (digit, areas, digit.T, areas.T):
+        if area[:2].any() and area[-2:].any():
+            return True
     return False
 
 
