@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Literal
 
 from lenet_paddle.data.augment import AugmentConfig
@@ -202,16 +203,24 @@ class TrainConfig(
 
     def on_data(self, dataset: DatasetName | None, data_dir: str | None) -> TrainConfig:
         """Return the same run on other data; itself when that is its own, or none is named."""
-        if dataset in (None, self.dataset) and data_dir is None:
+        is_same = dataset in (None, self.dataset)
+        if is_same and data_dir is None:
             return self
         return dataclasses.replace(
             self,
             dataset=dataset or self.dataset,
             data_dir=data_dir,
-            corruption=self.corruption if dataset in (None, self.dataset) else None,
+            corruption=self.corruption if is_same else None,
             replay=None,
             preprocess=self.picture_mode,
+            scale=self.scale if is_same else None,
+            skip_unreadable=self.skip_unreadable and is_same,
         )
+
+    def is_trained_on(self, other: TrainConfig) -> bool:
+        """Return whether `other` names the data that this run was trained on."""
+        mine, its = (c.data_dir and Path(c.data_dir).resolve() for c in (self, other))
+        return self.dataset == other.dataset and mine == its
 
 
 def check_validation(val_size: int, config: OptimizationConfig) -> None:

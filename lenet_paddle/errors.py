@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+Say = Callable[[str], object]
+"""Takes a line about input that is used, but odd."""
+
 _LONGEST_MESSAGE = 2000  # characters
 
 
@@ -13,9 +18,14 @@ class InputError(ValueError):
     """
 
     def __init__(self, text: str) -> None:
-        if len(text) > _LONGEST_MESSAGE:
-            text = f"{text[: _LONGEST_MESSAGE // 2]} ... {text[-_LONGEST_MESSAGE // 4 :]}"
-        super().__init__("".join(map(_printable, text)))
+        super().__init__(one_line(text))
+
+
+def one_line(text: str) -> str:
+    """Return `text` with control characters escaped, shortened if it is over 2,000 characters."""
+    if len(text) > _LONGEST_MESSAGE:
+        text = f"{text[: _LONGEST_MESSAGE // 2]} ... {text[-_LONGEST_MESSAGE // 4 :]}"
+    return "".join(map(_printable, text))
 
 
 def _printable(character: str) -> str:

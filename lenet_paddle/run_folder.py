@@ -23,6 +23,7 @@ import yaml
 
 from lenet_paddle import runtime
 from lenet_paddle.config import FinetuneConfig, TrainConfig
+from lenet_paddle.data.datasets import find_dataset
 from lenet_paddle.errors import InputError
 from lenet_paddle.files import (
     locked,
@@ -134,6 +135,14 @@ class Run:
         from lenet_paddle.training.checkpoint import newest_checkpoint
 
         return newest_checkpoint(self.checkpoints)
+
+    def saved_classes(self) -> tuple[str, ...] | None:
+        """Return the classes of the newest checkpoint; None for none, or a data set whose classes
+        are always in one order."""
+        if "classes" not in find_dataset(self.config.dataset).options:
+            return None
+        saved = self.newest_checkpoint()
+        return None if saved is None else tuple(saved[1].classes)
 
     def load_network(self, checkpoint: str = "best") -> tuple[paddle.nn.Layer, tuple[str, ...]]:
         """Return the network with a checkpoint's weights, in evaluation mode, and its classes.

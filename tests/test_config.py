@@ -23,6 +23,7 @@ OUT_OF_RANGE = {
     "val_size": ([-1], "0 or more"),
     "test_size": ([0, -1], "1 or more"),
     "limit": ([0, -1], "1 or more"),
+    "scale": ([0, -1, NAN, INF], "above 0"),
     "epochs": ([0, -1], "1 or more"),
     "batch_size": ([0, -1], "1 or more"),
     "rotation": ([-1, 181, NAN], "from 0 to 180"),
@@ -121,6 +122,8 @@ def test_every_number_has_a_range_and_every_range_is_tried() -> None:
         {"dataset": "mnist_c", "data_dir": "d", "corruption": "identity"},
         {"name": "a-B_3", "limit": 1, "patience": 1, "test_size": 1, "decay_factor": 0.999},
         {"dataset": "folder", "data_dir": "pictures", "with_optimizer": True, "init_from": "run"},
+        {"dataset": "folder", "data_dir": "pictures", "skip_unreadable": True},
+        {"dataset": "npz", "data_dir": "a.npz", "scale": 15.9375},
     ],
 )
 def test_values_at_the_edge_of_their_range_are_taken(settings: dict[str, typing.Any]) -> None:
@@ -135,6 +138,8 @@ def test_values_at_the_edge_of_their_range_are_taken(settings: dict[str, typing.
         ({"val_size": 0, "schedule": "plateau"}, ["val_size 0", "plateau"]),
         ({"dataset": "folder"}, ["dataset folder", "data_dir"]),
         ({"dataset": "npz"}, ["dataset npz", "data_dir", ".npz"]),
+        ({"scale": 255}, ["scale 255", "dataset npz"]),
+        ({"skip_unreadable": True}, ["skip_unreadable", "dataset folder"]),
         ({"dataset": "mnist_c"}, ["dataset mnist_c", "data_dir", "tools/corrupt.py"]),
         ({"corruption": "fog"}, ["corruption fog", "dataset mnist_c"]),
         ({"with_optimizer": True}, ["with_optimizer", "init_from"]),

@@ -4,6 +4,9 @@
   python tools/evaluate.py --run output/lenet_builtin-mnist-001 --checkpoint latest --json
   python tools/evaluate.py --run output/lenet_builtin-mnist-001 --dataset mnist_c --generated
 
+Of a folder of pictures all are evaluated, of one that has test/ those, and of the folder that the
+run was trained on those that were held out. They may show a part of the run's classes.
+
 Prints loss, accuracy, top-k accuracy, calibration error and a line per class; writes metrics.json
 (or metrics-<dataset>.json), a confusion matrix and the worst mistakes into the run.
 
@@ -36,6 +39,10 @@ class Args:
     """Evaluate on the test images of this data set (default: the run's own)."""
     data_dir: Annotated[str | None, PATH] = None
     """Where that data set is."""
+    scale: float | None = None
+    """With --dataset npz: factor that brings the values of the images to 0..255."""
+    skip_unreadable: bool = False
+    """With --dataset folder: leave out pictures that cannot be read, and name them."""
     generated: bool = False
     """With --dataset mnist_c: corrupt the run's own test images, instead of --data-dir."""
     baseline: Annotated[str | None, PATH] = None
@@ -59,6 +66,8 @@ def main() -> None:
         generated=args.generated,
         baseline=None if args.baseline is None else Path(args.baseline),
         device=args.device,
+        scale=args.scale,
+        skip_unreadable=args.skip_unreadable,
     )
     print(json.dumps(result, indent=2) if args.json else table)
 

@@ -11,7 +11,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from lenet_paddle.errors import InputError
-from lenet_paddle.settings import COUNT, NATURAL, PATH, SHARE, Bound, Settings, between
+from lenet_paddle.settings import (
+    COUNT,
+    NATURAL,
+    PATH,
+    POSITIVE,
+    SHARE,
+    Bound,
+    Settings,
+    between,
+)
 
 Preprocess = Literal["digit", "resize"]
 """How a picture from outside is brought to 28x28: as MNIST's digits were, or scaled."""
@@ -61,6 +70,8 @@ class DatasetRecord:
     when none is left."""
     options: tuple[str, ...] = ()
     """Settings that the loader takes; with test_size it draws a test set where there is none."""
+    may_have_val: bool = False
+    """Whether the loader knows the part "val" too, and returns None where there is none."""
 
     @property
     def terms(self) -> str:
@@ -92,7 +103,7 @@ DATASETS: dict[str, DatasetRecord] = {
         licence="MIT",
     ),
     "folder": DatasetRecord(
-        loader="sources:load_folder",
+        loader="folder:load_folder",
         content="pictures of any size and colour, one folder per class",
         classes=None,
         preprocess="resize",
@@ -100,7 +111,8 @@ DATASETS: dict[str, DatasetRecord] = {
         data_dir="a folder of pictures",
         is_sorted=True,
         may_shrink_val=True,
-        options=("preprocess", "test_size"),
+        options=("preprocess", "test_size", "classes", "whole", "skip_unreadable", "say"),
+        may_have_val=True,
     ),
     "npz": DatasetRecord(
         loader="sources:load_npz",
@@ -111,6 +123,8 @@ DATASETS: dict[str, DatasetRecord] = {
         data_dir="a .npz file",
         is_sorted=True,
         may_shrink_val=True,
+        options=("scale", "say"),
+        may_have_val=True,
     ),
     "mnist_c": DatasetRecord(
         loader="mnist_c:load_mnist_c",
@@ -149,13 +163,16 @@ def describe_data(name: str) -> dict[str, Any]:
     }
 
 
-def check_request(name: str, data_dir: object, corruption: str | None = None) -> None:
-    """Raise `InputError` for a data set without the path it needs or with a foreign corruption."""
+def check_request(name: str, data_dir: object, **special: object) -> None:
+    """Raise `InputError` for a data set without the path it needs, or with a `special` option, such
+    as a corruption, that only others take."""
     record = find_dataset(name)
     if record.data_dir is not None and data_dir is None:
         raise InputError(f"dataset {name} needs data_dir: the path of {record.data_dir}")
-    if corruption is not None and "corruption" not in record.options:
-        raise InputError(f"corruption {corruption} is for dataset mnist_c; dataset is {name}")
+    for option, value in special.items():
+        if value and option not in record.options:
+            owner = next(other for other, its in DATASETS.items() if option in its.options)
+            raise InputError(f"{option} {value} is for dataset {owner}; dataset is {name}")
 
 
 def corruption_names(known: tuple[str, ...]) -> Bound:
@@ -181,10 +198,15 @@ class DatasetConfig(Settings):
     """Where the data is: a folder of IDX files, of pictures or of .npy files, the folder mnist_c
     or its parent, or a .npz file."""
     val_size: Annotated[int, NATURAL] = 5000
-    """Training images held out for validation, to choose the model; with 0 the curves come from
-    the test set."""
+    """Training images held out for validation, to choose the model, where the data has none of its
+    own; with 0 the curves come from the test set."""
     test_size: Annotated[int | None, COUNT] = None
-    """dataset folder without train/ and test/: images held out for testing (default: a tenth)."""
+    """dataset folder without test/: images held out for testing (default: a tenth)."""
+    scale: Annotated[float | None, POSITIVE] = None
+    """dataset npz: factor that brings the values of the images to 0..255, such as 15.9375 for
+    0..16 (default: none for whole numbers; floats by their range)."""
+    skip_unreadable: bool = False
+    """dataset folder: leave out pictures that cannot be read, and name them."""
     limit: Annotated[int | None, COUNT] = None
     """Train on the first N images only, for a quick look."""
     preprocess: Literal["auto", "digit", "resize"] = "auto"
@@ -195,7 +217,9 @@ class DatasetConfig(Settings):
 
     def _check_together(self) -> None:
         super()._check_together()
-        check_request(self.dataset, self.data_dir)
+        check_request(
+            self.dataset, self.data_dir, scale=self.scale, skip_unreadable=self.skip_unreadable
+        )
 
     @property
     def picture_mode(self) -> Preprocess:
@@ -217,6 +241,6 @@ class DataConfig(DatasetConfig):
 
     def _check_together(self) -> None:
         super()._check_together()
-        check_request(self.dataset, self.data_dir, self.corruption)
+        check_request(self.dataset, self.data_dir, corruption=self.corruption)
         if self.replay is not None and self.dataset != "mnist_c":
             raise InputError(f"replay is for dataset mnist_c; dataset is {self.dataset}")

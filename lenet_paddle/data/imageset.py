@@ -60,6 +60,7 @@ class ImageSet:
         `MappedImages`, which acts as one.
     labels: int64 (N,), in [0, len(classes)).
     classes: the class names; `classes[label]` is the class of an image.
+    names: where each image comes from, str (N,), for messages; None where that is not known.
 
     Raises `InputError` for other shapes, types and labels.
     """
@@ -67,6 +68,7 @@ class ImageSet:
     images: np.ndarray
     labels: np.ndarray
     classes: tuple[str, ...]
+    names: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if self.images.ndim != 3 or self.images.dtype != np.uint8:
@@ -104,7 +106,8 @@ class ImageSet:
             images = MappedImages(images, indices)
         else:
             images = images[indices]
-        return ImageSet(images, self.labels[indices], self.classes)
+        names = None if self.names is None else self.names[indices]
+        return ImageSet(images, self.labels[indices], self.classes, names)
 
     def as_paddle_dataset(self, input_size: int = 28) -> Any:
         """Return a `paddle.io.Dataset` of (float32 (1, S, S) in [-1, 1], int64 (1,)).

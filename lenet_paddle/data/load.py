@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from lenet_paddle.data.checks import check_splits
 from lenet_paddle.data.datasets import (
     CLEAN,
     DataConfig,
@@ -22,7 +23,7 @@ from lenet_paddle.data.datasets import (
 from lenet_paddle.data.imageset import ImageSet, join_sets, stratified_draw
 from lenet_paddle.data.preprocess import SIZE
 from lenet_paddle.data.sources import TEST_DRAW
-from lenet_paddle.errors import InputError
+from lenet_paddle.errors import InputError, Say, one_line
 
 VAL_DRAW = TEST_DRAW + 1  # another seed, else the same positions would be drawn twice
 REPLAY = 0x7265706C  # separates its draws from others
@@ -38,15 +39,18 @@ def load_dataset(
     test_size: int | None = None,
     preprocess: Preprocess = "resize",
     corruption: str | None = None,
+    scale: float | None = None,
+    skip_unreadable: bool = False,
 ) -> ImageSet:
     """Load one split, "train", "val" or "test", of a data set as uint8 images with labels.
 
-    `val` is cut from the training images: the last `val_size` of them, or, where the record says
-    `is_sorted`, a stratified draw, the same in every run. mnist_c with a `corruption`
-    holds out its last `val_size` images; without one, all 15 corruptions (those that are there)
-    are mixed evenly and `val` is the end of the mixture. Where the record says `may_shrink_val`, a
-    `val_size` of over half of the images becomes a tenth of them, with a message. `test_size` and
-    `preprocess` matter for `folder` only (see `sources.load_folder`). Raises `InputError` for
+    `val` is cut from the training images unless the data has its own: the last `val_size` of them,
+    or, where the record says `is_sorted`, a stratified draw, the same in every run. mnist_c with a
+    `corruption` holds out its last `val_size` images; without one, all 15 corruptions (those that
+    are there) are mixed evenly and `val` is the end of the mixture. Where the record says
+    `may_shrink_val`, a `val_size` of over half of the images becomes a tenth of them, with a
+    message. `test_size`, `preprocess` and `skip_unreadable` matter for `folder` only (see
+    `folder.load_folder`), `scale` for `npz` (see `sources.load_npz`). Raises `InputError` for
     unknown names and bad files.
     """
     [image_set] = load_splits(
@@ -57,6 +61,8 @@ def load_dataset(
         test_size=test_size,
         preprocess=preprocess,
         corruption=corruption,
+        scale=scale,
+        skip_unreadable=skip_unreadable,
     )
     return image_set
 
@@ -66,36 +72,62 @@ def load_splits(
     splits: Sequence[str],
     data_dir: str | Path | None = None,
     val_size: int = 5000,
-    *,
-    test_size: int | None = None,
-    preprocess: Preprocess = "resize",
-    corruption: str | None = None,
+    say: Say = _log.warning,
+    **given: Any,
 ) -> list[ImageSet]:
-    """Load several splits of one data set (see `load_dataset`), reading each file once."""
+    """Load several splits of one data set (see `load_dataset`), reading each file once.
+
+    `given` are options of loaders; each data set's gets those that it takes. What is odd about
+    the data goes to `say` once all is loaded: what is skipped or not used, copies of training
+    images, classes with few images.
+    """
     for split in splits:
         if split not in ("train", "val", "test"):
             raise InputError(f"split {split!r} is unknown; expected one of train, val, test")
-    check_request(name, data_dir, corruption)
+    special = {key: given.get(key) for key in ("corruption", "scale", "skip_unreadable")}
+    check_request(name, data_dir, **special)
     record = find_dataset(name)
     path = None if data_dir is None else Path(data_dir)
-    given = {"test_size": test_size, "preprocess": preprocess, "corruption": corruption}
-    options = {option: given[option] for option in record.options}
+    said: dict[str, None] = {}  # each once: the parts of a data set share their oddities
+    given["say"] = said.setdefault
+    options = {key: value for key, value in given.items() if key in record.options}
     load = find_loader(record)
     loaded: dict[str, ImageSet] = {}
     if set(splits) != {"test"}:
-        full = load("train", path, **options)
-        train, val = _divide(full, record, val_size)
-        if record.is_sorted:  # shuffle, so that the first N hold all classes
-            train = np.arange(len(full))[train]
-            train = train[np.random.default_rng(0).permutation(len(train))]
-        loaded = {"train": full.take(train), "val": full.take(val)}
-        del full  # which may be a copy of both
+        loaded = _load_training(load, record, path, val_size, options, needs_val="val" in splits)
     if "test" in splits:
         loaded["test"] = load("test", path, **options)
+    if record.title is None and len(splits) > 1:
+        check_splits(path, {split: loaded[split] for split in splits}, said.setdefault)
+    for text in said:
+        say(one_line(text))  # it has names from files
     return [loaded[split] for split in splits]
 
 
-def find_loader(record: DatasetRecord) -> Callable[..., ImageSet]:
+def _load_training(
+    load: Callable[..., Any],
+    record: DatasetRecord,
+    path: Path | None,
+    val_size: int,
+    options: dict[str, Any],
+    needs_val: bool,
+) -> dict[str, ImageSet]:
+    """Return the training and the validation images."""
+    full = load("train", path, **options)
+    own_val = load("val", path, **options) if record.may_have_val else None
+    if own_val is None or val_size == 0:
+        train, val = _divide(full, record, val_size)
+        if own_val is not None and not needs_val:
+            options["say"](f"{path}: {len(own_val):,} validation images are not used: val_size 0")
+    else:
+        train, val = slice(0, len(full)), None
+    if record.is_sorted:  # shuffle, so that the first N hold all classes
+        train = np.arange(len(full))[train]
+        train = train[np.random.default_rng(0).permutation(len(train))]
+    return {"train": full.take(train), "val": own_val if val is None else full.take(val)}
+
+
+def find_loader(record: DatasetRecord) -> Callable[..., Any]:
     """Import and return the function that loads one part of a data set."""
     module, function = record.loader.split(":")
     loader: Any = getattr(importlib.import_module(f"lenet_paddle.data.{module}"), function)
@@ -124,27 +156,40 @@ def _divide(
     return slice(0, cut), slice(cut, None)
 
 
-def load_data(config: DataConfig, *splits: str) -> list[ImageSet]:
+def load_data(
+    config: DataConfig,
+    *splits: str,
+    classes: Sequence[str] | None = None,
+    whole: bool = False,
+    say: Say = _log.warning,
+) -> list[ImageSet]:
     """Load splits of a run's data set; of `train` the first `limit` images.
 
     Without a corruption, mnist_c is an even mixture of all corruptions. Replayed images come
-    after the training images.
+    after the training images. `classes` and `whole` are those of `folder.load_folder`, `say` that
+    of `load_splits`.
     """
     loaded = load_splits(
         config.dataset,
         splits,
         config.data_dir,
         config.val_size,
+        say,
         test_size=config.test_size,
         preprocess=config.picture_mode,
         corruption=config.corruption,
+        scale=config.scale,
+        skip_unreadable=config.skip_unreadable,
+        classes=classes,
+        whole=whole,
     )
     for split, image_set in zip(splits, loaded, strict=True):
         height, width = image_set.images.shape[1:]
         if (height, width) != (SIZE, SIZE):
             raise InputError(
                 f"{config.data_dir}: {split} images are {height}x{width}; expected {SIZE}x{SIZE}, "
-                "the size that every picture is brought to: resize them first"
+                "the size that every picture is brought to: resize them first: x = np.stack("
+                f"[PIL.Image.fromarray(i).resize(({SIZE}, {SIZE})) for i in x])"
             )
     return [
         _add_replay(config, image_set.take(slice(0, config.limit)))
@@ -174,12 +219,25 @@ def _add_replay(config: DataConfig, train: ImageSet) -> ImageSet:
     return join_sets(parts)
 
 
-def load_test_set(config: DataConfig, classes: tuple[str, ...]) -> ImageSet:
-    """Load the test images. Raises `InputError` unless they have the run's classes."""
-    [test_set] = load_data(config, "test")
-    if test_set.classes != classes:
+def load_test_set(config: DataConfig, classes: tuple[str, ...], whole: bool = False) -> ImageSet:
+    """Load the test images, with the labels of `classes`, those of a run.
+
+    With `whole`, a folder that is not divided is the test set. The images may be of a part of
+    the classes, which is logged. Raises `InputError` for other classes.
+    """
+    [test_set] = load_data(config, "test", classes=classes, whole=whole)
+    if test_set.classes == classes:
+        return test_set
+    if not set(test_set.classes) <= set(classes):
         raise InputError(
             f"{config.dataset} has the classes {', '.join(test_set.classes)}; "
             f"the run was trained on {', '.join(classes)}"
         )
-    return test_set
+    missing = [name for name in classes if name not in test_set.classes]
+    if missing:
+        _log.warning(
+            "%s has %d of the run's %d classes; no image of %s",
+            *(config.data_dir, len(test_set.classes), len(classes), ", ".join(missing)),
+        )
+    number = np.array([classes.index(name) for name in test_set.classes], np.int64)
+    return dataclasses.replace(test_set, labels=number[test_set.labels], classes=classes)

@@ -1,13 +1,16 @@
-"""Loaders of data sets: IDX files (MNIST is embedded), folders of pictures, .npz files.
+"""Loaders of data sets: IDX files (MNIST is embedded) and .npz files; `folder` has one more.
 
-Each loads one part, "train" or "test", as an `ImageSet`; `load.load_splits` divides off "val".
+Each loads one part, "train" or "test", as an `ImageSet`; `load.load_splits` divides off "val"
+where the data has none of its own.
 """
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,12 +18,11 @@ import numpy as np
 from numpy.lib import format as npy
 
 from lenet_paddle.data import idx
-from lenet_paddle.data.datasets import DIGITS, FASHION, Preprocess
-from lenet_paddle.data.imageset import ImageSet, check_classes, check_counts, stratified_draw
-from lenet_paddle.data.preprocess import SIZE, load_picture, prepare_picture
-from lenet_paddle.errors import InputError
+from lenet_paddle.data.arrays import say_gaps, to_images, to_labels
+from lenet_paddle.data.datasets import DIGITS, FASHION
+from lenet_paddle.data.imageset import ImageSet, check_counts
+from lenet_paddle.errors import InputError, Say
 from lenet_paddle.files import leads_out, open_file
-from lenet_paddle.progress import Progress
 from lenet_paddle.settings import user_home
 
 EMBEDDED = Path(__file__).parent / "mnist"
@@ -28,6 +30,8 @@ EMBEDDED = Path(__file__).parent / "mnist"
 # another run, with another seed, must not be tested on images that those were trained on.
 TEST_DRAW = 0
 _MAX_CLASSES = 1000  # a stray label must not make a confusion matrix of gigabytes
+_log = logging.getLogger(__name__)
+_MOST_NAMED = 1_000_000  # images whose copies are searched for
 _PREFIX = {"train": "train", "test": "t10k"}
 
 
@@ -103,44 +107,6 @@ def _find_idx(folder: Path, part: str, kind: str, dims: int) -> Path | None:
     return next((path for path in candidates if path.is_file()), None)
 
 
-def load_folder(
-    part: str,
-    data_dir: Path,
-    preprocess: Preprocess = "resize",
-    test_size: int | None = None,
-) -> ImageSet:
-    """Load a folder of pictures: `train/<class>/*` and `test/<class>/*`, or `<class>/*`.
-
-    Classes are the folders' names in sorted order. Pictures of any colour and size become grey
-    uint8 (N, 28, 28) by `prepare_picture`. Without train/ and test/, `test_size` images (default
-    a tenth) are drawn as test set, stratified, the same ones in every run. Hidden files are
-    skipped. Raises `InputError` for any other file that is not a picture, and for a link out of
-    `data_dir`.
-    """
-    if not data_dir.is_dir():
-        raise InputError(f"{data_dir}: is not a folder; expected one folder of pictures per class")
-    roots = {name: data_dir / name for name in ("train", "test")}
-    if all(root.is_dir() for root in roots.values()):
-        check_links(roots.values(), data_dir)
-        classes, of_test = (_class_names(root, data_dir) for root in roots.values())
-        if of_test != classes:
-            raise InputError(
-                f"{roots['test']}: classes {', '.join(of_test)}; "
-                f"expected those of {roots['train']}: {', '.join(classes)}"
-            )
-        return _read_pictures(*_list_pictures(roots[part], classes, data_dir), classes, preprocess)
-    if any(root.is_dir() for root in roots.values()):
-        raise InputError(f"{data_dir}: has only one of train/ and test/; expected both or neither")
-    classes = _class_names(data_dir, data_dir)
-    files, labels = _list_pictures(data_dir, classes, data_dir)
-    size = max(1, len(files) // 10) if test_size is None else test_size
-    if size >= len(files):
-        raise InputError(f"test_size {size} leaves no training image of {len(files)}; lower it")
-    kept, drawn = stratified_draw(labels, size, TEST_DRAW)
-    chosen = kept if part == "train" else drawn
-    return _read_pictures([files[i] for i in chosen], labels[chosen], classes, preprocess)
-
-
 def check_links(paths: Iterable[Path], data_dir: Path) -> None:
     """Raise `InputError` for a link that leads out of `data_dir`."""
     for path in paths:
@@ -148,100 +114,108 @@ def check_links(paths: Iterable[Path], data_dir: Path) -> None:
             raise InputError(f"{path}: a link out of {data_dir}; copy its target there instead")
 
 
-def _class_names(root: Path, data_dir: Path) -> tuple[str, ...]:
-    folders = [p for p in root.iterdir() if p.is_dir() and not p.name.startswith(".")]
-    check_links(folders, data_dir)
-    names = sorted(folder.name for folder in folders)
-    check_classes(names, root)
-    if len(names) < 2:
-        raise InputError(
-            f"{root}: has {len(names)} class folders; expected two or more, each with pictures"
-        )
-    return tuple(names)
-
-
-def _list_pictures(
-    root: Path, classes: tuple[str, ...], data_dir: Path
-) -> tuple[list[Path], np.ndarray]:
-    """Return the files of all classes, and their labels, int64 (N,)."""
-    files: list[Path] = []
-    labels: list[int] = []
-    for label, name in enumerate(classes):
-        of_class = sorted(p for p in (root / name).iterdir() if not p.name.startswith("."))
-        if not of_class:
-            raise InputError(f"{root / name}: has no picture; expected at least one per class")
-        files += of_class
-        labels += [label] * len(of_class)
-    check_links(files, data_dir)
-    for file in files:
-        if file.is_dir():
-            raise InputError(f"{file}: a folder inside a class; expected pictures only")
-        if not file.is_file():  # opening a pipe would block
-            raise InputError(f"{file}: not a file, or a broken link; expected pictures only")
-    return files, np.array(labels, np.int64)
-
-
-def _read_pictures(
-    files: list[Path], labels: np.ndarray, classes: tuple[str, ...], preprocess: Preprocess
-) -> ImageSet:
-    images = np.empty((len(files), SIZE, SIZE), np.uint8)
-    progress = Progress(len(files), "pictures")
-    for i, file in enumerate(files):
-        images[i] = prepare_picture(load_picture(file), preprocess)
-        progress.show(i + 1, f"reading pictures: {i + 1:,}/{len(files):,}")
-    progress.clear()
-    return ImageSet(images, labels, classes)
-
-
-def load_npz(part: str, data_dir: Path | None) -> ImageSet:
+def load_npz(
+    part: str,
+    data_dir: Path | None,
+    scale: float | None = None,
+    *,
+    say: Say = _log.warning,
+) -> ImageSet | None:
     """Load x_train, y_train, x_test, y_test from a .npz file, as Keras ships MNIST, or from .npy
     files in a folder, whose images are memory-mapped and may be larger than the memory.
 
-    x: uint8 (N, H, W) or (N, H, W, 1); y: integers (N,) from 0. Class names are the numbers.
-    Raises `InputError`, also for pickled objects in the file.
+    MedMNIST's names, train_images and train_labels, are known too; x_val and val_images are
+    optional, and the part "val" is None without them. `arrays.to_images` and `arrays.to_labels`
+    say which arrays are taken; `scale` is a factor for the values of x. Class names are the
+    numbers. `say` gets a line for what looks odd. Raises `InputError`, also for pickled objects
+    in the file.
     """
-    x_name, y_name = f"x_{part}", f"y_{part}"
     assert data_dir is not None  # checked by load_splits
-    images, labels, train_labels = _read_arrays(data_dir, (x_name, y_name, "y_train"))
-    if images.ndim == 4 and images.shape[-1] == 1:
-        images = images[..., 0]
-    for name, array in ((y_name, labels), ("y_train", train_labels)):
-        if array.dtype.kind not in "iu" or array.ndim != 1 or len(array) == 0 or array.min() < 0:
-            raise InputError(
-                f"{data_dir}: {name} is {array.dtype} {array.shape}; "
-                "expected whole numbers from 0, of shape (N,)"
-            )
-    if train_labels.max() >= _MAX_CLASSES:
+    read, found = _open_arrays(data_dir)
+    own, train = _find_names(found, part), _find_names(found, "train")
+    if own is None and part == "val":
+        return None
+    if own is None or (part == "train" and train is None):
         raise InputError(
-            f"{data_dir}: y_train goes up to {train_labels.max()}; "
+            f"{data_dir}: has {', '.join(found) or 'no arrays'}; "
+            "expected x_train, y_train, x_test, y_test"
+        )
+    x_name, y_name = own
+    x_train_name, y_train_name = train or own
+    images, raw_labels = read(x_name), read(y_name)
+    labels, _ = to_labels(data_dir, y_name, raw_labels)
+    train_labels, num_classes = to_labels(
+        data_dir, y_train_name, raw_labels if y_train_name == y_name else read(y_train_name)
+    )
+    if num_classes > _MAX_CLASSES:
+        raise InputError(
+            f"{data_dir}: {y_train_name} goes up to {num_classes - 1}; "
             f"expected class numbers below {_MAX_CLASSES:,}"
         )
-    classes = tuple(str(i) for i in range(int(train_labels.max()) + 1))
+    if part == "train":
+        say_gaps(data_dir, y_name, train_labels, num_classes, say)
+    images = to_images(
+        data_dir,
+        x_name,
+        images,
+        scale,
+        reference=lambda: images if x_train_name == x_name else read(x_train_name),
+        say=say,
+    )
+    classes = tuple(str(i) for i in range(num_classes))
+    names = None
+    if len(images) <= _MOST_NAMED:
+        names = np.array([f"{x_name}[{i}]" for i in range(len(images))], object)
     try:
-        return ImageSet(images, labels.astype(np.int64, copy=False), classes)
+        return ImageSet(images, labels, classes, names)
     except InputError as error:
         raise InputError(f"{data_dir}: {x_name}, {y_name}: {error}") from None
 
 
-def _read_arrays(path: Path, names: tuple[str, ...]) -> list[np.ndarray]:
-    """Read the arrays `names` from a .npz file or a folder of .npy files. Raises `InputError`."""
+def _find_names(found: Sequence[str], part: str) -> tuple[str, str] | None:
+    """Return the names of a part's images and labels among `found`, in any case."""
+    by_name = {name.lower(): name for name in found}
+    spellings = ("val", "valid", "validation") if part == "val" else (part,)
+    for name in spellings:
+        for pair in ((f"x_{name}", f"y_{name}"), (f"{name}_images", f"{name}_labels")):
+            if all(one in by_name for one in pair):
+                return by_name[pair[0]], by_name[pair[1]]
+    return None
+
+
+def _open_arrays(path: Path) -> tuple[Callable[[str], np.ndarray], list[str]]:
+    """Return a function that reads an array by its name, and the names, of a .npz file or a folder
+    of .npy files. Raises `InputError`."""
     if path.is_dir():
-        _check_names(path, names, sorted(file.stem for file in path.glob("*.npy")))
-        files = [path / f"{name}.npy" for name in names]
-        check_links(files, path)
-        return [map_npy(file) for file in files]
+
+        def map_one(name: str) -> np.ndarray:
+            check_links([path / f"{name}.npy"], path)
+            return map_npy(path / f"{name}.npy")
+
+        return map_one, sorted(file.stem for file in path.glob("*.npy"))
+    sizes: list[int] = []
+
+    def read_one(name: str) -> np.ndarray:
+        with _open_npz(path) as arrays:
+            sizes.append(arrays.zip.getinfo(f"{name}.npy").file_size)
+            idx.check_unpacked(path, sum(sizes), path.stat().st_size)
+            array: np.ndarray = arrays[name]
+            return array
+
+    with _open_npz(path) as arrays:
+        return read_one, list(arrays.files)
+
+
+@contextlib.contextmanager
+def _open_npz(path: Path) -> Iterator[Any]:
+    """Open a .npz file; whatever goes wrong with it becomes an `InputError`."""
     with open_file(path) as file:
         if not zipfile.is_zipfile(file):
             raise InputError(f"{path}: not a readable .npz file (not a whole zip archive)")
         file.seek(0)
         try:
             with np.load(file, allow_pickle=False) as arrays:
-                _check_names(path, names, arrays.files)
-                members = {name: arrays.zip.getinfo(f"{name}.npy") for name in names}
-                unpacked = sum(member.file_size for member in members.values())
-                idx.check_unpacked(path, unpacked, path.stat().st_size)
-                read = {name: arrays[name] for name in members}  # y_train once
-                return [read[name] for name in names]
+                yield arrays
         except InputError:
             raise
         except Exception as error:  # a damaged archive raises nearly anything
@@ -272,11 +246,3 @@ def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
     if dtype.kind not in "biuf" or min(shape, default=0) < 0:
         raise ValueError(f"{dtype} of shape {shape}, expected numbers")
     return shape, is_fortran, dtype
-
-
-def _check_names(path: Path, names: tuple[str, ...], found: list[str]) -> None:
-    if any(name not in found for name in names):
-        raise InputError(
-            f"{path}: has {', '.join(found) or 'no arrays'}; "
-            "expected x_train, y_train, x_test, y_test"
-        )

@@ -116,7 +116,8 @@ def data_settings(config: VisualizeConfig) -> TrainConfig:
 def load_images(config: VisualizeConfig, split: str = "test") -> tuple[ImageSet, str]:
     """Load a split of the data set to draw, with any classes, and return it with its name."""
     settings = data_settings(config)
-    [image_set] = load_data(settings, split)
+    classes = Run.open(config.run[0]).saved_classes() if config.run else None
+    [image_set] = load_data(settings, split, classes=classes)
     return image_set, settings.dataset
 
 

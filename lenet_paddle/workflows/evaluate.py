@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,9 @@ def evaluate_any(
     generated: bool = False,
     baseline: Path | None = None,
     device: Device = "auto",
+    *,
+    scale: float | None = None,
+    skip_unreadable: bool = False,
 ) -> tuple[dict[str, Any], str]:
     """Call `evaluate_robustness` for mnist_c, else `evaluate_run`; return metrics and a table.
 
@@ -55,7 +59,11 @@ def evaluate_any(
         raise InputError(
             f"{flag} belongs to --dataset mnist_c; dataset is {dataset or 'not given'}"
         )
-    result = evaluate_run(run_dir, checkpoint, dataset, data_dir, device)
+    result = evaluate_run(
+        *(run_dir, checkpoint, dataset, data_dir, device),
+        scale=scale,
+        skip_unreadable=skip_unreadable,
+    )
     return result, format_table(result)
 
 
@@ -65,18 +73,30 @@ def evaluate_run(
     dataset: DatasetName | None = None,
     data_dir: str | None = None,
     device: Device = "auto",
+    *,
+    scale: float | None = None,
+    skip_unreadable: bool = False,
 ) -> dict[str, Any]:
     """Evaluate a run's checkpoint on its own test set, or on the test images of `dataset`.
 
+    A folder of pictures that is not divided, and that the run was not trained on, is the test set
+    as a whole. `scale` and `skip_unreadable` are those of `DatasetConfig`, by default the run's.
     Writes `metrics.json`, or `metrics-<dataset>.json` for another set, and figures; returns the
-    metrics (`metrics.summarise`). Raises `InputError` if the set's classes are not the run's.
+    metrics (`metrics.summarise`). Raises `InputError` if the set has classes that are not the
+    run's.
     """
     runtime.select_device(device)
     run = Run.open(run_dir)
     network, classes = run.load_network(checkpoint)
     config = run.config.on_data(dataset, data_dir)
-    test_set = load_test_set(config, classes)
     suffix = "" if config is run.config else f"-{config.dataset}"
+    if scale is not None or skip_unreadable:
+        config = dataclasses.replace(
+            config,
+            scale=scale or config.scale,
+            skip_unreadable=skip_unreadable or config.skip_unreadable,
+        )
+    test_set = load_test_set(config, classes, whole=not run.config.is_trained_on(config))
     return write_report(
         config, network, test_set, run, run.find_checkpoint(checkpoint), suffix=suffix
     )

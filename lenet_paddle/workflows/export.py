@@ -48,7 +48,7 @@ def export_run(
         size,
         export_info(config, run, result),
         formats,
-        load_train_set=lambda: load_data(config, "train")[0],
+        load_train_set=lambda: load_data(config, "train", classes=classes)[0],
         write_card=lambda description: describe_model(config, result, description, run.path),
     )
     return folder, rows

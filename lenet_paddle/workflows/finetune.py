@@ -48,7 +48,7 @@ from lenet_paddle.run_folder import Run, dump_config
 from lenet_paddle.settings import load_yaml
 from lenet_paddle.training.checkpoint import read_state
 from lenet_paddle.training.weights import load_weights, set_weights
-from lenet_paddle.workflows.start import resolve_source
+from lenet_paddle.workflows.start import resolve_source, saved_classes
 from lenet_paddle.workflows.train import train_and_evaluate
 
 SETTINGS = "finetune.yaml"
@@ -93,20 +93,23 @@ def _run_stages(config: FinetuneConfig, folder: Path) -> None:
         _evaluate(config, folder, matrix, BEFORE, folder / "start", tests)
     for stage in _stage_configs(config, folder):
         run_dir = Path(stage.output_dir) / str(stage.name)
-        if _train(stage, run_dir, folder) or run_dir.name not in matrix:
+        if _train(stage, run_dir, folder, tests) or run_dir.name not in matrix:
             best = Run(run_dir).find_checkpoint("best")
             _evaluate(config, folder, matrix, run_dir.name, best, tests)
     swap_link(folder / "final", f"stages/{run_dir.name}")
 
 
-def _train(stage: TrainConfig, run_dir: Path, folder: Path) -> bool:
+def _train(stage: TrainConfig, run_dir: Path, folder: Path, tests: dict[str, ImageSet]) -> bool:
     """Train the rest of a stage; return whether anything was left."""
     if Run(run_dir).read_result() is not None:
         _log.info("%s is finished", run_dir)
         return False
     if run_dir.exists():
         stage = TrainConfig(resume=str(run_dir), device=stage.device, data_dir=stage.data_dir)
-    train_and_evaluate(stage, resume_hint=f"python tools/finetune.py --resume {folder}")
+    hint = f"python tools/finetune.py --resume {folder}"
+    train_and_evaluate(
+        stage, hint, tests[stage.dataset].classes if stage.dataset in tests else None
+    )
     return True
 
 
@@ -138,7 +141,9 @@ def _load_tests(config: FinetuneConfig, folder: Path) -> dict[str, ImageSet]:
         tests = {name: load_dataset("mnist_c", "test", data_dir, corruption=name) for name in names}
         return {CLEAN: load_dataset("mnist", "test"), **tests}
     [stage] = _stage_configs(config, folder)
-    [test_set] = load_data(stage, "test")
+    run = Run(Path(stage.output_dir) / str(stage.name))
+    order = run.saved_classes() if run.config_file.exists() else None
+    [test_set] = load_data(stage, "test", classes=order or _source_classes(config), say=_quiet)
     tests = {config.dataset: test_set}
     start = Run(folder / "start")
     if start.config_file.exists():  # the run that the weights come from
@@ -153,6 +158,15 @@ def _load_tests(config: FinetuneConfig, folder: Path) -> dict[str, ImageSet]:
             except (InputError, OSError) as error:  # other classes, or removed
                 _log.info("the original test images are left out: %s", error)
     return tests
+
+
+def _quiet(oddity: str) -> None:
+    """Leave what is odd about the data to the training, which says it too."""
+
+
+def _source_classes(config: FinetuneConfig) -> tuple[str, ...] | None:
+    """Return the classes of the run that the weights come from, None if they are not known."""
+    return saved_classes(Path(str(config.init_from)))
 
 
 def _stage_configs(config: FinetuneConfig, folder: Path) -> list[TrainConfig]:
@@ -217,7 +231,8 @@ def _create(config: FinetuneConfig, source: TrainConfig | None) -> tuple[Path, s
     """
     folder = Path(config.output_dir) / str(config.name)
     for stage in _stage_configs(config, folder):  # fail before the first training
-        [train_set] = load_data(dataclasses.replace(stage, replay=None), "train")
+        only = dataclasses.replace(stage, replay=None)
+        [train_set] = load_data(only, "train", classes=_source_classes(config), say=_quiet)
     network, note = _start_network(config, train_set.classes)
     with new_folder(folder.parent) as temporary:
         write_text(temporary / SETTINGS, dump_config(config))

@@ -11,10 +11,11 @@ import paddle
 
 from lenet_paddle import runtime
 from lenet_paddle.config import FinetuneConfig, TrainConfig
+from lenet_paddle.data.datasets import find_dataset
 from lenet_paddle.errors import InputError
 from lenet_paddle.files import remove_leftovers
 from lenet_paddle.run_folder import Run, find_weights
-from lenet_paddle.training.checkpoint import RAW, TrainState, point_links
+from lenet_paddle.training.checkpoint import RAW, TrainState, point_links, read_state
 from lenet_paddle.training.weights import (
     load_optimizer_state,
     load_weights,
@@ -33,6 +34,27 @@ def resumed_config(config: TrainConfig) -> TrainConfig:
         changed["device"] = config.device
     changed = {key: value for key, value in changed.items() if value is not None}
     return dataclasses.replace(Run.open(str(config.resume)).config, **changed)
+
+
+def known_classes(config: TrainConfig) -> tuple[str, ...] | None:
+    """Return the classes of the run that `config` resumes or starts from, None if unknown.
+
+    A folder's classes keep that order, so that the outputs keep their meaning; for other data
+    sets it is fixed, and the result None. Raises `InputError` if there are no weights.
+    """
+    if "classes" not in find_dataset(config.dataset).options:
+        return None
+    if config.resume is not None and (saved := Run(config.resume).saved_classes()):
+        return saved
+    if config.init_from is None:
+        return None
+    return saved_classes(Path(str(resolve_source(config).init_from)))
+
+
+def saved_classes(pdparams: Path) -> tuple[str, ...] | None:
+    """Return the classes of the checkpoint of a weights file, None if it is not of one."""
+    is_ours = (pdparams.parent / "state.json").exists()
+    return tuple(read_state(pdparams.parent).classes) if is_ours else None
 
 
 def restore(

@@ -12,7 +12,7 @@ from lenet_paddle import runtime
 from lenet_paddle.config import TrainConfig
 from lenet_paddle.data.imageset import ImageSet
 from lenet_paddle.data.load import load_data
-from lenet_paddle.errors import InputError
+from lenet_paddle.errors import InputError, Say
 from lenet_paddle.export.export import export_inference
 from lenet_paddle.export.predictor import read_description
 from lenet_paddle.figures.results.curves import plot_history
@@ -34,16 +34,27 @@ from lenet_paddle.training.weights import (
 )
 from lenet_paddle.workflows.evaluate import write_report
 from lenet_paddle.workflows.export import export_info
-from lenet_paddle.workflows.start import initialise, resolve_source, restore, resumed_config
+from lenet_paddle.workflows.start import (
+    initialise,
+    known_classes,
+    resolve_source,
+    restore,
+    resumed_config,
+)
 
 _log = logging.getLogger(__name__)
 
 
-def train_and_evaluate(config: TrainConfig, resume_hint: str | None = None) -> dict[str, Any]:
+def train_and_evaluate(
+    config: TrainConfig,
+    resume_hint: str | None = None,
+    classes: tuple[str, ...] | None = None,
+) -> dict[str, Any]:
     """Train as `config` says; return the test metrics (`metrics.summarise`) with `run_dir`.
 
     Everything is written under `output_dir/<run>/` (`run_folder`). `resume_hint` is the command
-    that resumes the run if it is part of a larger job. Started by `python -m
+    that resumes the run if it is part of a larger job, `classes` the order of a folder's classes
+    if they are these (default: of the run that it starts from). Started by `python -m
     paddle.distributed.launch` the processes share each batch; rank 0 alone writes, the others
     return only `run_dir`. Raises `InputError` before anything is written, `RunStopped` when the
     training ends early.
@@ -55,7 +66,9 @@ def train_and_evaluate(config: TrainConfig, resume_hint: str | None = None) -> d
     runtime.select_device(config.device, config.amp)
     runtime.join_ranks(config.batch_size)
     is_writer = runtime.get_rank() == 0
-    train_set, eval_set, test_set = _load_splits(config)
+    oddities: list[str] = []  # of the data; logged once there is a log file
+    classes = known_classes(config) or classes
+    train_set, eval_set, test_set = _load_splits(config, classes, oddities.append)
     # Paddle keys an optimizer's state by generated names; the guard counts them from 0.
     with contextlib.ExitStack() as stack:
         stack.enter_context(paddle.utils.unique_name.guard())
@@ -79,6 +92,8 @@ def train_and_evaluate(config: TrainConfig, resume_hint: str | None = None) -> d
         if is_writer:
             stack.enter_context(log_to(run.log_file))
             loggers = build_loggers(config, network, train_set, eval_set, input_size(config.model))
+        for oddity in oddities:
+            _log.warning(oddity)
         _log_start(config, network, state, (train_set, eval_set, test_set), run)
         fit(
             config,
@@ -98,13 +113,19 @@ def train_and_evaluate(config: TrainConfig, resume_hint: str | None = None) -> d
         return finish(config, network, state, test_set, run, stop)
 
 
-def _load_splits(config: TrainConfig) -> tuple[ImageSet, ImageSet, ImageSet]:
+def _load_splits(
+    config: TrainConfig, classes: tuple[str, ...] | None, say: Say
+) -> tuple[ImageSet, ImageSet, ImageSet]:
     """Load the images to train, to evaluate each epoch, and to test."""
-    if config.val_size:
-        train_set, eval_set, test_set = load_data(config, "train", "val", "test")
-        return train_set, eval_set, test_set
-    train_set, test_set = load_data(config, "train", "test")
-    return train_set, test_set, test_set  # curves only: the last epoch is the result
+    splits = ("train", "val", "test") if config.val_size else ("train", "test")
+    train_set, *eval_set, test_set = load_data(config, *splits, classes=classes, say=say)
+    if config.resume is not None and classes not in (None, train_set.classes):
+        raise InputError(
+            f"{config.data_dir}: has the classes {', '.join(train_set.classes)}; "
+            f"{config.resume} was trained on {', '.join(classes or ())}"
+        )
+    # Without validation images there are curves only: the last epoch is the result.
+    return train_set, (eval_set or [test_set])[0], test_set
 
 
 def _create_on_rank_0(config: TrainConfig, stack: contextlib.ExitStack) -> Run:

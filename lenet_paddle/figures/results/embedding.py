@@ -33,7 +33,7 @@ def draw_embedding(config: VisualizeConfig) -> Drawn:
 
     subject = load_subject(config)
     test_set, logits, _ = subject.predict_test_set()
-    [train_set] = load_data(subject.config, "train")
+    [train_set] = load_data(subject.config, "train", classes=subject.classes)
     trained_on, train_set = len(train_set), train_set.take(slice(0, SVM_IMAGES))
     train, test = _compute_features(subject, train_set), _compute_features(subject, test_set)
     shown = np.arange(0, len(test_set), -(-len(test_set) // MOST_POINTS))  # of every class

@@ -1,0 +1,190 @@
+"""Arrays of others as images and labels: shapes, ranges and label forms in circulation.
+
+What is unmistakable is taken; for the rest the error has the line of NumPy that mends it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from lenet_paddle.errors import InputError, Say
+
+_CHUNK = 8192  # images converted at once, so that temporary copies stay small
+_SAMPLE = 4096  # images of a mapped file that are looked at
+_MOST_COPIED = 1 << 30  # bytes that a mapped file may become in memory
+_DARK = 128  # images whose largest value is below this are named
+_TO_CLASSES = "names, y = np.unique(y, return_inverse=True)"
+
+
+def to_images(
+    path: Path,
+    name: str,
+    array: np.ndarray,
+    scale: float | None,
+    reference: Callable[[], np.ndarray],
+    say: Say,
+) -> np.ndarray:
+    """Return `array` as uint8 (N, H, W), without a copy where it is uint8 and `scale` is None.
+
+    Shapes: (N, H, W), (N, H, W, 1), (N, 1, H, W) and, for squares, (N, H*W). Values: whole numbers
+    in 0..255; floats in 0..255, 0..1 or -1..1; booleans. The images of `reference`, those to train
+    on, decide between the ranges. With `scale` values are multiplied by it instead. `say` gets a
+    line for images that use less than half of 0..255. Raises `InputError` for anything else, and
+    for a memory-mapped array that would need over a gigabyte.
+    """
+    source = f"{path}: {name}"
+    array = _to_grey(source, array)
+    if array.dtype == np.uint8 and scale is None:
+        _say_dark(path, array, say)
+        return array
+    if isinstance(array, np.memmap) and array.size > _MOST_COPIED:
+        raise InputError(
+            f"{source} is {array.dtype} {array.shape}; so many are read in place, which needs "
+            f'uint8 from 0 to 255: x = np.load("{name}.npy"); '
+            f'np.save("{name}.npy", np.round(x * {scale or 255:g}).astype(np.uint8))'
+        )
+    decisive = array if scale else reference()
+    if decisive.dtype.kind != array.dtype.kind:
+        decisive = array
+    factor, offset = (scale, 0.0) if scale else _choose_range(source, decisive)
+    return _convert(source, array, factor, offset)
+
+
+def _to_grey(source: str, array: np.ndarray) -> np.ndarray:
+    """Return a view of `array` of shape (N, H, W). Raises `InputError`."""
+    shape = array.shape
+    if array.ndim == 4 and shape[-1] == 1:
+        return array[..., 0]
+    if array.ndim == 4 and shape[1] == 1:
+        return array[:, 0]
+    if array.ndim == 2 and math.isqrt(shape[1]) ** 2 == shape[1] > 1:
+        side = math.isqrt(shape[1])
+        return array.reshape(shape[0], side, side)
+    if array.ndim == 3:
+        return array
+    mend = ""
+    if array.ndim == 4 and shape[-1] in (3, 4):
+        mend = "; to grey: x = np.round(x[..., :3] @ [0.299, 0.587, 0.114]).astype(np.uint8)"
+    elif array.ndim == 4 and shape[1] in (3, 4):
+        mend = "; to grey: x = np.round(np.moveaxis(x, 1, -1)[..., :3] @ [0.299, 0.587, 0.114])"
+    elif array.ndim == 2 and math.isqrt(shape[0]) ** 2 == shape[0]:
+        mend = "; one image a column? x = x.T"
+    raise InputError(f"{source} is {array.dtype} {shape}; expected uint8 (N, H, W){mend}")
+
+
+def _say_dark(path: Path, array: np.ndarray, say: Say) -> None:
+    if isinstance(array, np.memmap):
+        array = array[:: max(1, len(array) // _SAMPLE)]
+    highest = int(array.max(initial=0))
+    if 0 < highest < _DARK:
+        factor = f"{255 / highest:.6g}"
+        say(
+            f"{path}: images go up to {highest} of 255 and are read as they are; "
+            f"if {highest} is white, use --scale {factor}"
+        )
+
+
+def _choose_range(source: str, array: np.ndarray) -> tuple[float, float]:
+    """Return the factor and offset that bring the values of `array` to 0..255."""
+    if array.dtype == bool:
+        return 255.0, 0.0
+    if array.dtype.kind not in "iuf":
+        raise InputError(f"{source} is {array.dtype}; expected numbers")
+    low, high = _find_range(array)
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise InputError(f"{source} has NaN or infinity; expected numbers: x = np.nan_to_num(x)")
+    is_float = array.dtype.kind == "f"
+    if low >= 0 and high <= 1 and is_float:
+        return 255.0, 0.0
+    if low >= 0 and high <= 255:
+        return 1.0, 0.0
+    if low >= -1 and high <= 1 and is_float:
+        return 127.5, 127.5
+    if low >= 0:
+        mend = f"--scale {255 / high:.6g}, or x = np.round(x / {high:g} * 255).astype(np.uint8)"
+    else:
+        mend = "x = np.round((x - x.min()) / (x.max() - x.min()) * 255).astype(np.uint8)"
+    raise InputError(
+        f"{source} is {array.dtype} from {low:g} to {high:g}; "
+        f"expected 0 to 255{', 0 to 1 or -1 to 1' if is_float else ''}: {mend}"
+    )
+
+
+def _find_range(array: np.ndarray) -> tuple[float, float]:
+    starts = range(0, len(array), _CHUNK)
+    chunks = [array[start : start + _CHUNK] for start in starts]
+    if not array.size:
+        return 0.0, 0.0
+    return float(min(c.min() for c in chunks)), float(max(c.max() for c in chunks))
+
+
+def _convert(source: str, array: np.ndarray, factor: float, offset: float) -> np.ndarray:
+    """Return round(array * factor + offset) as uint8. Raises `InputError` outside 0..255."""
+    result = np.empty(array.shape, np.uint8)
+    for start in range(0, len(array), _CHUNK):
+        chunk = array[start : start + _CHUNK]
+        values = np.rint(chunk.astype(np.float32) * np.float32(factor) + np.float32(offset))
+        if not (values.min(initial=0) >= 0 and values.max(initial=0) <= 255):
+            high = max(abs(float(chunk.max())), abs(float(chunk.min())))
+            raise InputError(
+                f"{source} has values up to {high:g}, times {factor:g} plus {offset:g} outside of "
+                "0 to 255; expected one range for all images: check --scale, or np.clip them"
+            )
+        result[start : start + _CHUNK] = values
+    return result
+
+
+def to_labels(path: Path, name: str, array: np.ndarray) -> tuple[np.ndarray, int]:
+    """Return `array` as labels, int64 (N,) from 0, and the number of classes.
+
+    Shapes (N,), (N, 1), and (N, C) with one 1 a row. Raises `InputError` for an empty array,
+    numbers that are not whole or negative, text, and several labels an image.
+    """
+    labels, num_classes = array, 0
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.ndim == 2 and labels.dtype.kind in "biuf" and _is_one_hot(labels):
+        labels, num_classes = labels.argmax(axis=1), labels.shape[1]
+    is_number = labels.dtype.kind in "biuf" and labels.ndim == 1 and len(labels) > 0
+    if not is_number or not (labels >= 0).all() or not (np.floor(labels) == labels).all():
+        mend = ""
+        if labels.ndim == 1 and labels.dtype.kind in "ifU" and len(labels):
+            mend = f": {_TO_CLASSES}"
+        elif labels.ndim == 2:
+            mend = ": y = y.argmax(axis=1), if each image has one class"
+        raise InputError(
+            f"{path}: {name} is {array.dtype} {array.shape}; "
+            f"expected whole numbers from 0, of shape (N,){mend}"
+        )
+    if labels.max() > np.iinfo(np.int64).max:
+        raise InputError(f"{path}: {name} goes up to {labels.max()}; expected class numbers")
+    labels = labels.astype(np.int64, copy=False)
+    return labels, max(num_classes, int(labels.max()) + 1)
+
+
+def _is_one_hot(array: np.ndarray) -> bool:
+    is_set = array == 1
+    return bool((is_set.sum(axis=1) == 1).all() and (is_set | (array == 0)).all())
+
+
+def say_gaps(path: Path, name: str, labels: np.ndarray, num_classes: int, say: Say) -> None:
+    """Say which of the class numbers below `num_classes` have no image."""
+    if num_classes > 1000:  # refused later
+        return
+    empty = np.flatnonzero(np.bincount(labels, minlength=num_classes) == 0)
+    if empty.tolist() == list(range(len(empty))) and len(empty):
+        first = len(empty)
+        say(
+            f"{path}: {name} begins at {first}: there is no image of class "
+            f"{', '.join(map(str, empty[:5]))}, which stays in the results; to begin at 0: "
+            f"y = y - {first}, in every part"
+        )
+    elif len(empty):
+        say(
+            f"{path}: {name} has no image of class {', '.join(map(str, empty[:5]))}"
+            f"{' ...' if len(empty) > 5 else ''}; to number without gaps: {_TO_CLASSES}"
+        )

@@ -1,0 +1,230 @@
+"""Arrays as others ship them are taken where unmistakable, else the error says how to mend them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lenet_paddle.data import arrays
+from lenet_paddle.data.imageset import ImageSet
+from lenet_paddle.data.sources import load_npz
+from lenet_paddle.errors import InputError
+
+Arrays = dict[str, np.ndarray]
+
+
+def _save_folder(folder: Path, **named: np.ndarray) -> None:
+    folder.mkdir()
+    for name, array in named.items():
+        np.save(folder / f"{name}.npy", array)
+
+
+SAVES = pytest.mark.parametrize("save", [np.savez, _save_folder])
+
+
+@pytest.fixture
+def plain() -> Arrays:
+    """Return arrays in Keras's layout, which need no conversion."""
+    rng = np.random.default_rng(1)
+    images = rng.integers(0, 256, (24, 28, 28), dtype=np.uint8)
+    images[:, 0, 0], images[:, 0, 1] = 0, 255
+    labels = np.arange(24) % 3
+    return {"x_train": images[:18], "y_train": labels[:18], "x_test": images[18:]} | {
+        "y_test": labels[18:]
+    }
+
+
+def _load(path: Path, part: str = "train", **options: object) -> tuple[ImageSet, list[str]]:
+    lines: list[str] = []
+    loaded = load_npz(part, path, say=lines.append, **options)  # type: ignore[arg-type]
+    assert loaded is not None
+    return loaded, lines
+
+
+def _same(path: Path, plain: Arrays, tolerance: int = 0) -> None:
+    for part in ("train", "test"):
+        loaded, lines = _load(path, part)
+        assert lines == []
+        difference = np.abs(loaded.images.astype(int) - plain[f"x_{part}"])
+        assert loaded.images.dtype == np.uint8 and difference.max() <= tolerance
+        np.testing.assert_array_equal(loaded.labels, plain[f"y_{part}"])
+        assert loaded.classes == ("0", "1", "2")
+
+
+IMAGES: dict[str, tuple[Callable[[np.ndarray], np.ndarray], int]] = {
+    "flat": (lambda x: x.reshape(len(x), -1), 0),
+    "channel last": (lambda x: x[..., None], 0),
+    "channel first": (lambda x: x[:, None], 0),
+    "int64": (lambda x: x.astype(np.int64), 0),
+    "float 0..255": (lambda x: x.astype(np.float32), 0),
+    "float 0..1": (lambda x: x / 255, 0),
+    "half 0..1": (lambda x: (x / 255).astype(np.float16), 1),
+    "float -1..1": (lambda x: x / 127.5 - 1, 0),
+    "flat float 0..1": (lambda x: (x / 255).reshape(len(x), -1).astype(np.float32), 0),
+}
+LABELS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "column": lambda y: y[:, None],
+    "one-hot": lambda y: np.eye(3)[y],
+    "one-hot of booleans": lambda y: np.eye(3, dtype=bool)[y],
+    "whole floats": lambda y: y.astype(np.float32),
+    "uint8": lambda y: y.astype(np.uint8),
+}
+
+
+@SAVES
+@pytest.mark.parametrize("kind", IMAGES)
+def test_images_in_every_usual_form_are_the_same_images(
+    tmp_path: Path, plain: Arrays, kind: str, save: Callable
+) -> None:
+    change, tolerance = IMAGES[kind]
+    save(tmp_path / "a", **{k: change(v) if k[0] == "x" else v for k, v in plain.items()})
+    _same(tmp_path / ("a.npz" if save is np.savez else "a"), plain, tolerance)
+
+
+@SAVES
+@pytest.mark.parametrize("kind", LABELS)
+def test_labels_in_every_usual_form_are_the_same_labels(
+    tmp_path: Path, plain: Arrays, kind: str, save: Callable
+) -> None:
+    save(tmp_path / "a", **{k: LABELS[kind](v) if k[0] == "y" else v for k, v in plain.items()})
+    _same(tmp_path / ("a.npz" if save is np.savez else "a"), plain)
+
+
+def test_booleans_become_black_and_white(tmp_path: Path, plain: Arrays) -> None:
+    np.savez(tmp_path / "a.npz", **{k: v > 99 if k[0] == "x" else v for k, v in plain.items()})
+    np.testing.assert_array_equal(
+        _load(tmp_path / "a.npz")[0].images, (plain["x_train"] > 99) * 255
+    )
+
+
+@SAVES
+def test_the_training_images_decide_the_range_of_the_test_images(
+    tmp_path: Path, plain: Arrays, save: Callable
+) -> None:
+    """Else dark test images of 0..255 would be taken for 0..1."""
+    dark = np.ones((6, 28, 28), np.float32)
+    save(tmp_path / "a.npz", **plain | {"x_train": plain["x_train"] * 1.0, "x_test": dark})
+    assert (_load(tmp_path / "a.npz", "test")[0].images == 1).all()
+
+
+@SAVES
+def test_medmnists_names_with_their_own_validation_images_are_known(
+    tmp_path: Path, plain: Arrays, save: Callable
+) -> None:
+    named = {
+        f"{part}_{what}": plain[f"{short}_{'test' if part == 'val' else part}"]
+        for part in ("train", "val", "test")
+        for what, short in (("images", "x"), ("labels", "y"))
+    }
+    labels = {k: v[:, None].astype(np.uint8) for k, v in named.items() if "labels" in k}
+    save(tmp_path / "a.npz", **named | labels)
+    _same(tmp_path / "a.npz", plain)
+    np.testing.assert_array_equal(_load(tmp_path / "a.npz", "val")[0].images, plain["x_test"])
+
+
+def test_names_may_be_capitals_and_training_arrays_be_absent_for_a_test(
+    tmp_path: Path, plain: Arrays
+) -> None:
+    np.savez(tmp_path / "a.npz", X_test=plain["x_test"], y_test=plain["y_test"])
+    np.testing.assert_array_equal(_load(tmp_path / "a.npz", "test")[0].images, plain["x_test"])
+    assert load_npz("val", tmp_path / "a.npz") is None
+
+
+# --- values that use a part of the range ---
+
+
+@pytest.mark.parametrize(("levels", "factor"), [(2, "255"), (17, "15.9375"), (5, "63.75")])
+@SAVES
+def test_small_values_are_named_with_their_factor_and_scaled_when_asked(
+    tmp_path: Path, plain: Arrays, levels: int, factor: str, save: Callable
+) -> None:
+    path, high = tmp_path / "a.npz", levels - 1
+
+    def few(images: np.ndarray) -> np.ndarray:
+        return (images.astype(int) * high // 255).astype(np.uint8)
+
+    save(path, **{k: few(v) if k[0] == "x" else v for k, v in plain.items()})
+    for part in ("train", "test"):
+        as_they_are, [line] = _load(path, part)
+        np.testing.assert_array_equal(as_they_are.images, few(plain[f"x_{part}"]))
+        assert f"go up to {high} of 255" in line and f"--scale {factor}" in line
+        scaled, lines = _load(path, part, scale=float(factor))
+        assert lines == []
+        np.testing.assert_array_equal(scaled.images, np.rint(as_they_are.images * float(factor)))
+
+
+def test_a_scale_that_leads_out_of_the_range_is_refused(tmp_path: Path, plain: Arrays) -> None:
+    np.savez(tmp_path / "a.npz", **plain)
+    with pytest.raises(InputError, match=r"x_train has values up to 255, times 2 .*--scale"):
+        _load(tmp_path / "a.npz", scale=2.0)
+
+
+def test_a_large_mapped_array_is_not_copied_but_the_line_that_converts_it_is_printed(
+    tmp_path: Path, plain: Arrays, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arrays, "_MOST_COPIED", 1000)
+    _save_folder(tmp_path / "a", **plain | {"x_train": plain["x_train"] / 255})
+    with pytest.raises(InputError, match=r"float64 .* np\.save\(\"x_train\.npy\", np\.round") as no:
+        _load(tmp_path / "a")
+    monkeypatch.chdir(tmp_path / "a")
+    exec(str(no.value).split("0 to 255: ")[1], {"np": np})
+    loaded, _ = _load(tmp_path / "a")
+    np.testing.assert_array_equal(loaded.images, plain["x_train"])
+    assert isinstance(loaded.images, np.memmap)
+
+
+# --- what is refused says how to mend it ---
+
+COLOUR = np.arange(18 * 28 * 28 * 3).reshape(18, 28, 28, 3) % 256
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"x_train": COLOUR.astype(np.uint8)}, r"to grey: (x = .*)"),
+        ({"x_train": np.moveaxis(COLOUR, -1, 1)}, r"to grey: (x = .*)"),
+        ({"x_train": np.zeros((784, 18), np.uint8)}, r"a column\? (x = .*)"),
+        ({"x_train": np.full((18, 28, 28), 4000, np.uint16)}, r"or (x = .*)"),
+        ({"x_train": np.linspace(-3, 3, 18 * 784).reshape(18, 28, 28)}, r": (x = .*)"),
+        ({"x_train": np.full((18, 28, 28), np.nan)}, r": (x = .*)"),
+        ({"y_train": np.array(["cat", "dog"] * 9)}, r": (names, y = .*)"),
+        ({"y_train": np.array([-1, 1] * 9)}, r": (names, y = .*)"),
+        ({"y_train": np.array([0.5, 1.5] * 9)}, r": (names, y = .*)"),
+        ({"y_train": np.full((18, 3), 0.25) + np.eye(3)[np.arange(18) % 3]}, r": (y = [^,]*)"),
+    ],
+    ids=lambda value: "" if isinstance(value, str) else "-".join(value),
+)
+def test_the_printed_line_of_numpy_mends_the_array(
+    tmp_path: Path, plain: Arrays, change: Arrays, line: str
+) -> None:
+    np.savez(tmp_path / "a.npz", **plain | change)
+    with pytest.raises(InputError) as caught:
+        _load(tmp_path / "a.npz")
+    message = str(caught.value)
+    found = re.search(line, message)
+    assert found and "\n" not in message, message
+    [(name, array)] = change.items()
+    space = {"np": np, name[0]: array}
+    exec(found[1], space)
+    np.savez(tmp_path / "a.npz", **plain | {name: space[name[0]]})
+    _load(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (np.arange(18) % 3 + 1, "y_train begins at 1: there is no image of class 0"),
+        (np.arange(18) % 3 * 2, "y_train has no image of class 1, 3;"),
+    ],
+)
+def test_class_numbers_without_an_image_are_named(
+    tmp_path: Path, plain: Arrays, labels: np.ndarray, said: str
+) -> None:
+    np.savez(tmp_path / "a.npz", **plain | {"y_train": labels})
+    _, [line] = _load(tmp_path / "a.npz")
+    assert said in line
+    assert _load(tmp_path / "a.npz", "test")[1] == []
