@@ -32,6 +32,7 @@ from lenet_paddle.settings import (
 )
 
 Config = TypeVar("Config")
+MORE_MEMORY = "use a smaller --batch-size, network or data set, or stop other programs"
 
 
 def parse_args(
@@ -129,6 +130,7 @@ def run_tool(main: Callable[[], int | None]) -> NoReturn:
     """Run a tool's `main`; end with its status, or with one line and status 2 for bad input."""
     _use_utf8()
     tool = Path(sys.argv[0]).name
+    _open_streams()
     for stream in (sys.stdout, sys.stderr):  # print names that the terminal cannot show, escaped
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -147,6 +149,9 @@ def run_tool(main: Callable[[], int | None]) -> NoReturn:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         status = _complain(tool, f"{where}{error.strerror or error}", 2)
+    except MemoryError as error:  # NumPy's, or Paddle's with its place in C++ in further lines
+        reason = f" ({str(error).splitlines()[0]})" if str(error) else ""
+        status = _complain(tool, f"out of memory{reason}; {MORE_MEMORY}", 2)
     except KeyboardInterrupt:
         status = _complain(tool, "stopped by Ctrl-C", 130)
     sys.exit(status)
@@ -162,6 +167,21 @@ def _use_utf8() -> None:
     if is_ascii and os.environ.get("PYTHONUTF8") != "1":
         os.environ["PYTHONUTF8"] = "1"
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+def _open_streams() -> None:
+    """Open the null device in the place of closed standard streams (a daemon's, `2>&-`).
+
+    Else printing fails, and the next file that is opened, such as a checkpoint, gets the number
+    to which C++ libraries print.
+    """
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115, PTH123  lives as long as the process
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115, PTH123
 
 
 def _complain(tool: str, message: str, status: int) -> int:

@@ -17,14 +17,15 @@ from typing import NoReturn
 
 import pytest
 
-from lenet_paddle.cli import parse_args, run_tool
+from lenet_paddle.cli import MORE_MEMORY, parse_args, run_tool
 from lenet_paddle.config import FinetuneConfig, TrainConfig
 from lenet_paddle.data.augment import PRESETS
 from lenet_paddle.errors import InputError, RunStopped
 from lenet_paddle.models import MODELS
 from lenet_paddle.settings import USER_HOME, path_fields
 
-TOOLS = sorted((Path(__file__).resolve().parents[1] / "tools").glob("*.py"))
+ROOT = str(Path(__file__).resolve().parents[1])
+TOOLS = sorted(Path(ROOT, "tools").glob("*.py"))
 each_tool = pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.stem)
 
 
@@ -246,6 +247,14 @@ def _raise(error: BaseException) -> Callable[[], NoReturn]:
         (RunStopped("stopped after epoch 3", 143), 143, "stopped after epoch 3"),
         (RunStopped("loss is nan", 3), 3, "loss is nan"),
         (KeyboardInterrupt(), 130, "stopped by Ctrl-C"),
+        (MemoryError(), 2, f"out of memory; {MORE_MEMORY}"),
+        (
+            MemoryError(
+                "(ResourceExhausted) Fail to alloc memory of 9 size.\n  [Hint: (at a.cc:4)"
+            ),
+            2,
+            f"out of memory ((ResourceExhausted) Fail to alloc memory of 9 size.); {MORE_MEMORY}",
+        ),
     ],
     ids=lambda case: type(case).__name__ if isinstance(case, BaseException) else None,
 )
@@ -290,6 +299,37 @@ def test_a_closed_pipe_is_not_an_error() -> None:
     done = _run("-c", code, stdout=writer)
     os.close(writer)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("closed", [(1,), (2,), (0, 1, 2)], ids=str)
+def test_a_tool_without_standard_streams_works_and_its_files_stay_clean(
+    tmp_path: Path, closed: tuple[int, ...]
+) -> None:
+    code = (
+        "import os, sys\n"
+        "from lenet_paddle.cli import run_tool\n"
+        "from lenet_paddle.progress import Progress\n"
+        "def main():\n"
+        "    with open('file', 'w') as file:\n"
+        "        Progress(1, 'images').show(1)\n"
+        "        print('text')\n"
+        "        for number in (1, 2):\n"
+        "            os.write(number, b'printed by C++')\n"
+        "    return 5\n"
+        "run_tool(main)\n"
+    )
+    shell = " ".join(f"{number}>&-" for number in closed)
+    command = ["sh", "-c", f'exec "$0" -c "$1" {shell}', sys.executable, code]
+    done = subprocess.run(
+        command,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": ROOT},
+    )
+    assert done.returncode == 5
+    assert (tmp_path / "file").read_text() == ""
+    assert "Traceback" not in done.stderr
 
 
 def test_there_are_tools() -> None:
