@@ -30,6 +30,7 @@ from lenet_paddle.settings import (
     load_yaml,
     path_fields,
 )
+from lenet_paddle.tables import printable
 
 Config = TypeVar("Config")
 MORE_MEMORY = "use a smaller --batch-size, network or data set, or stop other programs"
@@ -62,6 +63,12 @@ def parse_args(
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
+        file = next((arg for arg in args if arg.startswith("-") and os.path.lexists(arg)), None)
+        if file is not None and "--" not in args:  # from a pattern such as *.png
+            raise InputError(
+                f"{file}: a file whose name begins like a flag; write ./*.png instead of *.png, "
+                "or -- before the names"
+            ) from None
         raise InputError(_one_line(errors.getvalue())) from None
     if groups:
         parts = vars(parsed).values()
@@ -134,7 +141,9 @@ def run_tool(main: Callable[[], int | None]) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):  # print names that the terminal cannot show, escaped
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")  # to stderr
+    to_stderr = logging.StreamHandler()
+    to_stderr.setFormatter(_OneLine("%(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[to_stderr])
     logging.getLogger("lenet_paddle").setLevel(logging.INFO)
     try:
         status = main() or 0
@@ -169,6 +178,14 @@ def _use_utf8() -> None:
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
+class _OneLine(logging.Formatter):
+    """Messages may hold names of files, and these line breaks and a terminal's control codes."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        return text if record.exc_info else printable(text)
+
+
 def _open_streams() -> None:
     """Open the null device in the place of closed standard streams (a daemon's, `2>&-`).
 
@@ -185,5 +202,5 @@ def _open_streams() -> None:
 
 
 def _complain(tool: str, message: str, status: int) -> int:
-    print(f"{tool}: error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"{tool}: error: {printable(' '.join(message.split()))}", file=sys.stderr)
     return status

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import logging
 import os
 import re
 import resource
@@ -185,6 +186,21 @@ def test_a_tool_without_a_config_field_refuses_the_flag() -> None:
         parse_args(_NoConfig, None, ["--config", "settings.yaml"])
 
 
+def test_a_file_whose_name_begins_like_a_flag_is_named_with_the_way_to_give_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "-1.png: a file" not in _refusal("-1.png", "2.png")
+    Path("-1.png").touch()
+    assert _refusal("-1.png", "2.png") == (
+        "-1.png: a file whose name begins like a flag; write ./*.png instead of *.png, "
+        "or -- before the names"
+    )
+    assert "a file" not in _refusal("--", "-1.png")
+    Path("--epochs=3").touch()
+    assert _parse("--epochs=3").epochs == 3
+
+
 @pytest.mark.parametrize(
     ("flag", "meant"),
     [("--learnin-rate", "--learning-rate"), ("--batchsize", "--batch-size"), ("--conf", "--conf")],
@@ -270,6 +286,22 @@ def test_an_expected_end_is_one_line_with_its_exit_status(
         run_tool(_raise(error))
     assert stop.value.code == status
     assert capsys.readouterr() == ("", f"some_tool.py: error: {line}\n")
+
+
+def test_names_of_files_cannot_break_lines_or_control_the_terminal(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def main() -> NoReturn:
+        logging.getLogger("lenet_paddle.x").warning("%s: damaged", "a\nb\x1b[2Jé")
+        raise InputError("c\x1b[2J.png: damaged")
+
+    monkeypatch.setattr(sys, "argv", ["t.py"])
+    monkeypatch.setattr(logging.root, "handlers", [])
+    with pytest.raises(SystemExit):
+        run_tool(main)
+    assert capfd.readouterr().err == (
+        "a\\nb\\x1b[2Jé: damaged\nt.py: error: c\\x1b[2J.png: damaged\n"
+    )
 
 
 @pytest.mark.parametrize(("returned", "status"), [(None, 0), (0, 0), (1, 1)])

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -217,11 +218,33 @@ def test_a_picture_with_broken_exif_is_still_one_line(run_dir, pictures, tmp_pat
 
 
 def test_a_folders_files_come_in_sorted_order_without_hidden_ones(tmp_path):
-    for name in ("b.png", "a.png", ".DS_Store"):
+    for name in ("sub", "empty", ".hidden"):
+        (tmp_path / name).mkdir()
+    for name in ("sub/1.png", "b.png", "a.png", ".DS_Store", ".hidden/c.png", "sub/._1.png"):
         (tmp_path / name).touch()
-    (tmp_path / "sub").mkdir()
     found = find_pictures(["single.png", str(tmp_path)])
-    assert [p.name for p in found] == ["single.png", "a.png", "b.png"]
+    assert [p.name for p in found] == ["single.png", "a.png", "b.png", "1.png"]
+
+
+def test_what_predict_passes_over_in_a_folder_is_named(tmp_path, caplog):
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "1.png").touch()
+    (tmp_path / "linked").symlink_to("sub")
+    (tmp_path / "broken.png").symlink_to("missing.png")
+    os.mkfifo(tmp_path / "sub" / "pipe.png")
+    assert find_pictures([str(tmp_path)]) == [tmp_path / "sub" / "1.png"]
+    for name in ("linked", "broken.png", "sub/pipe.png"):
+        assert f"{tmp_path / name}: skipping" in caplog.text
+
+
+def test_an_answers_line_stays_one_line_whatever_the_file_is_called():
+    picture = np.zeros((28, 28), np.uint8)
+    given = [
+        Answer(name, picture, picture, [("7", 0.5)]) for name in ("a\nb\x1b[2J", "é", "\udcff")
+    ]
+    assert answers.format_answers(given, "table") == (
+        "a\\nb\\x1b[2J  7 0.5000\né            7 0.5000\n\\udcff       7 0.5000\n"
+    )
 
 
 def test_export_writes_what_the_checkpoint_answers(run_dir):
