@@ -61,6 +61,25 @@ def load_picture(path: Path) -> np.ndarray:
         return decode_picture(file, str(path))
 
 
+def holds_several(path: Path) -> bool:
+    """Return whether a file holds several pictures, the pages of a TIFF or the frames of an
+    animation, of which `load_picture` reads the first.
+
+    The preview in a phone's JPEG and the layers of a PSD do not count.
+    """
+    import warnings
+
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings(), Image.open(path) as picture:
+            warnings.simplefilter("ignore")
+            kinds = ("AVIF", "GIF", "PNG", "TIFF", "WEBP")
+            return picture.format in kinds and bool(getattr(picture, "is_animated", False))
+    except Exception:  # as in decode_picture, which reports it
+        return False
+
+
 def decode_picture(
     file: IO[bytes],
     name: str,
@@ -95,7 +114,9 @@ def decode_picture(
     except InputError:
         raise
     except UnidentifiedImageError:
-        raise InputError(f"{name}: not a readable picture; expected PNG, JPEG ...") from None
+        raise InputError(
+            f"{name}: not a readable picture; expected PNG, JPEG ...{_describe_other(file)}"
+        ) from None
     except Image.DecompressionBombError:
         raise TooManyPixels(
             f"{name}: far too many pixels; "
@@ -103,6 +124,21 @@ def decode_picture(
         ) from None
     except Exception as error:  # Pillow's decoders raise nearly anything
         raise InputError(f"{name}: damaged picture ({error}); copy or save it again") from None
+
+
+def _describe_other(file: IO[bytes]) -> str:
+    """Return what an unreadable file is, with the way to mend it, or an empty text."""
+    file.seek(0)
+    head = file.read(200).lstrip(b"\xef\xbb\xbf \r\n\t").lower()
+    if head.startswith(b"version https://git-lfs"):
+        return "; it is a pointer of Git LFS: run git lfs pull"
+    if b"/annex/objects/" in head:
+        return "; it is a pointer of git-annex: run git annex get"
+    if head.startswith((b"<!doctype html", b"<html")):
+        return "; it is a web page, as a failed download leaves: download it again"
+    if head.startswith(b"%pdf-") or b"<svg" in head:
+        return "; it is a PDF or SVG: save it as PNG"
+    return "" if head else "; it is empty: copy or download it again"
 
 
 # The head of a scan: marker, length and number of components. In the data of a scan FF is followed

@@ -200,6 +200,19 @@ def test_export_refuses_a_test_set_of_other_classes(tmp_path):
     assert_refused(done, "the classes $b^$, d, 猫;", "trained on $b^$, c, 猫")
 
 
+def test_of_a_file_with_several_pages_the_first_is_answered_with_a_warning(
+    run_dir, pictures, tmp_path
+):
+    pages = [Image.open(pictures / f"digit-0{i}.png") for i in range(3)]
+    pages[0].save(tmp_path / "pages.tif", save_all=True, append_images=pages[1:])
+    done = tool("predict", "--run", run_dir, tmp_path / "pages.tif", pictures / "digit-00.png")
+    several, one = done.stdout.splitlines()
+    assert several.split()[1:] == one.split()[1:]
+    assert done.stderr == (
+        f"{tmp_path / 'pages.tif'}: holds several pictures; only the first is classified\n"
+    )
+
+
 def test_a_picture_with_broken_exif_is_still_one_line(run_dir, pictures, tmp_path):
     picture = Image.open(pictures / "digit-00.png").convert("RGB")
     exif = picture.getexif()
