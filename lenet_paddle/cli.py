@@ -11,6 +11,7 @@ import argparse
 import codecs
 import contextlib
 import dataclasses
+import errno
 import io
 import logging
 import os
@@ -157,7 +158,10 @@ def run_tool(main: Callable[[], int | None]) -> NoReturn:
         status = 0
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        status = _complain(tool, f"{where}{error.strerror or error}", 2)
+        reason = error.strerror or str(error)
+        if error.errno == errno.ENOENT and not where:  # as os.getcwd raises it
+            reason = "the current folder was deleted; change to another one"
+        status = _complain(tool, f"{where}{reason}", 2)
     except MemoryError as error:  # NumPy's, or Paddle's with its place in C++ in further lines
         reason = f" ({str(error).splitlines()[0]})" if str(error) else ""
         status = _complain(tool, f"out of memory{reason}; {MORE_MEMORY}", 2)

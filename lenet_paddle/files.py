@@ -129,6 +129,21 @@ def leads_out(path: Path, folder: Path) -> bool:
     return not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
 
 
+def describe_content(head: bytes) -> str:
+    """Return what a file of another format is by its first 200 bytes, with the way to mend it, for
+    the end of an error message; an empty text if that is not known."""
+    start = head.lstrip(b"\xef\xbb\xbf \r\n\t").lower()
+    if start.startswith(b"version https://git-lfs"):
+        return "; it is a pointer of Git LFS: run git lfs pull"
+    if b"/annex/objects/" in start:
+        return "; it is a pointer of git-annex: run git annex get"
+    if start.startswith((b"<!doctype html", b"<html")):
+        return "; it is a web page, as a failed download leaves: download it again"
+    if start.startswith(b"%pdf-") or b"<svg" in start:
+        return "; it is a PDF or SVG: save it as PNG"
+    return "" if head else "; it is empty: copy or download it again"
+
+
 def make_folder(path: Path) -> None:
     """Create `path` and its missing parents, flushed so that they survive a power cut."""
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]

@@ -304,6 +304,23 @@ def test_names_of_files_cannot_break_lines_or_control_the_terminal(
     )
 
 
+def test_a_deleted_current_folder_is_named(tmp_path: Path) -> None:
+    code = (
+        "import os, pathlib\nfrom lenet_paddle.cli import run_tool\n"
+        "os.rmdir(os.getcwd())\nrun_tool(lambda: print(pathlib.Path('a').absolute()))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": ROOT},
+    )
+    assert done.returncode == 2
+    assert done.stderr.endswith(": error: the current folder was deleted; change to another one\n")
+    assert done.stderr.count("\n") == 1
+
+
 @pytest.mark.parametrize(("returned", "status"), [(None, 0), (0, 0), (1, 1)])
 def test_a_tool_ends_with_the_status_that_its_main_returns(
     returned: int | None, status: int

@@ -15,7 +15,7 @@ import numpy as np
 
 from lenet_paddle.data.datasets import Preprocess
 from lenet_paddle.errors import InputError
-from lenet_paddle.files import open_file
+from lenet_paddle.files import describe_content, open_file
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -114,9 +114,9 @@ def decode_picture(
     except InputError:
         raise
     except UnidentifiedImageError:
-        raise InputError(
-            f"{name}: not a readable picture; expected PNG, JPEG ...{_describe_other(file)}"
-        ) from None
+        file.seek(0)
+        hint = describe_content(file.read(200))
+        raise InputError(f"{name}: not a readable picture; expected PNG, JPEG ...{hint}") from None
     except Image.DecompressionBombError:
         raise TooManyPixels(
             f"{name}: far too many pixels; "
@@ -124,21 +124,6 @@ def decode_picture(
         ) from None
     except Exception as error:  # Pillow's decoders raise nearly anything
         raise InputError(f"{name}: damaged picture ({error}); copy or save it again") from None
-
-
-def _describe_other(file: IO[bytes]) -> str:
-    """Return what an unreadable file is, with the way to mend it, or an empty text."""
-    file.seek(0)
-    head = file.read(200).lstrip(b"\xef\xbb\xbf \r\n\t").lower()
-    if head.startswith(b"version https://git-lfs"):
-        return "; it is a pointer of Git LFS: run git lfs pull"
-    if b"/annex/objects/" in head:
-        return "; it is a pointer of git-annex: run git annex get"
-    if head.startswith((b"<!doctype html", b"<html")):
-        return "; it is a web page, as a failed download leaves: download it again"
-    if head.startswith(b"%pdf-") or b"<svg" in head:
-        return "; it is a PDF or SVG: save it as PNG"
-    return "" if head else "; it is empty: copy or download it again"
 
 
 # The head of a scan: marker, length and number of components. In the data of a scan FF is followed
