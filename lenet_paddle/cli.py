@@ -13,6 +13,7 @@ import contextlib
 import dataclasses
 import errno
 import io
+import json
 import logging
 import os
 import re
@@ -141,7 +142,7 @@ def run_tool(main: Callable[[], int | None]) -> NoReturn:
     _open_streams()
     for stream in (sys.stdout, sys.stderr):  # print names that the terminal cannot show, escaped
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+            stream.reconfigure(errors="json_escape")
     to_stderr = logging.StreamHandler()
     to_stderr.setFormatter(_OneLine("%(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[to_stderr])
@@ -180,6 +181,16 @@ def _use_utf8() -> None:
     if is_ascii and os.environ.get("PYTHONUTF8") != "1":
         os.environ["PYTHONUTF8"] = "1"
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+def _escape(error: UnicodeError) -> tuple[str, int]:
+    """Write what an encoding lacks as JSON does, so that JSON stays valid: é as \\u00e9."""
+    assert isinstance(error, UnicodeEncodeError)
+    escaped = json.dumps(error.object[error.start : error.end])  # ensure_ascii is its default
+    return escaped[1:-1], error.end
+
+
+codecs.register_error("json_escape", _escape)
 
 
 class _OneLine(logging.Formatter):

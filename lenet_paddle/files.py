@@ -7,6 +7,7 @@ import csv
 import errno
 import io
 import json
+import logging
 import os
 import shutil
 import stat
@@ -17,6 +18,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from lenet_paddle.errors import InputError
+
+_log = logging.getLogger(__name__)
+# What network drives answer that cannot lock or flush; 524 is Linux's own ENOTSUPP, from NFS.
+_NOT_THERE = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, 524)
 
 
 def open_file(path: Path) -> BinaryIO:
@@ -192,6 +197,9 @@ def _open_locked(folder: Path) -> int:
         else:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
+        if error.errno in _NOT_THERE:
+            _log.warning("%s: its disk has no locks; start no second process on it", folder)
+            return descriptor
         os.close(descriptor)
         if isinstance(error, PermissionError):  # msvcrt's
             raise BlockingIOError from None
@@ -210,6 +218,9 @@ def sync_path(path: Path) -> None:
     descriptor = os.open(path, os.O_RDWR if is_windows else os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:  # of folders on SMB, of all files on some FUSE disks
+        if error.errno not in _NOT_THERE:
+            raise
     finally:
         os.close(descriptor)
 

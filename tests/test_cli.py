@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import json
 import logging
 import os
 import re
@@ -302,6 +303,21 @@ def test_names_of_files_cannot_break_lines_or_control_the_terminal(
     assert capfd.readouterr().err == (
         "a\\nb\\x1b[2Jé: damaged\nt.py: error: c\\x1b[2J.png: damaged\n"
     )
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "gbk", "utf-8"])
+def test_json_is_valid_on_a_terminal_of_any_encoding(encoding: str) -> None:
+    text = "café 日本 😀 \udcff"
+    code = (
+        "import json\nfrom lenet_paddle.cli import run_tool\n"
+        f"run_tool(lambda: print(json.dumps({text!a}, ensure_ascii=False)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        env={**os.environ, "PYTHONPATH": ROOT, "PYTHONIOENCODING": encoding},
+    )
+    assert json.loads(done.stdout.decode(encoding)) == text, done.stderr
 
 
 def test_a_deleted_current_folder_is_named(tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def holds_several(path: Path) -> bool:
     from PIL import Image
 
     try:
-        with warnings.catch_warnings(), Image.open(path) as picture:
+        with warnings.catch_warnings(), open_file(path) as file, Image.open(file) as picture:
             warnings.simplefilter("ignore")
             kinds = ("AVIF", "GIF", "PNG", "TIFF", "WEBP")
             return picture.format in kinds and bool(getattr(picture, "is_animated", False))

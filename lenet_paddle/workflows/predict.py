@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 from collections.abc import Iterable, Iterator, Sequence
@@ -114,8 +115,10 @@ def _collect(results: Iterator[Answer | InputError], total: int) -> tuple[list[A
             progress.clear()
             _log.warning("%s", result)
             failed += 1
-        else:
+        elif len(answers) < MAX_DRAWN:
             answers.append(result)
+        else:  # without the picture, of which thousands would fill the memory
+            answers.append(dataclasses.replace(result, picture=result.seen))
     progress.clear()
     return answers, failed
 

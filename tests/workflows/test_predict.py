@@ -250,6 +250,14 @@ def test_what_predict_passes_over_in_a_folder_is_named(tmp_path, caplog):
         assert f"{tmp_path / name}: skipping" in caplog.text
 
 
+def test_of_many_answers_only_the_pictures_that_are_drawn_stay_in_memory():
+    seen = np.zeros((28, 28), np.uint8)
+    given = (Answer(f"{i}", np.zeros((400, 400), np.uint8), seen, [("7", 1.0)]) for i in range(200))
+    kept, failed = answers._collect(given, 200)
+    assert [answer.name for answer in kept] == [str(i) for i in range(200)] and failed == 0
+    assert sum(answer.picture.nbytes for answer in kept) < 64 * 400 * 400 + 200 * 28 * 28
+
+
 def test_an_answers_line_stays_one_line_whatever_the_file_is_called():
     picture = np.zeros((28, 28), np.uint8)
     given = [
