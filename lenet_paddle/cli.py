@@ -11,7 +11,9 @@ import argparse
 import codecs
 import contextlib
 import dataclasses
+import errno
 import io
+import json
 import logging
 import os
 import re
@@ -30,8 +32,10 @@ from lenet_paddle.settings import (
     load_yaml,
     path_fields,
 )
+from lenet_paddle.tables import printable
 
 Config = TypeVar("Config")
+MORE_MEMORY = "use a smaller --batch-size, network or data set, or stop other programs"
 
 
 def parse_args(
@@ -61,6 +65,12 @@ def parse_args(
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
+        file = next((arg for arg in args if arg.startswith("-") and os.path.lexists(arg)), None)
+        if file is not None and "--" not in args:  # from a pattern such as *.png
+            raise InputError(
+                f"{file}: a file whose name begins like a flag; write ./*.png instead of *.png, "
+                "or -- before the names"
+            ) from None
         raise InputError(_one_line(errors.getvalue())) from None
     if groups:
         parts = vars(parsed).values()
@@ -129,10 +139,13 @@ def run_tool(main: Callable[[], int | None]) -> NoReturn:
     """Run a tool's `main`; end with its status, or with one line and status 2 for bad input."""
     _use_utf8()
     tool = Path(sys.argv[0]).name
+    _open_streams()
     for stream in (sys.stdout, sys.stderr):  # print names that the terminal cannot show, escaped
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")  # to stderr
+            stream.reconfigure(errors="json_escape")
+    to_stderr = logging.StreamHandler()
+    to_stderr.setFormatter(_OneLine("%(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[to_stderr])
     logging.getLogger("lenet_paddle").setLevel(logging.INFO)
     try:
         status = main() or 0
@@ -146,7 +159,13 @@ def run_tool(main: Callable[[], int | None]) -> NoReturn:
         status = 0
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        status = _complain(tool, f"{where}{error.strerror or error}", 2)
+        reason = error.strerror or str(error)
+        if error.errno == errno.ENOENT and not where:  # as os.getcwd raises it
+            reason = "the current folder was deleted; change to another one"
+        status = _complain(tool, f"{where}{reason}", 2)
+    except MemoryError as error:  # NumPy's, or Paddle's with its place in C++ in further lines
+        reason = f" ({str(error).splitlines()[0]})" if str(error) else ""
+        status = _complain(tool, f"out of memory{reason}; {MORE_MEMORY}", 2)
     except KeyboardInterrupt:
         status = _complain(tool, "stopped by Ctrl-C", 130)
     sys.exit(status)
@@ -164,6 +183,39 @@ def _use_utf8() -> None:
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
+def _escape(error: UnicodeError) -> tuple[str, int]:
+    """Write what an encoding lacks as JSON does, so that JSON stays valid: é as \\u00e9."""
+    assert isinstance(error, UnicodeEncodeError)
+    escaped = json.dumps(error.object[error.start : error.end])  # ensure_ascii is its default
+    return escaped[1:-1], error.end
+
+
+codecs.register_error("json_escape", _escape)
+
+
+class _OneLine(logging.Formatter):
+    """Messages may hold names of files, and these line breaks and a terminal's control codes."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        return text if record.exc_info else printable(text)
+
+
+def _open_streams() -> None:
+    """Open the null device in the place of closed standard streams (a daemon's, `2>&-`).
+
+    Else printing fails, and the next file that is opened, such as a checkpoint, gets the number
+    to which C++ libraries print.
+    """
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115, PTH123  lives as long as the process
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115, PTH123
+
+
 def _complain(tool: str, message: str, status: int) -> int:
-    print(f"{tool}: error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"{tool}: error: {printable(' '.join(message.split()))}", file=sys.stderr)
     return status

@@ -7,6 +7,7 @@ import csv
 import errno
 import io
 import json
+import logging
 import os
 import shutil
 import stat
@@ -17,6 +18,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from lenet_paddle.errors import InputError
+
+_log = logging.getLogger(__name__)
+# What network drives answer that cannot lock or flush; 524 is Linux's own ENOTSUPP, from NFS.
+_NOT_THERE = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, 524)
 
 
 def open_file(path: Path) -> BinaryIO:
@@ -129,6 +134,21 @@ def leads_out(path: Path, folder: Path) -> bool:
     return not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
 
 
+def describe_content(head: bytes) -> str:
+    """Return what a file of another format is by its first 200 bytes, with the way to mend it, for
+    the end of an error message; an empty text if that is not known."""
+    start = head.lstrip(b"\xef\xbb\xbf \r\n\t").lower()
+    if start.startswith(b"version https://git-lfs"):
+        return "; it is a pointer of Git LFS: run git lfs pull"
+    if b"/annex/objects/" in start:
+        return "; it is a pointer of git-annex: run git annex get"
+    if start.startswith((b"<!doctype html", b"<html")):
+        return "; it is a web page, as a failed download leaves: download it again"
+    if start.startswith(b"%pdf-") or b"<svg" in start:
+        return "; it is a PDF or SVG: save it as PNG"
+    return "" if head else "; it is empty: copy or download it again"
+
+
 def make_folder(path: Path) -> None:
     """Create `path` and its missing parents, flushed so that they survive a power cut."""
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
@@ -177,6 +197,9 @@ def _open_locked(folder: Path) -> int:
         else:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
+        if error.errno in _NOT_THERE:
+            _log.warning("%s: its disk has no locks; start no second process on it", folder)
+            return descriptor
         os.close(descriptor)
         if isinstance(error, PermissionError):  # msvcrt's
             raise BlockingIOError from None
@@ -195,6 +218,9 @@ def sync_path(path: Path) -> None:
     descriptor = os.open(path, os.O_RDWR if is_windows else os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:  # of folders on SMB, of all files on some FUSE disks
+        if error.errno not in _NOT_THERE:
+            raise
     finally:
         os.close(descriptor)
 

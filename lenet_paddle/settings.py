@@ -9,7 +9,9 @@ InputError: batch_size is 0; expected a whole number of 1 or more
 
 from __future__ import annotations
 
+import codecs
 import os
+import re
 import reprlib
 import sys
 import typing
@@ -159,7 +161,8 @@ def describe(hint: Any) -> str:
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """A YAML loader that refuses aliases, duplicate keys and numbers of over 100 characters."""
+    """A YAML loader that refuses aliases, duplicate keys, numbers of over 100 characters, and those
+    that YAML 1.1 reads as something else than they seem: 010 is 8, 1:30 is 90."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
@@ -176,8 +179,14 @@ class _PlainLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
     def construct_scalar(self, node: Any) -> Any:
-        if node.tag.endswith((":int", ":float")) and len(node.value) > _MOST_DIGITS:
+        is_number = node.tag.endswith((":int", ":float"))
+        if is_number and len(node.value) > _MOST_DIGITS:
             raise yaml.MarkedYAMLError(problem=f"it has a number of {len(node.value)} characters")
+        is_octal = node.tag.endswith(":int") and re.match(r"[-+]?0[\d_]", node.value)
+        if is_octal or (is_number and ":" in node.value):
+            raise yaml.MarkedYAMLError(
+                problem=f"{node.value} is base 8 or 60; write a decimal number, or a text in quotes"
+            )
         return super().construct_scalar(node)
 
 
@@ -188,11 +197,14 @@ def read_yaml(path: str | Path) -> Any:
             data = file.read(_MOST_YAML + 1)
         if len(data) > _MOST_YAML:
             raise ValueError(f"over {_MOST_YAML:,} bytes")
-        return yaml.load(data.decode(), _PlainLoader)
+        is_utf16 = data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # as PowerShell's `>`
+        return yaml.load(data.decode("utf-16" if is_utf16 else "utf-8"), _PlainLoader)
     except InputError:
         raise
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; expected a YAML file") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: not YAML in UTF-8; save it with that encoding") from None
     except Exception as error:  # PyYAML raises nearly anything: `!!bool x`, `!!int ""`
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: not YAML ({reason}); expected `key: value` lines") from None

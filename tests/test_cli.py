@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import json
+import logging
 import os
 import re
 import resource
@@ -17,14 +19,15 @@ from typing import NoReturn
 
 import pytest
 
-from lenet_paddle.cli import parse_args, run_tool
+from lenet_paddle.cli import MORE_MEMORY, parse_args, run_tool
 from lenet_paddle.config import FinetuneConfig, TrainConfig
 from lenet_paddle.data.augment import PRESETS
 from lenet_paddle.errors import InputError, RunStopped
 from lenet_paddle.models import MODELS
 from lenet_paddle.settings import USER_HOME, path_fields
 
-TOOLS = sorted((Path(__file__).resolve().parents[1] / "tools").glob("*.py"))
+ROOT = str(Path(__file__).resolve().parents[1])
+TOOLS = sorted(Path(ROOT, "tools").glob("*.py"))
 each_tool = pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.stem)
 
 
@@ -184,6 +187,21 @@ def test_a_tool_without_a_config_field_refuses_the_flag() -> None:
         parse_args(_NoConfig, None, ["--config", "settings.yaml"])
 
 
+def test_a_file_whose_name_begins_like_a_flag_is_named_with_the_way_to_give_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "-1.png: a file" not in _refusal("-1.png", "2.png")
+    Path("-1.png").touch()
+    assert _refusal("-1.png", "2.png") == (
+        "-1.png: a file whose name begins like a flag; write ./*.png instead of *.png, "
+        "or -- before the names"
+    )
+    assert "a file" not in _refusal("--", "-1.png")
+    Path("--epochs=3").touch()
+    assert _parse("--epochs=3").epochs == 3
+
+
 @pytest.mark.parametrize(
     ("flag", "meant"),
     [("--learnin-rate", "--learning-rate"), ("--batchsize", "--batch-size"), ("--conf", "--conf")],
@@ -246,6 +264,14 @@ def _raise(error: BaseException) -> Callable[[], NoReturn]:
         (RunStopped("stopped after epoch 3", 143), 143, "stopped after epoch 3"),
         (RunStopped("loss is nan", 3), 3, "loss is nan"),
         (KeyboardInterrupt(), 130, "stopped by Ctrl-C"),
+        (MemoryError(), 2, f"out of memory; {MORE_MEMORY}"),
+        (
+            MemoryError(
+                "(ResourceExhausted) Fail to alloc memory of 9 size.\n  [Hint: (at a.cc:4)"
+            ),
+            2,
+            f"out of memory ((ResourceExhausted) Fail to alloc memory of 9 size.); {MORE_MEMORY}",
+        ),
     ],
     ids=lambda case: type(case).__name__ if isinstance(case, BaseException) else None,
 )
@@ -261,6 +287,54 @@ def test_an_expected_end_is_one_line_with_its_exit_status(
         run_tool(_raise(error))
     assert stop.value.code == status
     assert capsys.readouterr() == ("", f"some_tool.py: error: {line}\n")
+
+
+def test_names_of_files_cannot_break_lines_or_control_the_terminal(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def main() -> NoReturn:
+        logging.getLogger("lenet_paddle.x").warning("%s: damaged", "a\nb\x1b[2Jé")
+        raise InputError("c\x1b[2J.png: damaged")
+
+    monkeypatch.setattr(sys, "argv", ["t.py"])
+    monkeypatch.setattr(logging.root, "handlers", [])
+    with pytest.raises(SystemExit):
+        run_tool(main)
+    assert capfd.readouterr().err == (
+        "a\\nb\\x1b[2Jé: damaged\nt.py: error: c\\x1b[2J.png: damaged\n"
+    )
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "gbk", "utf-8"])
+def test_json_is_valid_on_a_terminal_of_any_encoding(encoding: str) -> None:
+    text = "café 日本 😀 \udcff"
+    code = (
+        "import json\nfrom lenet_paddle.cli import run_tool\n"
+        f"run_tool(lambda: print(json.dumps({text!a}, ensure_ascii=False)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        env={**os.environ, "PYTHONPATH": ROOT, "PYTHONIOENCODING": encoding},
+    )
+    assert json.loads(done.stdout.decode(encoding)) == text, done.stderr
+
+
+def test_a_deleted_current_folder_is_named(tmp_path: Path) -> None:
+    code = (
+        "import os, pathlib\nfrom lenet_paddle.cli import run_tool\n"
+        "os.rmdir(os.getcwd())\nrun_tool(lambda: print(pathlib.Path('a').absolute()))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": ROOT},
+    )
+    assert done.returncode == 2
+    assert done.stderr.endswith(": error: the current folder was deleted; change to another one\n")
+    assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(("returned", "status"), [(None, 0), (0, 0), (1, 1)])
@@ -290,6 +364,37 @@ def test_a_closed_pipe_is_not_an_error() -> None:
     done = _run("-c", code, stdout=writer)
     os.close(writer)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("closed", [(1,), (2,), (0, 1, 2)], ids=str)
+def test_a_tool_without_standard_streams_works_and_its_files_stay_clean(
+    tmp_path: Path, closed: tuple[int, ...]
+) -> None:
+    code = (
+        "import os, sys\n"
+        "from lenet_paddle.cli import run_tool\n"
+        "from lenet_paddle.progress import Progress\n"
+        "def main():\n"
+        "    with open('file', 'w') as file:\n"
+        "        Progress(1, 'images').show(1)\n"
+        "        print('text')\n"
+        "        for number in (1, 2):\n"
+        "            os.write(number, b'printed by C++')\n"
+        "    return 5\n"
+        "run_tool(main)\n"
+    )
+    shell = " ".join(f"{number}>&-" for number in closed)
+    command = ["sh", "-c", f'exec "$0" -c "$1" {shell}', sys.executable, code]
+    done = subprocess.run(
+        command,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": ROOT},
+    )
+    assert done.returncode == 5
+    assert (tmp_path / "file").read_text() == ""
+    assert "Traceback" not in done.stderr
 
 
 def test_there_are_tools() -> None:

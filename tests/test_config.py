@@ -214,6 +214,36 @@ def test_yaml_reads_a_number_however_it_is_written(tmp_path: Path, written: str)
     assert load_yaml(_yaml(tmp_path, f"shift: {written}\n"), TrainConfig) == {"shift": 0.001}
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+def test_yaml_is_read_as_editors_of_windows_save_it(tmp_path: Path, encoding: str) -> None:
+    mark = "\ufeff" if encoding.startswith("utf-16-") else ""
+    text = f"{mark}# 训练设置\r\nepochs: 2\r\ndata_dir: 图片\r\n"
+    path = _yaml(tmp_path, text.encode(encoding))
+    assert load_yaml(path, TrainConfig) == {"epochs": 2, "data_dir": "图片"}
+
+
+def test_yaml_in_another_encoding_is_refused_with_the_right_one(tmp_path: Path) -> None:
+    path = _yaml(tmp_path, "# 训练设置\nepochs: 2\n".encode("gbk"))
+    with pytest.raises(InputError, match="not YAML in UTF-8; save it with that encoding"):
+        load_yaml(path, TrainConfig)
+
+
+@pytest.mark.parametrize("written", ["010", "007", "+017", "0_7", "1:30", "-1:30", "1:30.5"])
+@pytest.mark.parametrize("key", ["name", "epochs", "learning_rate"])
+def test_a_number_that_yaml_reads_otherwise_than_it_seems_is_refused(
+    tmp_path: Path, key: str, written: str
+) -> None:
+    path = _yaml(tmp_path, f"{key}: {written}\n")
+    with pytest.raises(InputError, match=re.escape(f"({written} is base 8 or 60; write a decimal")):
+        load_yaml(path, TrainConfig)
+    assert load_yaml(_yaml(tmp_path, f"name: '{written}'\n"), TrainConfig) == {"name": written}
+
+
+@pytest.mark.parametrize("written", ["0", "0.5", "00.5", "-0", "0e1", "1_000", "0x1f", "08", "1e3"])
+def test_a_number_that_yaml_reads_as_it_seems_is_taken(tmp_path: Path, written: str) -> None:
+    assert load_yaml(_yaml(tmp_path, f"learning_rate: {written}\n"), TrainConfig)
+
+
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_recipe_is_whole_and_its_header_shows_its_command(path: Path) -> None:
     config = TrainConfig(**load_yaml(path, TrainConfig))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import re
@@ -11,7 +13,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from tools_help import ROOT
@@ -366,3 +368,37 @@ def test_all_files_are_read_through_open_file() -> None:
         if path.parent.name != "benchmark" and reading.search(path.read_text(encoding="utf-8"))
     }
     assert found == {"runtime.py", "export/static_page.py"}
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP, errno.ENOLCK, 524])
+def test_disks_that_cannot_flush_or_lock_are_written_too(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    number: int,
+) -> None:
+    def refuse(*_: object) -> NoReturn:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with locked(tmp_path):
+        write_text(tmp_path / "a", "text")
+        with replacing_folder(tmp_path / "b") as folder:
+            (folder / "c").touch()
+    assert (tmp_path / "a").read_text() == "text" and (tmp_path / "b" / "c").exists()
+    assert caplog.text.count("its disk has no locks; start no second process on it") == 1
+
+
+def test_other_errors_of_flushing_and_locking_are_not_hidden(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> NoReturn:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="Input/output error"):
+        write_text(tmp_path / "a", "text")
+    monkeypatch.setattr(fcntl, "flock", fail)
+    with pytest.raises(OSError, match="Input/output error"), locked(tmp_path):
+        pass

@@ -26,7 +26,7 @@ from lenet_paddle.settings import PATH
 @dataclass(frozen=True)
 class Args:
     pictures: Annotated[list[str], tyro.conf.Positional, PATH] = field(default_factory=list)
-    """Pictures, and folders of pictures."""
+    """Pictures, and folders of pictures with those below."""
     run: Annotated[str | None, PATH] = None
     """A run's folder, output/<run>."""
     model: Annotated[str | None, PATH] = None

@@ -80,10 +80,8 @@ def _is_cropped(digit: np.ndarray, ink: np.ndarray) -> bool:
     from scipy import ndimage
 
     areas = ndimage.grey_erosion(ink, (THICK, THICK), mode="nearest") > 0.25 * ink.max()
-    for area in (digit, areas, digit.T, areas.T):
-        if area[:2].any() and area[-2:].any():
-            return True
-    return False
+    masks = (digit, areas, digit.T, areas.T)
+    return any(mask[:2].any() and mask[-2:].any() for mask in masks)
 
 
 def _add_margin(picture: np.ndarray, separation: float) -> np.ndarray | None:

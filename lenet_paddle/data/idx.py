@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from lenet_paddle.errors import InputError
-from lenet_paddle.files import open_file
+from lenet_paddle.files import describe_content, open_file
 
 _IMAGES, _LABELS = 0x00000803, 0x00000801
 _KINDS = {_IMAGES: "an IDX file of images", _LABELS: "an IDX file of labels"}
@@ -106,7 +106,10 @@ def _parse_header(path: Path, header: bytes, magic: int) -> tuple[int, ...]:
     found = int.from_bytes(header[:4], "big")
     if len(header) < 4 or found != magic:
         what = _KINDS.get(found, f"a file with magic number {found:#010x}")
-        hint = "; are images and labels swapped?" if found in _KINDS else ""
+        with open_file(path) as file:
+            hint = describe_content(file.read(200))
+        if found in _KINDS:
+            hint = "; are images and labels swapped?"
         came = f"an empty or tiny file of {len(header)} bytes" if len(header) < 4 else what
         raise InputError(f"{path}: {came}; expected {_KINDS[magic]} ({magic:#010x}){hint}")
     num_dims = magic & 0xFF

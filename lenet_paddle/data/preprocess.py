@@ -16,7 +16,7 @@ import numpy as np
 from lenet_paddle.data.datasets import Preprocess
 from lenet_paddle.data.depth import Depth, is_deep, stated_white, to_eight_bits
 from lenet_paddle.errors import InputError
-from lenet_paddle.files import open_file
+from lenet_paddle.files import describe_content, open_file
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -63,6 +63,25 @@ def load_picture(path: Path, depth: Depth | None = None) -> np.ndarray:
         return decode_picture(file, str(path), depth=depth)
 
 
+def holds_several(path: Path) -> bool:
+    """Return whether a file holds several pictures, the pages of a TIFF or the frames of an
+    animation, of which `load_picture` reads the first.
+
+    The preview in a phone's JPEG and the layers of a PSD do not count.
+    """
+    import warnings
+
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings(), open_file(path) as file, Image.open(file) as picture:
+            warnings.simplefilter("ignore")
+            kinds = ("AVIF", "GIF", "PNG", "TIFF", "WEBP")
+            return picture.format in kinds and bool(getattr(picture, "is_animated", False))
+    except Exception:  # as in decode_picture, which reports it
+        return False
+
+
 def decode_picture(
     file: IO[bytes],
     name: str,
@@ -99,7 +118,9 @@ def decode_picture(
     except InputError:
         raise
     except UnidentifiedImageError:
-        raise InputError(f"{name}: not a readable picture; expected PNG, JPEG ...") from None
+        file.seek(0)
+        hint = describe_content(file.read(200))
+        raise InputError(f"{name}: not a readable picture; expected PNG, JPEG ...{hint}") from None
     except Image.DecompressionBombError:
         raise TooManyPixels(
             f"{name}: far too many pixels; "

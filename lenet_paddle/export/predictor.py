@@ -5,6 +5,7 @@ Paddle is imported on first use: an exported ONNX file does not need it.
 
 from __future__ import annotations
 
+import logging
 import reprlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -16,7 +17,14 @@ import numpy as np
 
 from lenet_paddle.data.datasets import Preprocess
 from lenet_paddle.data.imageset import check_classes
-from lenet_paddle.data.preprocess import SIZE, load_picture, normalise, prepare_picture, shrink
+from lenet_paddle.data.preprocess import (
+    SIZE,
+    holds_several,
+    load_picture,
+    normalise,
+    prepare_picture,
+    shrink,
+)
 from lenet_paddle.errors import InputError
 from lenet_paddle.evaluation.metrics import compute_probs
 from lenet_paddle.export.engines import (
@@ -30,6 +38,8 @@ from lenet_paddle.export.engines import (
 )
 from lenet_paddle.runtime import need
 from lenet_paddle.settings import read_yaml
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -149,7 +159,10 @@ class Predictor:
         """Yield an answer for each file, or the error if it cannot be read."""
         for path in paths:
             try:
-                yield self.answer(str(path), load_picture(path), top_k)
+                answer = self.answer(str(path), load_picture(path), top_k)
+                if holds_several(path):
+                    _log.warning("%s: holds several pictures; only the first is classified", path)
+                yield answer
             except InputError as error:
                 yield error
             except OSError as error:

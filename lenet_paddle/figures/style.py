@@ -35,14 +35,15 @@ _log = logging.getLogger(__name__)
 
 
 def styled(plot: Plot) -> Plot:
-    """Plot with a Chinese font, where one is installed, and with `$` as plain text."""
+    """Plot with a Chinese font, where one is installed, with `$` as plain text, and without the
+    user's own settings of matplotlib, such as LaTeX for all text."""
 
     @functools.wraps(plot)
     def plotted(*args: Any, **kwargs: Any) -> Any:
-        import matplotlib
+        import matplotlib.style
 
         settings: Any = {"text.parse_math": False, "font.family": _font_families()}
-        with matplotlib.rc_context(settings), _one_line_for_glyphs():
+        with matplotlib.style.context(["default", settings]), _one_line_for_glyphs():
             return plot(*args, **kwargs)
 
     return plotted  # type: ignore[return-value]

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from lenet_paddle.errors import InputError
-from lenet_paddle.files import open_file
+from lenet_paddle.files import describe_content, open_file
 from lenet_paddle.runtime import need
 
 
@@ -265,14 +265,16 @@ def load_pickle(path: Path) -> dict[str, Any]:
     Runs no code in it. Raises `InputError`.
     """
     with open_file(path) as file:
-        reader = _Reader(file.read())
+        data = file.read()
+    hint = describe_content(data[:200])
+    reader = _Reader(data)
     try:
         content = reader.load()
         if not isinstance(content, dict):
             raise InputError(f"it holds a {type(content).__name__}; expected named arrays")
         return reader.plain(content, set())
     except InputError as error:
-        raise InputError(f"{path}: refused, {error}") from None
+        raise InputError(f"{path}: refused, {error}{hint}") from None
     except Exception as error:  # a broken pickle raises nearly anything
         reason = f"{type(error).__name__}: {reprlib.repr(str(error))}"
-        raise InputError(f"{path}: not a file of Paddle weights ({reason})") from None
+        raise InputError(f"{path}: not a file of Paddle weights ({reason}){hint}") from None

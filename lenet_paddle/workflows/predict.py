@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,6 +19,7 @@ from lenet_paddle.figures.style import label_classes, save_figure
 from lenet_paddle.files import format_csv, leads_out
 from lenet_paddle.progress import Progress
 from lenet_paddle.run_folder import Run
+from lenet_paddle.tables import printable
 
 _log = logging.getLogger(__name__)
 
@@ -74,24 +76,30 @@ def predict_pictures(
 
 
 def find_pictures(names: Iterable[str]) -> list[Path]:
-    """Return the named files, and the files of each named folder in sorted order.
+    """Return the named files, and the files of each named folder and below in sorted order.
 
-    Skips hidden files, and links that lead out of their folder, with a warning. Raises
-    `InputError` for a folder without files.
+    Skips hidden files and folders silently; links to folders or out of the named folder, broken
+    links and pipes with a warning. Raises `InputError` for a folder without files.
     """
     found: list[Path] = []
     for path in map(Path, names):
         if not path.is_dir():
             found.append(path)
             continue
-        inside = sorted(p for p in path.iterdir() if p.is_file() and p.name[0] != ".")
-        for link in [p for p in inside if p.is_symlink() and leads_out(p, path)]:
-            _log.warning(
-                "%s: skipping a link that leads out of its folder; name the file itself", link
-            )
-            inside.remove(link)
+        inside = []
+        for entry in sorted(path.rglob("*")):
+            if any(part.startswith(".") for part in entry.relative_to(path).parts):
+                continue
+            if entry.is_symlink() and leads_out(entry, path):
+                _log.warning(
+                    "%s: skipping a link that leads out of its folder; name the file itself", entry
+                )
+            elif entry.is_file():
+                inside.append(entry)
+            elif entry.is_symlink() or not entry.is_dir():
+                _log.warning("%s: skipping a broken link, a linked folder or a pipe", entry)
         if not inside:
-            raise InputError(f"{path}: a folder without files; expected pictures right in it")
+            raise InputError(f"{path}: a folder without files; expected pictures in it")
         found += inside
     return found
 
@@ -107,8 +115,10 @@ def _collect(results: Iterator[Answer | InputError], total: int) -> tuple[list[A
             progress.clear()
             _log.warning("%s", result)
             failed += 1
-        else:
+        elif len(answers) < MAX_DRAWN:
             answers.append(result)
+        else:  # without the picture, of which thousands would fill the memory
+            answers.append(dataclasses.replace(result, picture=result.seen))
     progress.clear()
     return answers, failed
 
@@ -147,12 +157,13 @@ def format_answers(answers: Sequence[Answer], style: str) -> str:
         return json.dumps([a.to_dict() for a in answers], indent=2, ensure_ascii=False) + "\n"
     if style == "csv":
         return format_csv(map(_to_row, answers), ("file", "class", "probability", "top_k"))
-    width = max((len(answer.name) for answer in answers), default=0)
+    names = [printable(answer.name) for answer in answers]
+    width = max(map(len, names), default=0)
     lines = []
-    for answer in answers:
+    for name, answer in zip(names, answers, strict=True):
         best, *others = (f"{name} {p:.4f}" for name, p in answer.top_k)
         then = f"  then {', '.join(others)}" if others else ""
-        lines.append(f"{answer.name:<{width}}  {best}{then}\n")
+        lines.append(f"{name:<{width}}  {best}{then}\n")
     return "".join(lines)
 
 

@@ -54,6 +54,16 @@ def test_gzip_is_known_by_content_not_by_name(
     np.testing.assert_array_equal(read_images(packed), read_images(plain))
 
 
+@pytest.mark.parametrize("read", [read_images, read_labels])
+def test_a_pointer_of_git_lfs_in_a_files_place_is_named(
+    tmp_path: Path, read: Callable[[Path], object]
+) -> None:
+    path = tmp_path / "images.gz"
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 9\n")
+    with pytest.raises(InputError, match=r"expected an IDX file .*; it is a pointer of Git LFS"):
+        read(path)
+
+
 def test_a_file_without_images_is_read_as_empty(tmp_path: Path, write_idx: Writer) -> None:
     path = write_idx(tmp_path / "none", np.zeros((0, 28, 28)))
     assert read_images(path).shape == (0, 28, 28)

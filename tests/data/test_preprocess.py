@@ -17,6 +17,7 @@ from lenet_paddle.data.preprocess import (
     TooManyPixels,
     decode_picture,
     encode_png,
+    holds_several,
     load_picture,
     normalise,
     prepare_picture,
@@ -233,6 +234,38 @@ def test_a_truncated_picture_is_refused_by_name(
 def test_a_file_that_is_not_a_picture_is_refused_by_name(data: bytes) -> None:
     with pytest.raises(InputError, match=r"^b\.txt: not a readable picture; expected PNG"):
         decode_picture(io.BytesIO(data), "b.txt")
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"", "it is empty: copy or download it again"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\n", "run git lfs pull"),
+        (b"/annex/objects/SHA256E-s31390--f50d7ac4.png\n", "run git annex get"),
+        (b"\r\n<!DOCTYPE html><html>404</html>", "a web page, as a failed download leaves"),
+        (b"%PDF-1.4\n", "it is a PDF or SVG: save it as PNG"),
+        (b'<?xml version="1.0"?>\n<svg xmlns="a"/>', "it is a PDF or SVG: save it as PNG"),
+    ],
+)
+def test_what_is_often_found_in_a_pictures_place_is_named(data: bytes, said: str) -> None:
+    with pytest.raises(InputError, match=f"not a readable picture; expected .*{said}") as caught:
+        decode_picture(io.BytesIO(data), "b.png")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "several"),
+    [("GIF", True), ("PNG", True), ("TIFF", True), ("WEBP", True), ("MPO", False), ("PDF", False)],
+)
+def test_files_of_several_pictures_are_told_from_those_of_one(
+    tmp_path: Path, kind: str, several: bool
+) -> None:
+    first, second = Image.new("L", (9, 9), 0), Image.new("L", (9, 9), 255)
+    first.save(tmp_path / "one", "PNG" if kind == "MPO" else kind)
+    first.save(tmp_path / "two", kind, save_all=True, append_images=[second])
+    assert not holds_several(tmp_path / "one")
+    assert holds_several(tmp_path / "two") == several
+    assert not holds_several(tmp_path / "missing")
 
 
 def test_a_kind_that_pillow_knows_only_in_part_is_refused_by_name() -> None:

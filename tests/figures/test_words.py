@@ -8,6 +8,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
 import pytest
 from figures_help import refusal
@@ -33,6 +34,19 @@ def _cached(fonts: list[str]) -> Any:
     families = lambda: fonts  # noqa: E731
     families.cache_clear = lambda: None  # type: ignore[attr-defined]
     return families
+
+
+def test_a_figure_does_not_depend_on_the_users_settings_of_matplotlib(tmp_path: Path) -> None:
+    plain_file, own_file = tmp_path / "plain.png", tmp_path / "own.png"
+    visualize(VisualizeConfig("padding", out=str(plain_file)))
+    own: Any = {
+        **{"text.usetex": True, "axes.grid": True, "lines.linewidth": 9, "savefig.bbox": "tight"},
+        **{"font.size": 30, "savefig.format": "pdf", "image.origin": "lower", "figure.dpi": 300},
+    }
+    with matplotlib.rc_context(own):
+        visualize(VisualizeConfig("padding", out=str(own_file)))
+        assert matplotlib.rcParams["text.usetex"] is True  # and they are left as they were
+    assert own_file.read_bytes() == plain_file.read_bytes()
 
 
 @pytest.mark.skipif(not style.find_chinese_font(), reason="no Chinese font is installed")

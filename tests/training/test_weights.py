@@ -42,11 +42,16 @@ def test_every_protocol_that_paddle_writes_is_read(tmp_path, protocol):
     [
         (b"", r"not a file of Paddle weights \(EOFError"),
         (b"no pickle", "refused, it has a step b'n' of a pickle; only arrays and plain contain"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\n",
+            "refused, .*; it is a pointer of Git LFS",
+        ),
+        (b"<html>404</html>", "refused, .*; it is a web page"),
         (pickle.dumps([1, 2]), "refused, it holds a list; expected named arrays$"),
         (pickle.dumps({}), "holds no arrays; expected a network's weights$"),
         (pickle.dumps({"a": 1}), "holds no arrays; expected a network's weights$"),
     ],
-    ids=["empty", "garbage", "list", "empty dict", "no arrays"],
+    ids=["empty", "garbage", "LFS", "web page", "list", "empty dict", "no arrays"],
 )
 def test_a_file_that_is_no_weights_is_named(tmp_path, data, said):
     (tmp_path / "w.pdparams").write_bytes(data)

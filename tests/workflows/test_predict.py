@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -199,6 +200,19 @@ def test_export_refuses_a_test_set_of_other_classes(tmp_path):
     assert_refused(done, "the classes $b^$, d, 猫;", "trained on $b^$, c, 猫")
 
 
+def test_of_a_file_with_several_pages_the_first_is_answered_with_a_warning(
+    run_dir, pictures, tmp_path
+):
+    pages = [Image.open(pictures / f"digit-0{i}.png") for i in range(3)]
+    pages[0].save(tmp_path / "pages.tif", save_all=True, append_images=pages[1:])
+    done = tool("predict", "--run", run_dir, tmp_path / "pages.tif", pictures / "digit-00.png")
+    several, one = done.stdout.splitlines()
+    assert several.split()[1:] == one.split()[1:]
+    assert done.stderr == (
+        f"{tmp_path / 'pages.tif'}: holds several pictures; only the first is classified\n"
+    )
+
+
 def test_a_picture_with_broken_exif_is_still_one_line(run_dir, pictures, tmp_path):
     picture = Image.open(pictures / "digit-00.png").convert("RGB")
     exif = picture.getexif()
@@ -217,11 +231,41 @@ def test_a_picture_with_broken_exif_is_still_one_line(run_dir, pictures, tmp_pat
 
 
 def test_a_folders_files_come_in_sorted_order_without_hidden_ones(tmp_path):
-    for name in ("b.png", "a.png", ".DS_Store"):
+    for name in ("sub", "empty", ".hidden"):
+        (tmp_path / name).mkdir()
+    for name in ("sub/1.png", "b.png", "a.png", ".DS_Store", ".hidden/c.png", "sub/._1.png"):
         (tmp_path / name).touch()
-    (tmp_path / "sub").mkdir()
     found = find_pictures(["single.png", str(tmp_path)])
-    assert [p.name for p in found] == ["single.png", "a.png", "b.png"]
+    assert [p.name for p in found] == ["single.png", "a.png", "b.png", "1.png"]
+
+
+def test_what_predict_passes_over_in_a_folder_is_named(tmp_path, caplog):
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "1.png").touch()
+    (tmp_path / "linked").symlink_to("sub")
+    (tmp_path / "broken.png").symlink_to("missing.png")
+    os.mkfifo(tmp_path / "sub" / "pipe.png")
+    assert find_pictures([str(tmp_path)]) == [tmp_path / "sub" / "1.png"]
+    for name in ("linked", "broken.png", "sub/pipe.png"):
+        assert f"{tmp_path / name}: skipping" in caplog.text
+
+
+def test_of_many_answers_only_the_pictures_that_are_drawn_stay_in_memory():
+    seen = np.zeros((28, 28), np.uint8)
+    given = (Answer(f"{i}", np.zeros((400, 400), np.uint8), seen, [("7", 1.0)]) for i in range(200))
+    kept, failed = answers._collect(given, 200)
+    assert [answer.name for answer in kept] == [str(i) for i in range(200)] and failed == 0
+    assert sum(answer.picture.nbytes for answer in kept) < 64 * 400 * 400 + 200 * 28 * 28
+
+
+def test_an_answers_line_stays_one_line_whatever_the_file_is_called():
+    picture = np.zeros((28, 28), np.uint8)
+    given = [
+        Answer(name, picture, picture, [("7", 0.5)]) for name in ("a\nb\x1b[2J", "é", "\udcff")
+    ]
+    assert answers.format_answers(given, "table") == (
+        "a\\nb\\x1b[2J  7 0.5000\né            7 0.5000\n\\udcff       7 0.5000\n"
+    )
 
 
 def test_export_writes_what_the_checkpoint_answers(run_dir):
