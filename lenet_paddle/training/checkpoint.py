@@ -3,6 +3,9 @@
     checkpoints/epoch_0005/model.pdparams  model.pdopt  state.json
     checkpoints/latest -> epoch_0005       checkpoints/best -> epoch_0004
 
+Where links cannot be made `latest` and `best` are files of one line; in a copy made without links
+they are folders until the run is resumed.
+
 The two `model.` files are in Paddle's own formats: `paddle.Model.load("…/best/model")` reads them.
 With a moving average of the weights `model.pdparams` holds the average, which was evaluated, and
 `raw.pdparams` the weights that the training continues with.
@@ -10,6 +13,7 @@ With a moving average of the weights `model.pdparams` holds the average, which w
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -37,6 +41,7 @@ from lenet_paddle.files import (
 from lenet_paddle.settings import check_types
 
 RAW = "raw.pdparams"
+LINKS = ("latest", "best")
 OWN_CHECKSUM = "state_sha256"  # of state.json; old files have none
 _log = logging.getLogger(__name__)
 
@@ -100,8 +105,27 @@ def save_checkpoint(
 
 def point_links(folder: Path, state: TrainState) -> None:
     """Point `latest` and `best` at the epochs of `state`."""
-    swap_link(folder / "latest", epoch_name(state.epoch))
-    swap_link(folder / "best", epoch_name(state.best_epoch))
+    for link, epoch in zip(LINKS, (state.epoch, state.best_epoch), strict=True):
+        swap_link(folder / link, epoch_name(epoch))
+
+
+def find_original(path: Path) -> Path:
+    """Return the checkpoint that the folder `path`, a copy of one, was a link to; else `path`."""
+    if path.is_symlink() or path.name not in LINKS:
+        return path
+    original = path.with_name(epoch_name(read_state(path).epoch))
+    return original if original.is_dir() else path
+
+
+def restore_copies(folder: Path) -> None:
+    """Rename `latest` and `best` that are folders to their epochs where those are missing."""
+    for path in (folder / name for name in LINKS):
+        if path.is_dir() and not path.is_symlink():
+            with contextlib.suppress(InputError):  # damaged: the links are written anew anyway
+                state = read_state(path)
+                if not (original := path.with_name(epoch_name(state.epoch))).exists():
+                    path.rename(original)
+                    sync_path(folder)
 
 
 def list_checkpoints(folder: Path) -> list[tuple[int, Path]]:

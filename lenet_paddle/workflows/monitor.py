@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO, Literal
 
 from lenet_paddle.errors import InputError, RunStopped
+from lenet_paddle.files import follow_link
 
 HOST = "127.0.0.1"  # VisualDL has no password
 START_SECONDS = 60.0
@@ -33,6 +34,7 @@ def monitor(
     Prints the address when the server answers. Raises `InputError` for a folder without logs or a
     port in use, `RunStopped` if the server ends by itself.
     """
+    logdir = follow_link(logdir)
     check_logdir(logdir)
     check_port(port)
     with _stopped_by_signals(), serving(logdir, port, language) as server:

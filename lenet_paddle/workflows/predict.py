@@ -55,7 +55,7 @@ def predict_pictures(
     if run is not None:
         runtime.select_device("auto")
         predictor = Predictor.from_run(Path(run), checkpoint)
-        path = Run(run).figures / "predictions.png"
+        path = Run.open(run).figures / "predictions.png"
     else:
         predictor = Predictor(str(model), engine)
         path = Path("predictions.png")

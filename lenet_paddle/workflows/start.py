@@ -14,7 +14,7 @@ from lenet_paddle.config import FinetuneConfig, TrainConfig
 from lenet_paddle.errors import InputError
 from lenet_paddle.files import remove_leftovers
 from lenet_paddle.run_folder import Run, find_weights
-from lenet_paddle.training.checkpoint import RAW, TrainState, point_links
+from lenet_paddle.training.checkpoint import RAW, TrainState, point_links, restore_copies
 from lenet_paddle.training.weights import (
     load_optimizer_state,
     load_weights,
@@ -26,13 +26,15 @@ from lenet_paddle.training.weights import (
 def resumed_config(config: TrainConfig) -> TrainConfig:
     """Return the settings of the run `config.resume`, with device and data_dir of `config`.
 
-    Raises `InputError` for a folder that is not a run.
+    `resume` becomes the run's folder where it was one of its checkpoints. Raises `InputError` for a
+    folder that is not a run.
     """
-    changed: dict[str, Any] = {"resume": config.resume, "data_dir": config.data_dir}
+    run = Run.open(str(config.resume))
+    changed: dict[str, Any] = {"resume": str(run), "data_dir": config.data_dir}
     if config.device != "auto":
         changed["device"] = config.device
     changed = {key: value for key, value in changed.items() if value is not None}
-    return dataclasses.replace(Run.open(str(config.resume)).config, **changed)
+    return dataclasses.replace(run.config, **changed)
 
 
 def restore(
@@ -46,6 +48,7 @@ def restore(
     is_writer = runtime.get_rank() == 0
     if is_writer:
         remove_leftovers(run.path)
+        restore_copies(run.checkpoints)
     path, state = run.newest_checkpoint() or (None, TrainState())
     if runtime.sum_over_ranks([state.epoch]) != [state.epoch * runtime.count_ranks()]:
         raise InputError(f"{run}: the processes see different checkpoints; share the folder")

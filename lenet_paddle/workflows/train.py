@@ -151,7 +151,7 @@ def finish(
 ) -> dict[str, Any]:
     """Evaluate the best epoch's weights on the test set, draw figures, export."""
     stop.check(AFTER_TRAINING)
-    best = run.checkpoints / "best"
+    best = run.find_checkpoint("best")
     read_state(best)  # verifies its checksums
     set_weights(network, load_weights(best / "model.pdparams"), str(best))
     save_figure(plot_history(state.history, run.name), run.figures / "curves.png")
