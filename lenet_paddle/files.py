@@ -6,7 +6,6 @@ import contextlib
 import csv
 import errno
 import io
-import json
 import os
 import re
 import shutil
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from lenet_paddle.errors import InputError
+from lenet_paddle.tables import format_json
 
 
 def open_file(path: Path) -> BinaryIO:
@@ -262,8 +262,8 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Replace `path` by `value` as indented JSON in one atomic step."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    """Replace `path` by `value` as indented JSON (`tables.format_json`) in one atomic step."""
+    write_text(path, format_json(value) + "\n")
 
 
 def format_csv(rows: Iterable[Mapping[str, Any]], columns: Sequence[str] = ()) -> str:

@@ -132,6 +132,12 @@ class Run:
         except InputError as error:
             raise InputError(f"{self.config_file}: {error}") from None
 
+    def set_epochs(self, epochs: int) -> None:
+        """Change the number of epochs in config.yaml, and nothing else."""
+        settings = {**load_yaml(self.config_file, TrainConfig), "epochs": epochs}
+        text = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
+        write_text(self.config_file, text)
+
     def lock(self) -> contextlib.AbstractContextManager[None]:
         """Hold the run for this process; raises `InputError` while another one holds it."""
         return locked(self.path)

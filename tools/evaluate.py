@@ -12,7 +12,6 @@ For mnist_c it prints a line per corruption with accuracy, loss, the hardest cla
 the worst mistakes.
 """
 
-import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +48,7 @@ class Args:
 def main() -> None:
     args = parse_args(Args, __doc__)
 
+    from lenet_paddle.tables import format_json
     from lenet_paddle.workflows.evaluate import evaluate_any
 
     result, table = evaluate_any(
@@ -60,7 +60,7 @@ def main() -> None:
         baseline=None if args.baseline is None else Path(args.baseline),
         device=args.device,
     )
-    print(json.dumps(result, indent=2) if args.json else table)
+    print(format_json(result) if args.json else table)
 
 
 if __name__ == "__main__":

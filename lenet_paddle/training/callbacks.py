@@ -16,6 +16,7 @@ Traps of hapi:
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -141,7 +142,13 @@ class HistoryFile(paddle.callbacks.Callback):
         self.path, self.state = path, state
 
     def on_eval_end(self, logs: Any = None) -> None:
-        """Rewrite the whole file, which is small, so that it is never half written."""
+        """Rewrite the whole file, which is small, so that it is never half written.
+
+        A cell of a further column that is not finite stays empty, here and in the checkpoint.
+        """
+        row = self.state.history[-1]
+        for name in [name for name, value in row.items() if not math.isfinite(value)]:
+            del row[name]
         write_text(self.path, format_csv(self.state.history))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from lenet_paddle.figures.style import label_classes, save_figure
 from lenet_paddle.files import format_csv, leads_out
 from lenet_paddle.progress import Progress
 from lenet_paddle.run_folder import Run
+from lenet_paddle.tables import format_json
 
 _log = logging.getLogger(__name__)
 
@@ -144,7 +144,7 @@ def _to_row(answer: Answer) -> dict[str, str]:
 def format_answers(answers: Sequence[Answer], style: str) -> str:
     """Format answers as a `table` for the screen, a `json` list, or `csv` with a header."""
     if style == "json":
-        return json.dumps([a.to_dict() for a in answers], indent=2, ensure_ascii=False) + "\n"
+        return format_json([a.to_dict() for a in answers]) + "\n"
     if style == "csv":
         return format_csv(map(_to_row, answers), ("file", "class", "probability", "top_k"))
     width = max((len(answer.name) for answer in answers), default=0)

@@ -34,7 +34,13 @@ from lenet_paddle.training.weights import (
 )
 from lenet_paddle.workflows.evaluate import write_report
 from lenet_paddle.workflows.export import export_info
-from lenet_paddle.workflows.start import initialise, resolve_source, restore, resumed_config
+from lenet_paddle.workflows.start import (
+    change_epochs,
+    initialise,
+    resolve_source,
+    restore,
+    resumed_config,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -63,11 +69,12 @@ def train_and_evaluate(config: TrainConfig, resume_hint: str | None = None) -> d
         network = build_model(config.model, train_set.num_classes)
         freeze_layers(network, config.freeze)
         check_penalties(config, network.parameters())  # before a run is made or overwritten
-        state, optimizer_state, average = TrainState(), None, None
+        state, optimizer_state, average, note = TrainState(), None, None, ""
         if config.resume is not None:
             run = Run(config.resume)
             stack.enter_context(run.lock() if is_writer else contextlib.nullcontext())
             state, optimizer_state, average = restore(run, network)
+            note = change_epochs(run, config, state)
         if config.init_from is not None and state.epoch == 0:
             config = resolve_source(config)
             optimizer_state = initialise(config, network)
@@ -80,6 +87,8 @@ def train_and_evaluate(config: TrainConfig, resume_hint: str | None = None) -> d
             stack.enter_context(log_to(run.log_file))
             loggers = build_loggers(config, network, train_set, eval_set, input_size(config.model))
         _log_start(config, network, state, (train_set, eval_set, test_set), run)
+        if note:
+            _log.info(note)
         fit(
             config,
             network,
