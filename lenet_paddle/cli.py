@@ -165,5 +165,6 @@ def _use_utf8() -> None:
 
 
 def _complain(tool: str, message: str, status: int) -> int:
-    print(f"{tool}: error: {' '.join(message.split())}", file=sys.stderr)
+    line = re.sub(r"\s*[\r\n]\s*", " ", message.strip())  # other spaces may be in a path
+    print(f"{tool}: error: {line}", file=sys.stderr)
     return status

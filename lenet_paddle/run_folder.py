@@ -23,7 +23,7 @@ import yaml
 
 from lenet_paddle import runtime
 from lenet_paddle.config import FinetuneConfig, TrainConfig
-from lenet_paddle.errors import InputError
+from lenet_paddle.errors import InputError, quote
 from lenet_paddle.files import (
     follow_link,
     leads_out,
@@ -107,7 +107,8 @@ class Run:
                 _remove(path, config.init_from)
             if not rename_new(temporary, path):
                 raise InputError(
-                    f"{path} exists; choose another --name, --overwrite it, or --resume {path}"
+                    f"{path} exists; choose another --name, --overwrite it, or "
+                    + quote("--resume", path)
                 )
             return cls(path)
 

@@ -29,7 +29,7 @@ import paddle
 
 from lenet_paddle.config import TrainConfig
 from lenet_paddle.data.imageset import check_classes
-from lenet_paddle.errors import InputError
+from lenet_paddle.errors import InputError, quote
 from lenet_paddle.files import (
     open_file,
     read_text,
@@ -157,7 +157,8 @@ def newest_checkpoint(folder: Path) -> tuple[Path, TrainState] | None:
     if intact:
         raise InputError(
             f"{intact[0]} is intact, but the best checkpoint until then is damaged; start a new "
-            f"run from it with --init-from {intact[0]}, or replace this one with --overwrite"
+            f"run from it with {quote('--init-from', intact[0])}, or replace this one with "
+            "--overwrite"
         )
     return None
 

@@ -11,7 +11,7 @@ import paddle
 
 from lenet_paddle import runtime
 from lenet_paddle.config import FinetuneConfig, TrainConfig
-from lenet_paddle.errors import InputError
+from lenet_paddle.errors import InputError, quote
 from lenet_paddle.files import remove_leftovers
 from lenet_paddle.run_folder import Run, find_weights
 from lenet_paddle.settings import Default
@@ -85,7 +85,8 @@ def change_epochs(run: Run, config: TrainConfig, state: TrainState) -> str:
     if state.epoch < config.epochs and is_finished(config, state):
         raise InputError(
             f"{run} stopped early, after {config.patience} epochs without a better "
-            f"{config.monitor}, and does not go on; start a new run from it with --init-from {run}"
+            f"{config.monitor}, and does not go on; start a new run from it with "
+            + quote("--init-from", run)
         )
     if runtime.get_rank() == 0:
         run.set_epochs(config.epochs)

@@ -12,7 +12,7 @@ from lenet_paddle import runtime
 from lenet_paddle.config import TrainConfig
 from lenet_paddle.data.imageset import ImageSet
 from lenet_paddle.data.load import load_data
-from lenet_paddle.errors import InputError
+from lenet_paddle.errors import InputError, tool_line
 from lenet_paddle.export.export import export_inference
 from lenet_paddle.export.predictor import read_description
 from lenet_paddle.figures.results.curves import plot_history
@@ -80,7 +80,7 @@ def train_and_evaluate(config: TrainConfig, resume_hint: str | None = None) -> d
             optimizer_state = initialise(config, network)
         if config.resume is None:
             run = _create_on_rank_0(config, stack)
-        hint = resume_hint or f"python tools/train.py --resume {run}"
+        hint = resume_hint or tool_line("train", "--resume", run)
         stop = stack.enter_context(StopOnSignal(state, hint))
         loggers = []
         if is_writer:
