@@ -16,7 +16,6 @@ Traps of hapi:
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -142,13 +141,7 @@ class HistoryFile(paddle.callbacks.Callback):
         self.path, self.state = path, state
 
     def on_eval_end(self, logs: Any = None) -> None:
-        """Rewrite the whole file, which is small, so that it is never half written.
-
-        A cell of a further column that is not finite stays empty, here and in the checkpoint.
-        """
-        row = self.state.history[-1]
-        for name in [name for name, value in row.items() if not math.isfinite(value)]:
-            del row[name]
+        """Rewrite the whole file, which is small, so that it is never half written."""
         write_text(self.path, format_csv(self.state.history))
 
 

@@ -18,6 +18,7 @@ import dataclasses
 import hashlib
 import json
 import logging
+import math
 import re
 import shutil
 from collections.abc import Sequence
@@ -39,6 +40,7 @@ from lenet_paddle.files import (
     write_json,
 )
 from lenet_paddle.settings import check_types
+from lenet_paddle.tables import format_json
 
 RAW = "raw.pdparams"
 LINKS = ("latest", "best")
@@ -91,12 +93,13 @@ def save_checkpoint(
         if raw is not None:
             paddle.save(raw, str(temporary / RAW))
         checksums = {p.name: _sha256(p) for p in sorted(temporary.iterdir())}
-        record = {
+        values = {
             **dataclasses.asdict(state),
             "rng": {"seed": config.seed, "next_epoch": state.epoch},
             "config": config.to_dict(),
             "sha256": checksums,
         }
+        record = json.loads(format_json(values))  # as it will be read: NaN is null
         record[OWN_CHECKSUM] = _checksum_of(record)
         write_json(temporary / "state.json", record)
     point_links(folder, state)
@@ -185,10 +188,13 @@ def read_state(path: Path) -> TrainState:
     file = path / "state.json"
     try:
         record = json.loads(read_text(file))
+        found = _checksum_of(record)
         state = TrainState(**{f.name: record[f.name] for f in dataclasses.fields(TrainState)})
+        for row in (row for row in state.history if isinstance(row, dict)):
+            row.update({name: math.nan for name, value in row.items() if value is None})
         _check_state(state)
         check_classes(state.classes, file)
-        if record.get(OWN_CHECKSUM, found := _checksum_of(record)) != found:
+        if record.get(OWN_CHECKSUM, found) != found:
             raise InputError(f"{file}: damaged (its checksum differs from the one in it)")
         checksums = dict(record["sha256"])
         if "model.pdparams" not in checksums or not all(

@@ -178,7 +178,11 @@ def finish(
     stop.check(AFTER_TRAINING)
     info = export_info(config, run, result)
     if not _is_exported(run, info):
+        lost = _other_formats(run)
         export_inference(network, run.inference, test_set, input_size(config.model), info)
+        if lost:
+            line = tool_line("export", "--run", run, "--formats", ",".join(["paddle", *lost]))
+            _log.info("removed the exports of the old checkpoint; %s makes them again", line)
     stop.check(AFTER_TRAINING)  # before the next stage or seed begins
     return {**result, "run_dir": str(run)}
 
@@ -190,3 +194,12 @@ def _is_exported(run: Run, info: dict[str, Any]) -> bool:
     except InputError:
         return False
     return all(description.get(key) == info[key] for key in ("run", "checkpoint", "test_accuracy"))
+
+
+def _other_formats(run: Run) -> list[str]:
+    """Return the formats beside Paddle's of an export that is to be replaced."""
+    try:
+        formats = read_description(run.inference / "inference.yml").get("formats")
+    except InputError:
+        return []
+    return [name for name in formats if name != "paddle"] if isinstance(formats, dict) else []

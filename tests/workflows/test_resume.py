@@ -27,6 +27,7 @@ from lenet_paddle.training.checkpoint import read_state
 from lenet_paddle.training.optimizers import learning_rate_at
 from lenet_paddle.training.recorder import Recorder
 from lenet_paddle.training.weights import load_optimizer_state
+from lenet_paddle.workflows.export import export_run
 from lenet_paddle.workflows.start import resumed_config
 
 SETTINGS = {
@@ -304,6 +305,17 @@ def test_an_extended_run_that_is_killed_keeps_its_new_number_of_epochs(bars, tmp
     assert Run.open(run).config.epochs == 4 and Run.open(run).read_result() is None
     train_and_evaluate(TrainConfig(resume=str(run)))
     assert result_of(run) == result_of(whole)
+
+
+def test_more_epochs_replace_all_exports_and_name_the_command_that_makes_them_again(
+    bars, tmp_path, caplog
+):
+    run = finished_with(tmp_path / "run", 1, **bars)
+    export_run(run, formats=["paddle", "safetensors"])
+    with caplog.at_level("INFO", "lenet_paddle"):
+        train_and_evaluate(TrainConfig(resume=str(run), epochs=2))
+    assert not (run / "inference" / "model.safetensors").exists()
+    assert f"tools/export.py --run {run} --formats paddle,safetensors makes them" in caplog.text
 
 
 def test_epochs_that_a_run_cannot_have_are_one_line_and_change_nothing(bars, tmp_path):
