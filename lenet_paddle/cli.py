@@ -51,7 +51,7 @@ def parse_args(
     args = list(sys.argv[1:] if argv is None else argv)
     names = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
     if "resume" in names:
-        _refuse_beside_resume(args)
+        _refuse_beside_resume(args, getattr(cls, "beside_resume", ()))
     path = _config_path(args) if "config" in names else None
     given = {} if path is None else load_yaml(expand_home(path), cls)
     groups = [b for b in reversed(cls.__bases__) if issubclass(b, Settings) and b is not Settings]
@@ -106,10 +106,10 @@ def _group_flags(cls: type[Any], groups: list[type[Any]], given: dict[str, Any])
     return dataclasses.make_dataclass(cls.__name__, fields)
 
 
-def _refuse_beside_resume(args: Sequence[str]) -> None:
+def _refuse_beside_resume(args: Sequence[str], allowed: Sequence[str]) -> None:
     """Raise `InputError` for flags that a resumed run, with its own settings, would ignore."""
     flags = [arg.partition("=")[0].replace("_", "-") for arg in args if arg.startswith("--")]
-    allowed = ("--resume", "--device", "--data-dir", "--help")
+    allowed = ("--resume", "--device", "--data-dir", "--help", *allowed)
     others = [flag for flag in flags if flag not in allowed]
     if "--resume" in flags and others:
         raise InputError(
@@ -217,5 +217,6 @@ def _open_streams() -> None:
 
 
 def _complain(tool: str, message: str, status: int) -> int:
-    print(f"{tool}: error: {printable(' '.join(message.split()))}", file=sys.stderr)
+    line = re.sub(r"\s*[\r\n]\s*", " ", message.strip())  # other spaces may be in a path
+    print(f"{tool}: error: {printable(line)}", file=sys.stderr)
     return status

@@ -35,6 +35,7 @@ from lenet_paddle.settings import (
     POSITIVE,
     SHARE,
     Bound,
+    Default,
     Settings,
 )
 
@@ -87,8 +88,8 @@ class NetworkConfig(Settings):
 class OptimizationConfig(Settings):
     """How the weights are trained."""
 
-    epochs: Annotated[int, COUNT] = 5
-    """Passes over the training images."""
+    epochs: Annotated[int, COUNT] = Default(5)
+    """Passes over the training images; with --resume the run's new number of them."""
     batch_size: Annotated[int, COUNT] = 64
     """Images per step; the last, partial batch of an epoch is used too."""
     optimizer: Literal["sgd", "momentum", "adam", "adamw", "muon"] = "adam"
@@ -192,6 +193,8 @@ class TrainConfig(
     RunConfig, OutputConfig, OptimizationConfig, AugmentConfig, DataConfig, NetworkConfig
 ):
     """Settings of `tools/train.py`. Raises `InputError` when a value has a wrong type or range."""
+
+    beside_resume = ("--epochs",)  # changes a resumed run; no field, as it has no type
 
     def __post_init__(self) -> None:
         super().__post_init__()

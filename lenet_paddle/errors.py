@@ -1,12 +1,17 @@
-"""Errors that a tool reports in one line."""
+"""Errors that a tool reports in one line, and the commands that it proposes."""
 
 from __future__ import annotations
 
+import os
+import shlex
+import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 Say = Callable[[str], object]
 """Takes a line about input that is used, but odd."""
 
+_TOOLS = Path(__file__).resolve().parents[1] / "tools"
 _LONGEST_MESSAGE = 2000  # characters
 
 
@@ -40,3 +45,15 @@ class RunStopped(RuntimeError):
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
         self.status = status
+
+
+def quote(*words: object) -> str:
+    """Return words of a command as text to paste into a shell, quoted where they need it."""
+    texts = [str(word) for word in words]
+    return subprocess.list2cmdline(texts) if os.name == "nt" else shlex.join(texts)
+
+
+def tool_line(name: str, *words: object) -> str:
+    """Return the command that starts tools/<name>.py from the current folder with `words`."""
+    here, own = Path("tools") / f"{name}.py", _TOOLS / f"{name}.py"
+    return quote("python", own if own.is_file() and not here.is_file() else here, *words)

@@ -6,9 +6,9 @@ import contextlib
 import csv
 import errno
 import io
-import json
 import logging
 import os
+import re
 import shutil
 import stat
 import sys
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from lenet_paddle.errors import InputError
+from lenet_paddle.tables import format_json
 
 _log = logging.getLogger(__name__)
 # What network drives answer that cannot lock or flush; 524 is Linux's own ENOTSUPP, from NFS.
@@ -233,13 +234,42 @@ def sync_tree(folder: Path) -> None:
 
 
 def swap_link(link: Path, target: str) -> None:
-    """Point the symbolic link `link` at `target` (relative to it) in one atomic step."""
+    """Make `link` name `target`, a path relative to its folder, in one atomic step.
+
+    Writes a symbolic link, or a file of one line where links cannot be made; `follow_link` reads
+    both. A folder in its place, as a copy without links has, is removed.
+    """
     temporary = link.with_name(f".tmp-{os.getpid()}-{link.name}")
-    with _naming(link):
-        temporary.unlink(missing_ok=True)
-        temporary.symlink_to(target)
-        temporary.replace(link)
-        sync_path(link.parent)
+    with _naming(link), contextlib.ExitStack() as stack:
+        if link.is_dir() and not link.is_symlink():
+            old = Path(tempfile.mkdtemp(prefix=f".tmp-old-{link.name}-", dir=link.parent))
+            stack.callback(shutil.rmtree, old, ignore_errors=True)
+            link.replace(old / link.name)
+        try:
+            temporary.unlink(missing_ok=True)
+            temporary.symlink_to(target)
+        except (OSError, NotImplementedError):  # FAT, some network drives, Windows
+            write_text(link, f"{target}\n")
+        else:
+            temporary.replace(link)
+            sync_path(link.parent)
+
+
+def read_link(path: Path) -> str | None:
+    """Return what a symbolic link, or a file of one line that stands for one, names."""
+    if path.is_symlink():
+        return str(path.readlink())
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        text = file.read(256).decode(errors="replace").strip()
+    return text if re.fullmatch(r"[\w-]+(/[\w-]+)?", text) else None
+
+
+def follow_link(path: Path) -> Path:
+    """Return the folder that `path` names if it is a file of one line, else `path` itself."""
+    target = read_link(path) if path.is_file() else None
+    return path.parent / target if target and (path.parent / target).is_dir() else path
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -258,8 +288,8 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Replace `path` by `value` as indented JSON in one atomic step."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    """Replace `path` by `value` as indented JSON (`tables.format_json`) in one atomic step."""
+    write_text(path, format_json(value) + "\n")
 
 
 def format_csv(rows: Iterable[Mapping[str, Any]], columns: Sequence[str] = ()) -> str:

@@ -24,11 +24,14 @@ import yaml
 from lenet_paddle import runtime
 from lenet_paddle.config import FinetuneConfig, TrainConfig
 from lenet_paddle.data.datasets import find_dataset
-from lenet_paddle.errors import InputError
+from lenet_paddle.errors import InputError, quote
 from lenet_paddle.files import (
+    follow_link,
+    leads_out,
     locked,
     new_folder,
     open_file,
+    read_link,
     read_text,
     rename_new,
     write_json,
@@ -51,7 +54,9 @@ class Run:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path = follow_link(Path(path))  # a fine-tuning's `final` may be a file
+        self.named = "best"
+        """The checkpoint that `best` means: the one that `Run.open` was given."""
         self.config_file = self.path / "config.yaml"
         self.history_file = self.path / "history.csv"
         self.log_file = self.path / "train.log"
@@ -62,12 +67,28 @@ class Run:
 
     @classmethod
     def open(cls, path: str | Path) -> Run:
-        """Open an existing run. Raises `InputError` if `path` has no valid config.yaml."""
+        """Open the run at `path`, or the one whose checkpoint `path` is, in its place of `best`.
+
+        Raises `InputError` if there is no valid config.yaml.
+        """
         run = cls(path)
+        if not run.config_file.is_file():
+            run = cls._around(path) or run
         if not run.config_file.is_file():
             raise InputError(f"{path}: not a run (it has no config.yaml); expected output/<run>")
         run.config  # noqa: B018  read now, so that a damaged one is reported here
         return run
+
+    @classmethod
+    def _around(cls, path: str | Path) -> Run | None:
+        """Return the run in whose `checkpoints` folder `path` lies, links not followed."""
+        whole = Path(path).absolute()
+        for folder in (whole, *whole.parents):
+            if folder.name == "checkpoints" and (folder.parent / "config.yaml").is_file():
+                run = cls(folder.parent)
+                run.named = next(iter(whole.relative_to(folder).parts), "best")
+                return run
+        return None
 
     @classmethod
     def create(cls, config: TrainConfig) -> Run:
@@ -87,7 +108,8 @@ class Run:
                 _remove(path, config.init_from)
             if not rename_new(temporary, path):
                 raise InputError(
-                    f"{path} exists; choose another --name, --overwrite it, or --resume {path}"
+                    f"{path} exists; choose another --name, --overwrite it, or "
+                    + quote("--resume", path)
                 )
             return cls(path)
 
@@ -112,23 +134,38 @@ class Run:
         except InputError as error:
             raise InputError(f"{self.config_file}: {error}") from None
 
+    def set_epochs(self, epochs: int) -> None:
+        """Change the number of epochs in config.yaml, and nothing else."""
+        settings = {**load_yaml(self.config_file, TrainConfig), "epochs": epochs}
+        text = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
+        write_text(self.config_file, text)
+
     def lock(self) -> contextlib.AbstractContextManager[None]:
         """Hold the run for this process; raises `InputError` while another one holds it."""
         return locked(self.path)
 
-    def find_checkpoint(self, name: str) -> Path:
+    def find_checkpoint(self, name: str = "best") -> Path:
         """Return the folder of checkpoint `best`, `latest` or one such as `epoch_0005`.
 
-        Raises `InputError` if there is none.
+        Raises `InputError` if there is none, or a link leads out of the run.
         """
-        path = self.checkpoints / name
-        is_name = re.fullmatch(r"best|latest|epoch_\d{4,}", name)
-        if not is_name or not (path / "model.pdparams").is_file():
-            present = sorted(p.name for p in self.checkpoints.glob("[a-z]*"))
+        from lenet_paddle.training.checkpoint import find_original
+
+        name = self.named if name == "best" else name
+        link = self.checkpoints / name
+        if not re.fullmatch(r"best|latest|epoch_\d{4,}", name) or not _has_weights(link):
+            present = sorted(p.name for p in self.checkpoints.glob("[a-z]*") if _has_weights(p))
+            target = read_link(link) if link.parent == self.checkpoints else None
+            lost = "" if target is None else f" (that names {target}, which is not there)"
             raise InputError(
-                f"{self.path}: no checkpoint {name!r}; it has {', '.join(present) or 'none'}"
+                f"{self.path}: no checkpoint {name!r}{lost}; it has {', '.join(present) or 'none'}"
             )
-        return path
+        if leads_out(link, self.checkpoints):
+            raise InputError(
+                f"{link} leads out of the run, to {os.path.realpath(link)}; replace the link by "
+                "what it names, or choose another checkpoint"
+            )
+        return find_original(follow_link(link))
 
     def newest_checkpoint(self) -> tuple[Path, TrainState] | None:
         """Return `training.checkpoint.newest_checkpoint` of the run."""
@@ -218,6 +255,10 @@ class Run:
         }
 
 
+def _has_weights(checkpoint: Path) -> bool:
+    return (follow_link(checkpoint) / "model.pdparams").is_file()
+
+
 def dump_config(config: TrainConfig | FinetuneConfig) -> str:
     """Return `config` as the YAML text that `--config` and `--resume` read."""
     settings = {**config.to_dict(), "preprocess": config.picture_mode}
@@ -257,9 +298,11 @@ def find_weights(name: str | Path) -> Path:
     """
     from lenet_paddle.training.checkpoint import RAW, read_state
 
-    source = Path(name)
+    source = follow_link(Path(name))
+    best = Run(source).checkpoints / "best"
+    if _has_weights(best) or read_link(best) is not None:
+        source = Run(source).find_checkpoint("best")
     candidates = [
-        Run(source).checkpoints / "best" / "model.pdparams",
         source / "model.pdparams",
         Path(f"{source}.pdparams"),
     ]

@@ -50,6 +50,12 @@ SHARE = between(0, 1)
 BELOW_1 = Bound(lambda v: 0 <= v < 1, "a number from 0 to below 1")
 POSITIVE = Bound(lambda v: 0 < v <= sys.float_info.max, "a number above 0")
 NOT_NEGATIVE = Bound(lambda v: 0 <= v <= sys.float_info.max, "a number of 0 or more")
+
+
+class Default(int):
+    """A default that code can tell from the same number given by the user."""
+
+
 PER_COMMAND = "belongs to one command and is not kept with the run"
 PATH = "a path, or a list of them, in which ~ stands for the home folder"
 USER_HOME = "LENET_PADDLE_USER_HOME"  # the user's home, where `runtime` gives libraries another
@@ -76,11 +82,12 @@ class Settings:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings that a run keeps in its YAML file: all but those `PER_COMMAND`."""
-        return {
+        values = {
             n: getattr(self, n)
             for n, marks in _marks(type(self)).items()
             if PER_COMMAND not in marks
         }
+        return {n: int(v) if isinstance(v, Default) else v for n, v in values.items()}
 
 
 def _marks(cls: type[Any]) -> dict[str, tuple[Any, ...]]:

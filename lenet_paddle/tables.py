@@ -93,7 +93,7 @@ def printable(text: str) -> str:
 
 def format_json(value: Any) -> str:
     """Format a value as indented JSON; NaN and infinity, which JSON lacks, become null."""
-    return json.dumps(_to_json(value), indent=2, ensure_ascii=False)
+    return json.dumps(_to_json(value), indent=2, ensure_ascii=False, allow_nan=False)
 
 
 def _to_json(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import runpy
@@ -51,13 +52,20 @@ class Tools:
         return self.server.stdout.readline().strip()
 
     def start(
-        self, name: str, *args: Any, output: Path, kill_at: int = 0, below: Path | None = None
+        self,
+        name: str,
+        *args: Any,
+        output: Path,
+        kill_at: int = 0,
+        below: Path | None = None,
+        links: bool = True,
     ) -> None:
         """Start tools/<name>.py; what it says goes to the file `output`. With `kill_at` it kills
         itself before its so-manieth change of a file below the folder `below`; when it has fewer
-        it ends, and says how many."""
+        it ends, and says how many. Without `links` it cannot make symbolic ones."""
         argv = [str(ROOT / "tools" / f"{name}.py"), *map(str, args)]
         call = {"argv": argv, "output": str(output), "kill_at": kill_at, "below": str(below)}
+        call["links"] = links
         self.pid = int(self._ask(json.dumps(call)))
 
     def kill(self) -> None:
@@ -97,8 +105,14 @@ def serve() -> None:
         print(pid, flush=True)
 
 
-def _call(argv: list[str], output: str, kill_at: int, below: str) -> None:
+def _refuse_link(*args: Any, **options: Any) -> None:
+    raise PermissionError(errno.EPERM, "Operation not permitted")
+
+
+def _call(argv: list[str], output: str, kill_at: int, below: str, links: bool) -> None:
     """The child: become the tool, and never return."""
+    if not links:
+        os.symlink = _refuse_link
     target = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     for stream in (1, 2):
         os.dup2(target, stream)
@@ -141,7 +155,9 @@ class _Changes:
 
 def result_of(run_dir: Path) -> dict[str, Any]:
     """Everything of a finished run that must be equal, bit for bit."""
-    latest = run_dir / "checkpoints" / "latest"
+    from lenet_paddle.run_folder import Run
+
+    latest = Run(run_dir).find_checkpoint("latest")
     state = json.loads((latest / "state.json").read_text())
     kept = ("epoch", "step", "history", "best_epoch", "sha256", "rng")
     return {

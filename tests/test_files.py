@@ -139,6 +139,11 @@ def test_json_is_readable_and_read_back_unchanged(tmp_path: Path) -> None:
     assert text.endswith("}\n")
 
 
+def test_json_never_holds_nan_or_infinity(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"loss": float("nan"), "rows": [float("inf"), 0.5]})
+    assert json.loads((tmp_path / "a.json").read_text()) == {"loss": None, "rows": [None, 0.5]}
+
+
 def test_a_value_that_json_lacks_leaves_the_old_file(tmp_path: Path) -> None:
     write_text(tmp_path / "a.json", "{}\n")
     with pytest.raises(TypeError):

@@ -1,7 +1,9 @@
 """A run is created whole, and its parts are found or named in one line."""
 
 import dataclasses
+import errno
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -11,8 +13,21 @@ import pytest
 from tools_help import ROOT
 from training_help import train, weights_of
 
-from lenet_paddle import InputError, TrainConfig
-from lenet_paddle.run_folder import Run, find_weights
+from lenet_paddle import InputError, TrainConfig, build_model
+from lenet_paddle.run_folder import Run, dump_config, find_weights
+from lenet_paddle.training.checkpoint import epoch_name, newest_checkpoint
+from lenet_paddle.workflows.start import restore
+
+
+def copy_with(run_dir, target, links):
+    """Copy a run's checkpoints; its links stay links, or become folders or files of one line."""
+    shutil.copytree(run_dir, target, symlinks=links != "folders")
+    for link in ("best", "latest") if links == "files" else ():
+        path = target / "checkpoints" / link
+        name = path.readlink()
+        path.unlink()
+        path.write_text(f"{name}\n")
+    return target
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +71,7 @@ def test_a_folder_without_checkpoints_or_weights_says_what_was_expected(tmp_path
     with pytest.raises(InputError, match=rf"^{tmp_path}: no checkpoint 'best'; it has none$"):
         Run(tmp_path).find_checkpoint("best")
     (tmp_path / "checkpoints" / "best").mkdir(parents=True)
-    with pytest.raises(InputError, match=r"no checkpoint 'best'; it has best$"):
+    with pytest.raises(InputError, match=r"no checkpoint 'best'; it has none$"):
         Run(tmp_path).find_checkpoint("best")
     (tmp_path / "w.txt").write_text("no weights")
     said = (
@@ -139,3 +154,93 @@ def test_the_history_and_the_network_are_those_of_the_training(run):
     assert classes == ("top", "middle", "bottom") and not loaded.training
     for name, weight in weights_of(network).items():
         np.testing.assert_array_equal(weights_of(loaded)[name], weight)
+
+
+@pytest.mark.parametrize("links", ["links", "files", "folders"])
+def test_readers_know_links_and_what_stands_for_them(run, tmp_path, links):
+    copy = copy_with(run[0], tmp_path / "copy", links)
+    newest, best = "epoch_0002", (run[0] / "checkpoints" / "best").readlink().name
+    for name, meant in (("latest", newest), ("best", best)):
+        assert Run(copy).find_checkpoint(name).resolve() == copy / "checkpoints" / meant
+        weights = find_weights(copy / "checkpoints" / name)
+        assert weights.read_bytes() == (copy / f"checkpoints/{meant}/model.pdparams").read_bytes()
+    assert find_weights(copy) == copy / "checkpoints" / best / "model.pdparams"
+
+
+@pytest.mark.parametrize("links", ["files", "folders"])
+def test_restoring_a_copy_gives_it_its_links_back_and_loses_no_checkpoint(run, tmp_path, links):
+    folder = copy_with(run[0], tmp_path / "copy", links) / "checkpoints"
+    if links == "folders":  # a copy of the links alone
+        shutil.rmtree(folder / "epoch_0002")
+    restore(Run(folder.parent), build_model("mlp", 3))
+    for name in ("best", "latest"):
+        assert (folder / name).readlink() == (run[0] / "checkpoints" / name).readlink()
+    assert newest_checkpoint(folder)[0] == folder / "epoch_0002"
+    assert not list(folder.glob(".*"))
+
+
+def test_where_links_cannot_be_made_a_training_writes_files_of_one_line(tmp_path, monkeypatch):
+    def refuse(*args, **options):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "symlink", refuse)
+    _, state = train(tmp_path)
+    folder = tmp_path / "checkpoints"
+    assert (folder / "latest").read_text() == "epoch_0002\n"
+    assert Run(tmp_path).find_checkpoint("best") == folder / epoch_name(state.best_epoch)
+    restored = restore(Run(tmp_path), build_model("mlp", 3))[0]
+    assert restored == state
+    assert {p.name for p in folder.iterdir()} == {"best", "latest", "epoch_0001", "epoch_0002"}
+
+
+def test_a_checkpoint_that_leads_out_of_the_run_is_refused(run, tmp_path):
+    copy = copy_with(run[0], tmp_path / "copy", "links")
+    (copy / "checkpoints" / "best").unlink()
+    (copy / "checkpoints" / "best").symlink_to(run[0] / "checkpoints" / "epoch_0001")
+    for find in (lambda: Run(copy).find_checkpoint("best"), lambda: find_weights(copy)):
+        with pytest.raises(InputError, match=r"copy/checkpoints/best leads out of the run, to /"):
+            find()
+    (tmp_path / "elsewhere").symlink_to(copy)  # a linked run, or linked checkpoints, are the same
+    assert Run(tmp_path / "elsewhere").find_checkpoint("latest").is_dir()
+
+
+@pytest.mark.parametrize("links", ["links", "files"])
+def test_a_link_that_names_nothing_is_said_and_not_listed(run, tmp_path, links):
+    copy = copy_with(run[0], tmp_path / "copy", links)
+    (copy / "checkpoints" / "latest").unlink()
+    best = (run[0] / "checkpoints" / "best").readlink()
+    (copy / "checkpoints" / best).rename(tmp_path / "moved")
+    rest = ({"epoch_0001", "epoch_0002"} - {best.name}).pop()
+    said = rf"no checkpoint 'best' \(that names {best}, which is not there\); it has {rest}$"
+    with pytest.raises(InputError, match=said):
+        Run(copy).find_checkpoint("best")
+
+
+@pytest.mark.parametrize(
+    ("inside", "meant"),
+    [
+        ("checkpoints", "best"),
+        ("checkpoints/latest", "latest"),
+        ("checkpoints/epoch_0001/", "epoch_0001"),
+        ("checkpoints/latest/model.pdparams", "latest"),
+    ],
+)
+def test_a_checkpoint_stands_for_the_run_around_it(run, monkeypatch, inside, meant):
+    copy = Run(run[0])
+    copy.config_file.write_text(dump_config(TrainConfig(model="mlp")))
+    found = Run.open(run[0] / inside)
+    assert found.path == run[0]
+    assert found.find_checkpoint() == copy.find_checkpoint(meant)
+    monkeypatch.chdir(run[0] / "checkpoints")
+    assert Run.open("latest").find_checkpoint() == copy.find_checkpoint("latest")
+
+
+def test_a_file_in_place_of_a_fine_tunings_final_run_is_followed(tmp_path):
+    run = Run.create(TrainConfig(**SETTINGS, output_dir=str(tmp_path / "stages"), name="01-fog"))
+    (tmp_path / "final").write_text("stages/01-fog\n")
+    assert (
+        Run.open(tmp_path / "final").path == run.path and Run(tmp_path / "final").name == "01-fog"
+    )
+    (tmp_path / "final").write_text("stages/02-none\n")
+    with pytest.raises(InputError, match="not a run"):
+        Run.open(tmp_path / "final")

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "lenet_paddle"
 ORDER = [  # in the order in which the data passes through them
-    *("_version", "errors", "files", "settings", "progress", "tables", "runtime"),
+    *("_version", "errors", "tables", "files", "settings", "progress", "runtime"),
     *("data", "models", "config", "cli", "evaluation", "analysis", "training", "run_folder"),
     *("export", "serve", "figures", "workflows", "benchmark"),
 ]

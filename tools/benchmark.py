@@ -9,7 +9,6 @@ in its own process. `ratio` is the time of a training step divided by the first 
 nothing else run meanwhile.
 """
 
-import json
 import sys
 from dataclasses import dataclass
 from datetime import date
@@ -51,13 +50,14 @@ def main() -> None:
 
     from lenet_paddle.benchmark.compare import check_chart, compare, draw_rows, format_rows
     from lenet_paddle.runtime import versions
+    from lenet_paddle.tables import format_json
 
     if args.chart:
         check_chart(args.what, Path(args.chart))
     rows = compare(args.what, [p for p in args.peers.split(",") if p], args.rounds)
     if args.json:
         when = f"{date.today():%Y-%m-%d}"
-        print(json.dumps({"date": when, "versions": versions(), "rows": rows}, indent=2))
+        print(format_json({"date": when, "versions": versions(), "rows": rows}))
     else:
         print(format_rows(rows))
     if args.chart:

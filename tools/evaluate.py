@@ -15,7 +15,6 @@ For mnist_c it prints a line per corruption with accuracy, loss, the hardest cla
 the worst mistakes.
 """
 
-import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +55,7 @@ class Args:
 def main() -> None:
     args = parse_args(Args, __doc__)
 
+    from lenet_paddle.tables import format_json
     from lenet_paddle.workflows.evaluate import evaluate_any
 
     result, table = evaluate_any(
@@ -69,7 +69,7 @@ def main() -> None:
         scale=args.scale,
         skip_unreadable=args.skip_unreadable,
     )
-    print(json.dumps(result, indent=2) if args.json else table)
+    print(format_json(result) if args.json else table)
 
 
 if __name__ == "__main__":

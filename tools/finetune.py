@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lenet_paddle.cli import parse_args, run_tool
 from lenet_paddle.config import FinetuneConfig
+from lenet_paddle.errors import quote, tool_line
 
 
 def main() -> None:
@@ -25,9 +26,9 @@ def main() -> None:
 
     folder = finetune(config)
     print((folder / "matrix.md").read_text(encoding="utf-8"))
-    print(f"tables:   {folder}/matrix.csv, matrix.md, figures/forgetting.png")
-    print(f"run:      {folder}/final (evaluate, predict and export take it as a run)")
-    print(f"watch:    python tools/monitor.py --logdir {folder}/stages")
+    print(f"tables:   {quote(folder / 'matrix.csv')}, matrix.md, figures/forgetting.png")
+    print(f"run:      {quote(folder / 'final')} (evaluate, predict and export take it as a run)")
+    print(f"watch:    {tool_line('monitor', '--logdir', folder / 'stages')}")
 
 
 if __name__ == "__main__":

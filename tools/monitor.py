@@ -3,8 +3,8 @@
   python tools/monitor.py --logdir output
   python tools/monitor.py --logdir output/lenet_builtin-mnist-001 --lang zh --open
 
-Only this machine can reach it, and its telemetry is off; from another machine, tunnel with
-`ssh -L 8040:127.0.0.1:8040 machine`. Stop it with Ctrl-C.
+Only this machine can reach it, and its telemetry is off; over SSH and in a container it prints
+how to open it from yours. Stop it with Ctrl-C.
 """
 
 import sys
@@ -23,7 +23,9 @@ class Args:
     logdir: Annotated[str, PATH] = "output"
     """The folder of the runs, or one run."""
     port: int = 8040
-    """The port on 127.0.0.1."""
+    """The port."""
+    host: str = "127.0.0.1"
+    """The address to listen on; 0.0.0.0 lets every machine that reaches this one read the logs."""
     lang: Literal["en", "zh"] = "en"
     """The language of the pages."""
     open: bool = False
@@ -35,7 +37,13 @@ def main() -> None:
 
     from lenet_paddle.workflows.monitor import monitor
 
-    monitor(Path(args.logdir), port=args.port, language=args.lang, open_browser=args.open)
+    monitor(
+        Path(args.logdir),
+        port=args.port,
+        language=args.lang,
+        open_browser=args.open,
+        host=args.host,
+    )
 
 
 if __name__ == "__main__":

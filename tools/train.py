@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lenet_paddle.cli import parse_args, run_tool
 from lenet_paddle.config import TrainConfig
+from lenet_paddle.errors import quote, tool_line
 
 
 def main() -> None:
@@ -25,7 +26,7 @@ def main() -> None:
 
         folder = run_seeds(config)
         print((folder / "seeds.md").read_text(encoding="utf-8"))
-        print(f"tables:   {folder}/seeds.csv and seeds.md")
+        print(f"tables:   {quote(folder / 'seeds.csv')} and seeds.md")
         return
 
     from lenet_paddle.workflows.train import train_and_evaluate
@@ -34,9 +35,9 @@ def main() -> None:
     if "accuracy" not in result:  # a rank other than 0
         return
     run_dir = result["run_dir"]
-    print(f"run:      {run_dir} (checkpoints/best, history.csv, metrics.json, figures/)")
-    print(f"export:   {run_dir}/inference (inference.json, .pdiparams, .yml)")
-    print(f"watch:    python tools/monitor.py --logdir {run_dir}")
+    print(f"run:      {quote(run_dir)} (checkpoints/best, history.csv, metrics.json, figures/)")
+    print(f"export:   {quote(run_dir + '/inference')} (inference.json, .pdiparams, .yml)")
+    print(f"watch:    {tool_line('monitor', '--logdir', run_dir)}")
 
 
 if __name__ == "__main__":

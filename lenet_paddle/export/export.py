@@ -21,7 +21,7 @@ import yaml
 from lenet_paddle.data.imageset import ImageSet
 from lenet_paddle.data.loader import BatchLoader
 from lenet_paddle.data.preprocess import normalise
-from lenet_paddle.errors import RunStopped
+from lenet_paddle.errors import InputError, RunStopped
 from lenet_paddle.evaluation.evaluate import predict_logits
 from lenet_paddle.evaluation.metrics import compute_accuracy
 from lenet_paddle.export.engines import AUTOMATIC, Engine
@@ -73,12 +73,18 @@ def export_formats(
     `info` is added to `inference.yml`; `write_card` makes the model card from its content.
     `load_train_set` is called by formats that need training images.
 
-    Raises `RunStopped` for a difference above 1e-5 of the largest logit, and for an int8 model
-    whose accuracy on `test_set` is more than 0.2 points below `info["test_accuracy"]`. Then nothing
-    is written, and an older `folder` stays as it was.
+    Raises `InputError` for a network whose answers are not finite, `RunStopped` for a difference
+    above 1e-5 of the largest logit, and for an int8 model whose accuracy on `test_set` is more than
+    0.2 points below `info["test_accuracy"]`. Then nothing is written, and an older `folder` stays
+    as it was.
     """
     compared = test_set.take(slice(0, NUM_COMPARED))
     expected = predict_logits(network, compared, input_size)
+    if not np.isfinite(expected).all():
+        raise InputError(
+            f"{folder}: the network's answers are not finite numbers, its training has diverged; "
+            "nothing was written. Choose another --checkpoint, or train at a lower --learning-rate"
+        )
     rows: dict[str, Row] = {}
     with replacing_folder(folder) as temporary, tempfile.TemporaryDirectory() as scratch:
         job = Job(

@@ -102,7 +102,7 @@ def choose_paths(config: VisualizeConfig, stems: Sequence[str], suffix: str = ""
     `suffix` keeps a run's figures on another data set apart.
     """
     if config.out is None:
-        folder = Path(config.run[0]) / "figures" if len(config.run) == 1 else Path()
+        folder = Run.open(config.run[0]).figures if len(config.run) == 1 else Path()
         return [folder / f"{stem}{suffix}.png" for stem in stems]
     out = Path(config.out)
     is_family = all(stem.startswith(stems[0]) for stem in stems)

@@ -3,6 +3,9 @@
     checkpoints/epoch_0005/model.pdparams  model.pdopt  state.json
     checkpoints/latest -> epoch_0005       checkpoints/best -> epoch_0004
 
+Where links cannot be made `latest` and `best` are files of one line; in a copy made without links
+they are folders until the run is resumed.
+
 The two `model.` files are in Paddle's own formats: `paddle.Model.load("…/best/model")` reads them.
 With a moving average of the weights `model.pdparams` holds the average, which was evaluated, and
 `raw.pdparams` the weights that the training continues with.
@@ -10,10 +13,12 @@ With a moving average of the weights `model.pdparams` holds the average, which w
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import logging
+import math
 import re
 import shutil
 from collections.abc import Sequence
@@ -25,7 +30,7 @@ import paddle
 
 from lenet_paddle.config import TrainConfig
 from lenet_paddle.data.imageset import check_classes
-from lenet_paddle.errors import InputError
+from lenet_paddle.errors import InputError, quote
 from lenet_paddle.files import (
     open_file,
     read_text,
@@ -35,8 +40,10 @@ from lenet_paddle.files import (
     write_json,
 )
 from lenet_paddle.settings import check_types
+from lenet_paddle.tables import format_json
 
 RAW = "raw.pdparams"
+LINKS = ("latest", "best")
 OWN_CHECKSUM = "state_sha256"  # of state.json; old files have none
 _log = logging.getLogger(__name__)
 
@@ -86,12 +93,13 @@ def save_checkpoint(
         if raw is not None:
             paddle.save(raw, str(temporary / RAW))
         checksums = {p.name: _sha256(p) for p in sorted(temporary.iterdir())}
-        record = {
+        values = {
             **dataclasses.asdict(state),
             "rng": {"seed": config.seed, "next_epoch": state.epoch},
             "config": config.to_dict(),
             "sha256": checksums,
         }
+        record = json.loads(format_json(values))  # as it will be read: NaN is null
         record[OWN_CHECKSUM] = _checksum_of(record)
         write_json(temporary / "state.json", record)
     point_links(folder, state)
@@ -100,8 +108,27 @@ def save_checkpoint(
 
 def point_links(folder: Path, state: TrainState) -> None:
     """Point `latest` and `best` at the epochs of `state`."""
-    swap_link(folder / "latest", epoch_name(state.epoch))
-    swap_link(folder / "best", epoch_name(state.best_epoch))
+    for link, epoch in zip(LINKS, (state.epoch, state.best_epoch), strict=True):
+        swap_link(folder / link, epoch_name(epoch))
+
+
+def find_original(path: Path) -> Path:
+    """Return the checkpoint that the folder `path`, a copy of one, was a link to; else `path`."""
+    if path.is_symlink() or path.name not in LINKS:
+        return path
+    original = path.with_name(epoch_name(read_state(path).epoch))
+    return original if original.is_dir() else path
+
+
+def restore_copies(folder: Path) -> None:
+    """Rename `latest` and `best` that are folders to their epochs where those are missing."""
+    for path in (folder / name for name in LINKS):
+        if path.is_dir() and not path.is_symlink():
+            with contextlib.suppress(InputError):  # damaged: the links are written anew anyway
+                state = read_state(path)
+                if not (original := path.with_name(epoch_name(state.epoch))).exists():
+                    path.rename(original)
+                    sync_path(folder)
 
 
 def list_checkpoints(folder: Path) -> list[tuple[int, Path]]:
@@ -133,7 +160,8 @@ def newest_checkpoint(folder: Path) -> tuple[Path, TrainState] | None:
     if intact:
         raise InputError(
             f"{intact[0]} is intact, but the best checkpoint until then is damaged; start a new "
-            f"run from it with --init-from {intact[0]}, or replace this one with --overwrite"
+            f"run from it with {quote('--init-from', intact[0])}, or replace this one with "
+            "--overwrite"
         )
     return None
 
@@ -160,10 +188,13 @@ def read_state(path: Path) -> TrainState:
     file = path / "state.json"
     try:
         record = json.loads(read_text(file))
+        found = _checksum_of(record)
         state = TrainState(**{f.name: record[f.name] for f in dataclasses.fields(TrainState)})
+        for row in (row for row in state.history if isinstance(row, dict)):
+            row.update({name: math.nan for name, value in row.items() if value is None})
         _check_state(state)
         check_classes(state.classes, file)
-        if record.get(OWN_CHECKSUM, found := _checksum_of(record)) != found:
+        if record.get(OWN_CHECKSUM, found) != found:
             raise InputError(f"{file}: damaged (its checksum differs from the one in it)")
         checksums = dict(record["sha256"])
         if "model.pdparams" not in checksums or not all(

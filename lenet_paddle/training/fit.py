@@ -18,7 +18,7 @@ from lenet_paddle.data.imageset import ImageSet
 from lenet_paddle.data.loader import BatchLoader
 from lenet_paddle.data.preprocess import SIZE
 from lenet_paddle.data.transforms import choose_augmentation
-from lenet_paddle.errors import InputError
+from lenet_paddle.errors import InputError, tool_line
 from lenet_paddle.evaluation.evaluate import image_spec
 from lenet_paddle.models.freeze import freeze_layers
 from lenet_paddle.models.layers import fast_layers
@@ -127,7 +127,7 @@ def _run(
     callbacks: Sequence[Callback],
 ) -> None:
     config, state, is_writer = recorder.config, recorder.state, recorder.loader.rank == 0
-    hint = f"python tools/train.py --resume {run_dir}"
+    hint = tool_line("train", "--resume", run_dir)
     with contextlib.ExitStack() as stack:
         stop = stop or stack.enter_context(StopOnSignal(state, hint))
         log = stack.enter_context(opened_log(run_dir / "vdl", state)) if is_writer else None

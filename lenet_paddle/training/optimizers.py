@@ -18,6 +18,7 @@ from lenet_paddle.errors import InputError
 from lenet_paddle.models.cnn import l2_penalty
 from lenet_paddle.training.muon import Muon
 
+ENDING = ("cosine", "one_cycle")  # schedules that depend on the number of epochs
 ONE_CYCLE_WARMUP = 0.3  # share of all updates; Smith 2018 and Paddle's OneCycleLR
 ONE_CYCLE_START = 1 / 25  # the first rate, as a share of the highest
 ONE_CYCLE_END = 1 / 25 * 1e-4  # the last one

@@ -77,8 +77,8 @@ class Recorder(Callback):
 
     `own_sums` covers this rank's images of the current epoch and is always up to date. `sums`
     covers all ranks; it is updated every `log_every` steps and after the last one. `eval_logits`
-    (N, C) and `eval_labels` (N,) are those of the last evaluation. Raises `RunStopped` when the
-    loss is not finite.
+    (N, C) and `eval_labels` (N,) are those of the last evaluation. Raises `RunStopped` when a loss,
+    or a weight at the end of an epoch, is not finite.
     """
 
     def __init__(
@@ -100,12 +100,7 @@ class Recorder(Callback):
         """Add the batch, its mean loss weighted by its images."""
         loss, num_own = logs["loss"][0], self.loader.count_own(step)
         if not math.isfinite(loss):
-            raise RunStopped(
-                f"the loss is {loss} at epoch {self.state.epoch + 1}, step {step + 1} (learning "
-                f"rate {self.model._optimizer.get_lr():g}); a lower --learning-rate helps in most "
-                "cases. Checkpoints of finished epochs are kept",
-                status=1,
-            )
+            raise self._diverged(f"the loss is {loss}", f"step {step + 1}")
         self.state.step += 1
         if num_own:  # 0: this rank repeats an image only to keep in step with the others
             losses, correct, images = self.own_sums
@@ -115,10 +110,28 @@ class Recorder(Callback):
             losses, correct, images = sum_over_ranks(self.own_sums)
             self.sums = (losses, correct, images)
 
+    def _diverged(self, what: str, where: str) -> RunStopped:
+        return RunStopped(
+            f"{what} at epoch {self.state.epoch + 1}, {where} (learning rate "
+            f"{self.model._optimizer.get_lr():g}); a lower --learning-rate helps in most cases. "
+            "Checkpoints of finished epochs are kept",
+            status=1,
+        )
+
+    def _check_last_update(self, loss: float) -> None:
+        """Raise `RunStopped` if the epoch's last update, which no training loss shows, diverged."""
+        for name, tensor in self.model.network.state_dict().items():
+            if not np.isfinite(tensor.numpy()).all():
+                raise self._diverged(f"the weights {name} are not finite", "after the last step")
+        if not math.isfinite(loss):
+            raise self._diverged(f"the {self.split} loss is {loss}", "after the last step")
+
     def on_eval_end(self, logs: Any = None) -> None:
         """Append the epoch's row and update the best epoch."""
         self.eval_logits, self.eval_labels = self.metric.pop_outputs()
-        losses = compute_losses(self.eval_logits, self.eval_labels)
+        with np.errstate(all="ignore"):  # `_check_last_update` reports them
+            losses = compute_losses(self.eval_logits, self.eval_labels)
+        self._check_last_update(float(losses.mean()))
         correct = self.eval_logits.argmax(axis=1) == self.eval_labels
         state = self.state
         state.epoch += 1

@@ -21,7 +21,7 @@ from lenet_paddle.data.datasets import CLEAN, IDENTITY
 from lenet_paddle.data.imageset import ImageSet
 from lenet_paddle.data.load import load_data, load_dataset, load_test_set
 from lenet_paddle.data.mnist_c import list_corruptions
-from lenet_paddle.errors import InputError
+from lenet_paddle.errors import InputError, quote, tool_line
 from lenet_paddle.evaluation.evaluate import evaluate_corruptions
 from lenet_paddle.evaluation.forgetting import (
     BEFORE,
@@ -106,7 +106,7 @@ def _train(stage: TrainConfig, run_dir: Path, folder: Path, tests: dict[str, Ima
         return False
     if run_dir.exists():
         stage = TrainConfig(resume=str(run_dir), device=stage.device, data_dir=stage.data_dir)
-    hint = f"python tools/finetune.py --resume {folder}"
+    hint = tool_line("finetune", "--resume", folder)
     train_and_evaluate(
         stage, hint, tests[stage.dataset].classes if stage.dataset in tests else None
     )
@@ -199,7 +199,8 @@ def _settle(config: FinetuneConfig) -> tuple[FinetuneConfig, TrainConfig | None]
     """
     if (Path(str(config.init_from)) / SETTINGS).is_file():
         raise InputError(
-            f"{config.init_from} is a fine-tuning; start from {config.init_from}/final"
+            f"{config.init_from} is a fine-tuning; start from its last run, "
+            + quote("--init-from", f"{config.init_from}/final")
         )
     weights = Path(str(resolve_source(config).init_from))
     run_dir, source = weights.parent.parent.parent, None
@@ -241,7 +242,9 @@ def _create(config: FinetuneConfig, source: TrainConfig | None) -> tuple[Path, s
         if source is not None:
             write_text(temporary / "start" / "config.yaml", dump_config(source))
         if not rename_new(temporary, folder):
-            raise InputError(f"{folder} exists; choose another --name, or --resume {folder}")
+            raise InputError(
+                f"{folder} exists; choose another --name, or {quote('--resume', folder)}"
+            )
     return folder, f"{folder} from {config.init_from}: {note}"
 
 

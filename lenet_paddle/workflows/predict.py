@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ from lenet_paddle.figures.style import label_classes, save_figure
 from lenet_paddle.files import format_csv, leads_out
 from lenet_paddle.progress import Progress
 from lenet_paddle.run_folder import Run
-from lenet_paddle.tables import printable
+from lenet_paddle.tables import format_json, printable
 
 _log = logging.getLogger(__name__)
 
@@ -57,7 +56,7 @@ def predict_pictures(
     if run is not None:
         runtime.select_device("auto")
         predictor = Predictor.from_run(Path(run), checkpoint)
-        path = Run(run).figures / "predictions.png"
+        path = Run.open(run).figures / "predictions.png"
     else:
         predictor = Predictor(str(model), engine)
         path = Path("predictions.png")
@@ -154,7 +153,7 @@ def _to_row(answer: Answer) -> dict[str, str]:
 def format_answers(answers: Sequence[Answer], style: str) -> str:
     """Format answers as a `table` for the screen, a `json` list, or `csv` with a header."""
     if style == "json":
-        return json.dumps([a.to_dict() for a in answers], indent=2, ensure_ascii=False) + "\n"
+        return format_json([a.to_dict() for a in answers]) + "\n"
     if style == "csv":
         return format_csv(map(_to_row, answers), ("file", "class", "probability", "top_k"))
     names = [printable(answer.name) for answer in answers]

@@ -12,10 +12,19 @@ import paddle
 from lenet_paddle import runtime
 from lenet_paddle.config import FinetuneConfig, TrainConfig
 from lenet_paddle.data.datasets import find_dataset
-from lenet_paddle.errors import InputError
+from lenet_paddle.errors import InputError, quote
 from lenet_paddle.files import remove_leftovers
 from lenet_paddle.run_folder import Run, find_weights
-from lenet_paddle.training.checkpoint import RAW, TrainState, point_links, read_state
+from lenet_paddle.settings import Default
+from lenet_paddle.training.callbacks import is_finished
+from lenet_paddle.training.checkpoint import (
+    RAW,
+    TrainState,
+    point_links,
+    read_state,
+    restore_copies,
+)
+from lenet_paddle.training.optimizers import ENDING
 from lenet_paddle.training.weights import (
     load_optimizer_state,
     load_weights,
@@ -25,15 +34,19 @@ from lenet_paddle.training.weights import (
 
 
 def resumed_config(config: TrainConfig) -> TrainConfig:
-    """Return the settings of the run `config.resume`, with device and data_dir of `config`.
+    """Return the settings of the run `config.resume`, with epochs, device, data_dir of `config`.
 
-    Raises `InputError` for a folder that is not a run.
+    `resume` becomes the run's folder where it was one of its checkpoints. Raises `InputError` for a
+    folder that is not a run.
     """
-    changed: dict[str, Any] = {"resume": config.resume, "data_dir": config.data_dir}
+    run = Run.open(str(config.resume))
+    changed: dict[str, Any] = {"resume": str(run), "data_dir": config.data_dir}
+    if not isinstance(config.epochs, Default):
+        changed["epochs"] = config.epochs
     if config.device != "auto":
         changed["device"] = config.device
     changed = {key: value for key, value in changed.items() if value is not None}
-    return dataclasses.replace(Run.open(str(config.resume)).config, **changed)
+    return dataclasses.replace(run.config, **changed)
 
 
 def known_classes(config: TrainConfig) -> tuple[str, ...] | None:
@@ -68,6 +81,7 @@ def restore(
     is_writer = runtime.get_rank() == 0
     if is_writer:
         remove_leftovers(run.path)
+        restore_copies(run.checkpoints)
     path, state = run.newest_checkpoint() or (None, TrainState())
     if runtime.sum_over_ranks([state.epoch]) != [state.epoch * runtime.count_ranks()]:
         raise InputError(f"{run}: the processes see different checkpoints; share the folder")
@@ -81,6 +95,37 @@ def restore(
     set_weights(network, weights, str(path))
     pdopt = path / "model.pdopt"
     return state, load_optimizer_state(pdopt) if pdopt.exists() else None, average
+
+
+def change_epochs(run: Run, config: TrainConfig, state: TrainState) -> str:
+    """Give `run` the epochs of `config`; return a line for the log, empty where nothing changes.
+
+    Raises `InputError` for fewer than are finished, and where early stopping has ended the run.
+    """
+    before = run.config.epochs
+    if config.epochs == before:
+        return ""
+    if config.epochs < state.epoch:
+        raise InputError(
+            f"{run} has finished {state.epoch} epochs; --epochs {config.epochs} would take some "
+            f"back; expected {state.epoch} or more"
+        )
+    if state.epoch < config.epochs and is_finished(config, state):
+        raise InputError(
+            f"{run} stopped early, after {config.patience} epochs without a better "
+            f"{config.monitor}, and does not go on; start a new run from it with "
+            + quote("--init-from", run)
+        )
+    if runtime.get_rank() == 0:
+        run.set_epochs(config.epochs)
+    note = f"{config.epochs} epochs instead of {before}"
+    if config.schedule in ENDING and state.epoch:
+        note += (
+            f"; schedule {config.schedule} ends with the epochs: from epoch {state.epoch + 1} on "
+            f"the learning rate is that of {config.epochs} epochs, and the result is not that of "
+            f"{config.epochs} epochs in one go"
+        )
+    return note
 
 
 Config = TypeVar("Config", TrainConfig, FinetuneConfig)

@@ -12,7 +12,7 @@ from lenet_paddle import runtime
 from lenet_paddle.config import TrainConfig
 from lenet_paddle.data.imageset import ImageSet
 from lenet_paddle.data.load import load_data
-from lenet_paddle.errors import InputError, Say
+from lenet_paddle.errors import InputError, Say, tool_line
 from lenet_paddle.export.export import export_inference
 from lenet_paddle.export.predictor import read_description
 from lenet_paddle.figures.results.curves import plot_history
@@ -35,6 +35,7 @@ from lenet_paddle.training.weights import (
 from lenet_paddle.workflows.evaluate import write_report
 from lenet_paddle.workflows.export import export_info
 from lenet_paddle.workflows.start import (
+    change_epochs,
     initialise,
     known_classes,
     resolve_source,
@@ -76,17 +77,18 @@ def train_and_evaluate(
         network = build_model(config.model, train_set.num_classes)
         freeze_layers(network, config.freeze)
         check_penalties(config, network.parameters())  # before a run is made or overwritten
-        state, optimizer_state, average = TrainState(), None, None
+        state, optimizer_state, average, note = TrainState(), None, None, ""
         if config.resume is not None:
             run = Run(config.resume)
             stack.enter_context(run.lock() if is_writer else contextlib.nullcontext())
             state, optimizer_state, average = restore(run, network)
+            note = change_epochs(run, config, state)
         if config.init_from is not None and state.epoch == 0:
             config = resolve_source(config)
             optimizer_state = initialise(config, network)
         if config.resume is None:
             run = _create_on_rank_0(config, stack)
-        hint = resume_hint or f"python tools/train.py --resume {run}"
+        hint = resume_hint or tool_line("train", "--resume", run)
         stop = stack.enter_context(StopOnSignal(state, hint))
         loggers = []
         if is_writer:
@@ -95,6 +97,8 @@ def train_and_evaluate(
         for oddity in oddities:
             _log.warning(oddity)
         _log_start(config, network, state, (train_set, eval_set, test_set), run)
+        if note:
+            _log.info(note)
         fit(
             config,
             network,
@@ -172,7 +176,7 @@ def finish(
 ) -> dict[str, Any]:
     """Evaluate the best epoch's weights on the test set, draw figures, export."""
     stop.check(AFTER_TRAINING)
-    best = run.checkpoints / "best"
+    best = run.find_checkpoint("best")
     read_state(best)  # verifies its checksums
     set_weights(network, load_weights(best / "model.pdparams"), str(best))
     save_figure(plot_history(state.history, run.name), run.figures / "curves.png")
@@ -190,7 +194,11 @@ def finish(
     stop.check(AFTER_TRAINING)
     info = export_info(config, run, result)
     if not _is_exported(run, info):
+        lost = _other_formats(run)
         export_inference(network, run.inference, test_set, input_size(config.model), info)
+        if lost:
+            line = tool_line("export", "--run", run, "--formats", ",".join(["paddle", *lost]))
+            _log.info("removed the exports of the old checkpoint; %s makes them again", line)
     stop.check(AFTER_TRAINING)  # before the next stage or seed begins
     return {**result, "run_dir": str(run)}
 
@@ -202,3 +210,12 @@ def _is_exported(run: Run, info: dict[str, Any]) -> bool:
     except InputError:
         return False
     return all(description.get(key) == info[key] for key in ("run", "checkpoint", "test_accuracy"))
+
+
+def _other_formats(run: Run) -> list[str]:
+    """Return the formats beside Paddle's of an export that is to be replaced."""
+    try:
+        formats = read_description(run.inference / "inference.yml").get("formats")
+    except InputError:
+        return []
+    return [name for name in formats if name != "paddle"] if isinstance(formats, dict) else []

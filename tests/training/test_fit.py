@@ -90,6 +90,49 @@ def test_training_stops_on_nan_and_names_the_step(tmp_path):
     assert not list(tmp_path.glob("checkpoints/epoch_*"))
 
 
+def spoil(name, value):
+    """A callback that spoils a weight in the second epoch's last update."""
+
+    class Spoil(cb.Callback):
+        def on_gradients(self, parameters):
+            if self.recorder.state.step + 1 == 2 * len(self.recorder.loader):
+                weight = dict(self.model.network.named_parameters())[name]
+                weight.set_value(paddle.full_like(weight, value))
+
+    return Spoil()
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_an_epochs_last_update_that_spoils_the_weights_ends_the_run(tmp_path, value, ema, recwarn):
+    said = r"^the weights \S+ are not finite at epoch 2, after the last step \(learning rate"
+    with pytest.raises(RunStopped, match=said) as stop:
+        train(tmp_path, epochs=3, callbacks=[spoil("1.bias", value)], ema=ema)
+    assert stop.value.status == 1
+    latest = checkpoint.read_state(tmp_path / "checkpoints" / "latest")
+    assert latest.epoch == len(read_rows(tmp_path)) == 1
+    assert not [warning for warning in recwarn if warning.category is RuntimeWarning]
+
+
+def test_a_held_out_loss_that_is_not_finite_ends_the_run(tmp_path):
+    with pytest.raises(RunStopped, match=r"the val loss is (nan|inf) at epoch 2, after the last"):
+        train(tmp_path, epochs=3, callbacks=[spoil("5.weight", 3e38)])
+    assert checkpoint.read_state(tmp_path / "checkpoints" / "latest").epoch == 1
+
+
+def test_a_column_of_ones_own_may_be_nan_and_is_null_in_the_checkpoint(tmp_path):
+    class Strange(cb.Callback):
+        def on_eval_end(self, logs=None):
+            self.recorder.state.history[-1]["strange"] = (math.nan, 0.5)[
+                self.recorder.state.epoch - 1
+            ]
+
+    _, state = train(tmp_path, callbacks=[Strange()])
+    assert str(checkpoint.read_state(tmp_path / "checkpoints" / "latest")) == str(state)
+    record = (tmp_path / "checkpoints" / "latest" / "state.json").read_text()
+    assert "NaN" not in record and '"strange": null' in record
+
+
 def test_nan_keeps_the_last_good_checkpoint(tmp_path):
     train(tmp_path, epochs=1)
     state = checkpoint.read_state(tmp_path / "checkpoints" / "latest")

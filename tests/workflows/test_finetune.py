@@ -10,6 +10,7 @@ import random
 import shutil
 import signal
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -192,6 +193,14 @@ def test_stopped_again_and_again_it_resumes_exactly(whole, source, data_dir, tmp
     assert result_of(tmp_path / "tuned") == result_of(whole)
     assert (tmp_path / "tuned" / "final").resolve() == tmp_path / "tuned" / "stages" / STAGES[-1]
     assert not list(tmp_path.rglob(".tmp-*"))
+
+
+def test_resumed_in_a_copy_without_links_it_keeps_all_and_gets_its_links_back(whole, tmp_path):
+    copy = shutil.copytree(whole, tmp_path / "tuned", symlinks=False)
+    assert (copy / "final").is_dir() and not (copy / "final").is_symlink()
+    finetune(FinetuneConfig(resume=str(copy), device="cpu"))
+    assert (copy / "final").readlink() == Path("stages", STAGES[-1])
+    assert result_of(copy) == result_of(whole)
 
 
 def test_killed_by_sigkill_it_resumes_exactly_by_the_tool(whole, source, data_dir, tmp_path):

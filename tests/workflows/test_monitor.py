@@ -13,7 +13,8 @@ import pytest
 from tools_help import assert_refused, free_port, tool, tool_command, wait_for
 
 from lenet_paddle.errors import RunStopped
-from lenet_paddle.workflows.monitor import HOST, server_command, serving
+from lenet_paddle.workflows import monitor as module
+from lenet_paddle.workflows.monitor import HOST, describe_access, server_command, serving
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +67,8 @@ def test_the_tool_serves_until_a_signal_and_leaves_no_process(logdir, port, numb
     with subprocess.Popen(command, **pipes) as process:
         line = process.stdout.readline()
         assert line.startswith(f"VisualDL: http://127.0.0.1:{port}/")
+        if hint := describe_access(port):
+            assert process.stdout.readline().strip() == hint
         assert get(port, "/app/index")[0] == 200  # it answers when the address is printed
         servers = children_of(process.pid)
         assert servers and all(map(is_running, servers))
@@ -123,7 +126,43 @@ def test_a_server_that_does_not_start_says_why(logdir, port, monkeypatch):
         pytest.fail("it cannot have started")
 
 
+def test_another_host_is_listened_on_with_a_warning(logdir, port):
+    command = tool_command("monitor", "--logdir", logdir, "--port", port, "--host", "0.0.0.0")
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline().startswith(f"VisualDL: http://127.0.0.1:{port}/")
+        assert addresses_listening_on(port) == ["00000000"]
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=20)
+    assert errors.count("\n") == 1 and "VisualDL has no password" in errors
+
+
+def test_over_ssh_the_command_of_a_tunnel_is_printed(monkeypatch):
+    monkeypatch.setenv("SSH_CONNECTION", "10.0.0.9 50000 10.0.0.5 22")
+    monkeypatch.setenv("USER", "ann")
+    said = "on your own machine: ssh -L 8041:127.0.0.1:8041 ann@10.0.0.5, then open http://"
+    for host in (HOST, "0.0.0.0"):
+        assert describe_access(8041, host).startswith(said)
+    monkeypatch.setenv("SSH_CONNECTION", "fe80::1 50000 fe80::2 2222")
+    assert "ssh -L '8041:[::1]:8041' -p 2222 ann@fe80::2, then" in describe_access(8041, "::1")
+
+
+def test_in_a_container_it_says_how_to_publish_the_port(monkeypatch):
+    monkeypatch.delenv("SSH_CONNECTION", raising=False)
+    monkeypatch.setattr(module, "is_in_container", lambda: True)
+    said = describe_access(8041)
+    assert "docker run -p 127.0.0.1:8041:8041" in said and "with --host 0.0.0.0" in said
+    assert "ssh -L 8041:127.0.0.1:8041 USER@MACHINE" in said
+    assert "--host" not in describe_access(8041, "0.0.0.0")
+    monkeypatch.setattr(module, "is_in_container", lambda: False)
+    assert describe_access(8041) == ""
+
+
 def test_bad_input_is_one_line(logdir, port, tmp_path):
+    for host in ("192.0.2.1", "no.such.host.invalid", ""):
+        refused = tool("monitor", "--logdir", logdir, "--port", port, f"--host={host}")
+        assert_refused(refused, f"host {host}: no address of this machine; expected one such as")
     (tmp_path / "file").touch()
     assert_refused(tool("monitor", "--logdir", tmp_path / "none"), "no such folder")
     assert_refused(tool("monitor", "--logdir", tmp_path / "file"), "no such folder")

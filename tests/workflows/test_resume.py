@@ -4,24 +4,30 @@ Kills at random moments, with every optimizer and schedule, are in test_crashes.
 """
 
 import dataclasses
+import json
 import os
 import pickle
 import shutil
 import signal
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import paddle
 import pytest
 from crash_help import result_of
 from tools_help import QUICK, SMALL, assert_refused, tool, tool_command, wait_for
-from training_help import weights_of
+from training_help import weights_of, write_bars
 
-from lenet_paddle import TrainConfig, build_model, load_weights
+from lenet_paddle import InputError, TrainConfig, build_model, load_weights, train_and_evaluate
+from lenet_paddle.export.predictor import read_description
 from lenet_paddle.files import locked
 from lenet_paddle.run_folder import Run
 from lenet_paddle.training.checkpoint import read_state
+from lenet_paddle.training.optimizers import learning_rate_at
+from lenet_paddle.training.recorder import Recorder
 from lenet_paddle.training.weights import load_optimizer_state
+from lenet_paddle.workflows.export import export_run
 from lenet_paddle.workflows.start import resumed_config
 
 SETTINGS = {
@@ -203,8 +209,8 @@ def test_resume_keeps_the_runs_own_device(first_act):
 
 
 def test_resume_takes_no_other_settings(first_act):
-    done = tool("train", "--resume", first_act, "--epochs", "9", "--learning-rate", "0.1")
-    assert_refused(done, "leave out --epochs, --learning-rate", "--init-from")
+    done = tool("train", "--resume", first_act, "--batch-size", "9", "--learning-rate", "0.1")
+    assert_refused(done, "leave out --batch-size, --learning-rate", "--init-from")
 
 
 def test_resuming_a_finished_run_changes_nothing(first_act):
@@ -233,3 +239,108 @@ def test_a_damaged_latest_checkpoint_is_named_and_the_one_before_it_used(tmp_pat
     assert done.returncode == 0
     assert f"{damaged}: damaged" in done.stderr and "resumed after epoch 1" in done.stderr
     assert result_of(tmp_path / "a") == expected
+
+
+@pytest.fixture(scope="module")
+def bars(tmp_path_factory):
+    """Settings of trainings of a second, each epoch a little better than the one before."""
+    data = {"dataset": "npz", "data_dir": str(write_bars(tmp_path_factory.mktemp("data")))}
+    data |= {"val_size": 64, "model": "mlp", "log_every": 3}
+    return {**data, "learning_rate": 0.0003, "monitor": "val_loss"}
+
+
+def finished_with(path, epochs, **settings):
+    """Train a run of its own and return its folder."""
+    settings |= {"output_dir": str(path.parent), "name": path.name}
+    return Path(train_and_evaluate(TrainConfig(epochs=epochs, **settings))["run_dir"])
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"ema": 0.9, "warmup_epochs": 1.5},
+        {"schedule": "step", "decay_epochs": 2, "optimizer": "muon", "patience": 5},
+        {"schedule": "plateau", "decay_epochs": 1},
+    ],
+    ids=["constant", "step", "plateau"],
+)
+def test_a_finished_run_resumed_for_more_epochs_equals_one_of_all_its_epochs(
+    bars, tmp_path, settings
+):
+    whole = finished_with(tmp_path / "whole", 8, **bars, **settings)
+    longer = finished_with(tmp_path / "longer", 5, **bars, **settings)
+    assert read_description(longer / "inference/inference.yml")["checkpoint"] == "epoch_0005"
+    train_and_evaluate(TrainConfig(resume=str(longer), epochs=8))
+    assert result_of(longer) == result_of(whole)
+    assert json.loads((longer / "metrics.json").read_text())["checkpoint"] == "epoch_0008"
+    exported = [read_description(run / "inference/inference.yml") for run in (longer, whole)]
+    assert exported[0]["checkpoint"] == exported[1]["checkpoint"] == "epoch_0008"
+    assert exported[0]["test_accuracy"] == exported[1]["test_accuracy"]
+    assert Run.open(longer).config == Run.open(whole).config
+    assert Run.open(longer).read_result()["epochs"] == 8
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "one_cycle"])
+def test_what_becomes_of_a_schedule_that_ends_with_the_epochs_is_said(
+    bars, tmp_path, caplog, schedule
+):
+    run = finished_with(tmp_path / "run", 2, **bars, schedule=schedule)
+    with caplog.at_level("INFO", "lenet_paddle"):
+        train_and_evaluate(TrainConfig(resume=str(run), epochs=3))
+    said = f"3 epochs instead of 2; schedule {schedule} ends with the epochs: from epoch 3 on"
+    assert said in caplog.text and said in (run / "train.log").read_text()
+    config, history = Run.open(run).config, read_state(run / "checkpoints" / "latest").history
+    last_of_three = 3 * history[0]["step"] - 1
+    expected = learning_rate_at(config, last_of_three, history[0]["step"], [])
+    assert history[2]["learning_rate"] == pytest.approx(expected, rel=1e-6)
+
+
+def test_an_extended_run_that_is_killed_keeps_its_new_number_of_epochs(bars, tmp_path, monkeypatch):
+    run = finished_with(tmp_path / "run", 2, **bars)
+    whole = finished_with(tmp_path / "whole", 4, **bars)
+    with monkeypatch.context() as patch:
+        patch.setattr(Recorder, "on_eval_end", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            train_and_evaluate(TrainConfig(resume=str(run), epochs=4))
+    assert Run.open(run).config.epochs == 4 and Run.open(run).read_result() is None
+    train_and_evaluate(TrainConfig(resume=str(run)))
+    assert result_of(run) == result_of(whole)
+
+
+def test_more_epochs_replace_all_exports_and_name_the_command_that_makes_them_again(
+    bars, tmp_path, caplog
+):
+    run = finished_with(tmp_path / "run", 1, **bars)
+    export_run(run, formats=["paddle", "safetensors"])
+    with caplog.at_level("INFO", "lenet_paddle"):
+        train_and_evaluate(TrainConfig(resume=str(run), epochs=2))
+    assert not (run / "inference" / "model.safetensors").exists()
+    assert f"tools/export.py --run {run} --formats paddle,safetensors makes them" in caplog.text
+
+
+def test_epochs_that_a_run_cannot_have_are_one_line_and_change_nothing(bars, tmp_path):
+    run = finished_with(tmp_path / "run", 2, **bars)
+    before = result_of(run), (run / "config.yaml").read_bytes()
+    with pytest.raises(
+        InputError, match=r"has finished 2 epochs; --epochs 1 .* expected 2 or more"
+    ):
+        train_and_evaluate(TrainConfig(resume=str(run), epochs=1))
+    train_and_evaluate(TrainConfig(resume=str(run)))  # the default of epochs is not meant
+    train_and_evaluate(TrainConfig(resume=str(run), epochs=2))
+    assert (result_of(run), (run / "config.yaml").read_bytes()) == before
+    still = {"learning_rate": 1e-12, "optimizer": "sgd", "patience": 1, "monitor": "val_accuracy"}
+    stopped = finished_with(tmp_path / "stopped", 5, **{**bars, **still})
+    with pytest.raises(InputError, match=r"stopped early, after 1 epochs .* --init-from"):
+        train_and_evaluate(TrainConfig(resume=str(stopped), epochs=9))
+
+
+def test_a_copied_run_and_a_runs_checkpoint_are_resumed_by_the_tool(bars, tmp_path):
+    run = finished_with(tmp_path / "run", 1, **bars)
+    whole = finished_with(tmp_path / "whole", 2, **bars)
+    copy = shutil.copytree(run, tmp_path / "copy", symlinks=False)
+    for checkpoint in (run / "checkpoints" / "latest", copy / "checkpoints"):
+        done = tool("train", "--resume", checkpoint, "--epochs", 2)
+        assert done.returncode == 0, done.stderr
+        assert "resumed after epoch 1 of 2" in done.stderr
+        assert result_of(checkpoint.parents[checkpoint.name == "latest"]) == result_of(whole)
+    assert (copy / "checkpoints" / "latest").readlink() == Path("epoch_0002")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,11 +19,11 @@ if TYPE_CHECKING:
 
 def draw_curves(config: VisualizeConfig) -> Drawn:
     """Draw loss and accuracy per epoch of one or several runs."""
-    runs = [Path(run) for run in config.run]
-    names = [run.resolve().name for run in runs]
+    runs = [Run.open(run) for run in config.run]
+    names = [run.name for run in runs]
     if len(set(names)) < len(names):
         names = [str(run) for run in runs]
-    histories = {name: Run(run).read_history() for name, run in zip(names, runs, strict=True)}
+    histories = {name: run.read_history() for name, run in zip(names, runs, strict=True)}
     return {"curves": plot_curves(histories)}
 
 
