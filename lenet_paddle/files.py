@@ -261,7 +261,7 @@ def read_link(path: Path) -> str | None:
         return str(path.readlink())
     if not path.is_file():
         return None
-    with path.open("rb") as file:
+    with open_file(path) as file:
         text = file.read(256).decode(errors="replace").strip()
     return text if re.fullmatch(r"[\w-]+(/[\w-]+)?", text) else None
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, Literal
 
 from lenet_paddle.errors import InputError, RunStopped, quote
-from lenet_paddle.files import follow_link
+from lenet_paddle.files import follow_link, read_text
 
 HOST = "127.0.0.1"  # VisualDL has no password
 EVERYWHERE = {"0.0.0.0": HOST, "::": "::1"}  # and where this machine reaches them
@@ -123,7 +123,7 @@ def is_in_container() -> bool:
     if any(Path(mark).exists() for mark in ("/.dockerenv", "/run/.containerenv")):
         return True
     with contextlib.suppress(OSError):
-        groups = Path("/proc/self/cgroup").read_text(encoding="utf-8")
+        groups = read_text(Path("/proc/self/cgroup"))
         return any(word in groups for word in ("docker", "kubepods", "containerd", "libpod"))
     return False
 
