@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
+from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import BaseRoute, Route
 from starlette.staticfiles import StaticFiles
 
 from lenet_paddle._version import __version__
@@ -58,6 +60,7 @@ def create_app(service: Service) -> FastAPI:
     _add_protocol(app, service)
     _add_pages(app, service)
     _document_requests(app)
+    app.router.routes[:] = map(_without_dependencies, app.routes)
     app.add_middleware(
         LimitsMiddleware,
         limits=service.limits,
@@ -77,6 +80,13 @@ def name_endpoint(known: set[str], path: str) -> str:
 
 async def _to_error(request: Request, error: Any) -> Response:
     return JSONResponse({"error": str(error.detail)}, error.status_code, error.headers)
+
+
+def _without_dependencies(route: BaseRoute) -> BaseRoute:
+    """Turn a documented POST endpoint into Starlette's route: FastAPI's costs 10% of a request."""
+    if not isinstance(route, APIRoute) or "POST" not in (route.methods or ()):
+        return route
+    return Route(route.path, route.endpoint, methods=["POST"])
 
 
 def _add_pictures(app: FastAPI, service: Service) -> None:

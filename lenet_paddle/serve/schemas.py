@@ -35,9 +35,11 @@ class UploadedPictures(BaseModel):
 class Prediction(BaseModel):
     """The answer for one picture."""
 
-    class_: str = Field(alias="class", description="The most probable class.")
-    probability: float = Field(description="Of that class.")
-    probabilities: dict[str, float] = Field(description="Of every class.")
+    class_: str | None = Field(
+        alias="class", description="The most probable class, or null if nothing is written."
+    )
+    probability: float | None = Field(description="Of that class, or null.")
+    probabilities: dict[str, float] = Field(description="Of every class, or of none.")
     seen: Base64 = Field(description="A PNG of 28x28 pixels: the network's input.")
 
 

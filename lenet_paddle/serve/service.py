@@ -18,6 +18,7 @@ from lenet_paddle.data.preprocess import (
     TooManyPixels,
     decode_picture,
     encode_png,
+    is_empty,
     prepare_picture,
 )
 from lenet_paddle.errors import InputError
@@ -53,8 +54,8 @@ class Service:
 
         Raises `InputError` if the model of feature maps cannot be loaded.
         """
-        empty = encode_png(np.zeros((SIZE, SIZE), np.uint8))
-        seen = self._read_picture(1, empty, Deadline(True, math.inf))
+        line = encode_png(np.eye(SIZE, dtype=np.uint8))
+        seen = self._read_picture(1, line, Deadline(True, math.inf))
         self._to_dict(self.predictor.predict(seen[None])[0], seen)
         if self.predictor.description["features"]:
             self.predictor.predict_with_maps(seen[None])
@@ -116,12 +117,15 @@ class Service:
         return run_and_count
 
     def _to_dict(self, probs: np.ndarray, seen: np.ndarray) -> dict[str, Any]:
+        shown = {"seen": base64.b64encode(encode_png(seen)).decode()}
+        if is_empty(seen):
+            return {"class": None, "probability": None, "probabilities": {}, **shown}
         best = int(probs.argmax())
         return {
             "class": self.predictor.classes[best],
             "probability": float(probs[best]),
             "probabilities": dict(zip(self.predictor.classes, probs.tolist(), strict=True)),
-            "seen": base64.b64encode(encode_png(seen)).decode(),
+            **shown,
         }
 
     async def _read_pictures(self, load: LoadFiles, num_bytes: int) -> np.ndarray:

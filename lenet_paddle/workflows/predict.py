@@ -23,6 +23,7 @@ _log = logging.getLogger(__name__)
 
 TEST_SAMPLES = (5, 20, 48, 210)  # classified when no pictures are given
 MAX_DRAWN = 64
+NOTHING = "nothing written"  # in place of a class
 
 
 def predict_pictures(
@@ -132,11 +133,11 @@ def _answer_samples(predictor: Predictor, run: str | None, top_k: int) -> list[A
 
 
 def _to_row(answer: Answer) -> dict[str, str]:
-    best, probability = answer.top_k[0]
+    best, probability = answer.best
     return {
         "file": answer.name,
-        "class": best,
-        "probability": f"{probability:.6f}",
+        "class": best or "",
+        "probability": "" if probability is None else f"{probability:.6f}",
         "top_k": " ".join(f"{name}:{p:.6f}" for name, p in answer.top_k),
     }
 
@@ -150,7 +151,7 @@ def format_answers(answers: Sequence[Answer], style: str) -> str:
     width = max((len(answer.name) for answer in answers), default=0)
     lines = []
     for answer in answers:
-        best, *others = (f"{name} {p:.4f}" for name, p in answer.top_k)
+        best, *others = [f"{name} {p:.4f}" for name, p in answer.top_k] or [NOTHING]
         then = f"  then {', '.join(others)}" if others else ""
         lines.append(f"{answer.name:<{width}}  {best}{then}\n")
     return "".join(lines)
@@ -159,9 +160,11 @@ def format_answers(answers: Sequence[Answer], style: str) -> str:
 def draw_answers(answers: Sequence[Answer], path: Path) -> None:
     """Draw the first 64 answers: original, network input, class and probability."""
     drawn = answers[:MAX_DRAWN]
-    captions = [
-        f"{Path(a.name).name[-24:]}\n{a.top_k[0][0]}  p = {a.top_k[0][1]:.2f}" for a in drawn
-    ]
+    captions = []
+    for answer in drawn:
+        name, p = answer.best
+        said = NOTHING if p is None else f"{name}  p = {p:.2f}"
+        captions.append(f"{Path(answer.name).name[-24:]}\n{said}")
     title = "original, what the network saw, and its answer"
     if len(answers) > MAX_DRAWN:
         title += f" (the first {MAX_DRAWN} of {len(answers):,})"

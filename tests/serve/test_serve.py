@@ -99,6 +99,23 @@ def test_a_large_picture_is_brought_to_28_pixels(server):
     assert seen.shape == (28, 28) and seen[2, 2] > 200 and seen[2, 20] < 50
 
 
+@pytest.mark.parametrize("value", [0, 128, 255])
+def test_a_picture_in_which_nothing_is_written_has_no_class(server, digits, value):
+    nothing = {"class": None, "probability": None, "probabilities": {}}
+    for side in (28, 300):
+        empty = to_png(np.full((side, side), value, np.uint8))
+        files = [("files", ("a.png", file)) for file in (to_png(digits[0]), empty)]
+        response = server.client.post("/predict", files=files)
+        assert response.status_code == 200
+        digit, row = response.json()["predictions"]
+        assert_predictions([digit], digits[:1])
+        assert {key: row[key] for key in nothing} == nothing and row["seen"]
+        response = server.client.post("/features", files={"files": empty})
+        answer = response.json()
+        assert {key: answer[key] for key in nothing} == nothing and answer["features"]
+        schemas.Features.model_validate(answer)
+
+
 def test_feature_maps_come_scaled_to_uint8(server, digits):
     answer = server.client.post("/features", files={"files": to_png(digits[0])}).json()
     assert_predictions([answer], digits[:1])
