@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ from lenet_paddle.serve.bodies import read_pictures
 from lenet_paddle.serve.limits import LimitsMiddleware
 from lenet_paddle.serve.service import Service
 
+Answer = Callable[[], dict[str, Any]]
+
 PAGE = Path(__file__).parents[1] / "page"
 COMPONENT = "#/components/schemas/{model}"
 ERRORS = {
@@ -39,6 +42,10 @@ LENGTH = {
     "description": "Bytes of the JSON part, if tensors follow it in binary; in a request 0 if the "
     "body is one picture's tensor.",
     "schema": {"type": "integer", "minimum": 0},
+}
+WARNING = {
+    "description": "Set if the values do not seem to be normalised; `parameters` say the same.",
+    "schema": {"type": "string"},
 }
 BINARY = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
 
@@ -111,22 +118,22 @@ def _add_pictures(app: FastAPI, service: Service) -> None:
 
 def _add_protocol(app: FastAPI, service: Service) -> None:
     responses = _responses(schemas.InferAnswer)
-    responses[200] |= {"content": BINARY, "headers": {protocol.LENGTH_HEADER: LENGTH}}
+    responses[200] |= {
+        "content": BINARY,
+        "headers": {protocol.LENGTH_HEADER: LENGTH, "warning": WARNING},
+    }
     parameter = {"name": protocol.LENGTH_HEADER, "in": "header", "required": False, **LENGTH}
     body = _body({"application/json": "InferRequest"}, BINARY) | {"parameters": [parameter]}
 
     async def infer(request: Request) -> Response:
         """Logits of normalised tensors, in JSON or by the binary-data extension."""
         length = request.headers.get(protocol.LENGTH_HEADER)
-        content, json_length = await service.infer(await request.body(), length)
-        if json_length is None:
-            return Response(content, media_type="application/json")
-        headers = {protocol.LENGTH_HEADER: str(json_length)}
-        return Response(content, headers=headers, media_type="application/octet-stream")
+        content, headers = await service.infer(await request.body(), length)
+        return Response(content, headers=headers)
 
-    def add_get(path: str, answer: dict[str, Any], model: type[BaseModel]) -> None:
+    def add_get(path: str, answer: dict[str, Any] | Answer, model: type[BaseModel]) -> None:
         async def get() -> Response:
-            return _to_json(answer)
+            return _to_json(answer() if callable(answer) else answer)
 
         responses: dict[int | str, dict[str, Any]] = {200: {"model": model}}
         app.add_api_route(path, get, responses=responses, name=path, summary=path)
@@ -135,14 +142,31 @@ def _add_protocol(app: FastAPI, service: Service) -> None:
     add_get("/v2/health/live", {"live": True}, schemas.Live)
     add_get("/v2/health/ready", {"ready": True}, schemas.Ready)
     predictor = service.predictor
-    about = protocol.describe_model(predictor.engine, predictor.size, len(predictor.classes))
+    shown = (predictor.engine, predictor.size, len(predictor.classes))
+    about = protocol.describe_model(*shown)
+    config = protocol.configure_model(*shown, service.limits.batch)
     model = f"/v2/models/{protocol.MODEL}"
-    for path in (model, f"{model}/versions/{protocol.VERSION}"):
+    paths = (model, f"{model}/versions/{protocol.VERSION}")
+    endpoints = ("/predict", "/features", *(f"{path}/infer" for path in paths))
+
+    def count() -> dict[str, Any]:
+        return protocol.describe_statistics(service.metrics.sum_up(endpoints))
+
+    add_get("/v2/models/stats", count, schemas.Statistics)
+    for path in paths:
         add_get(path, about, schemas.ModelMetadata)
+        add_get(f"{path}/config", config, schemas.ModelConfig)
+        add_get(f"{path}/stats", count, schemas.Statistics)
         add_get(f"{path}/ready", {"name": protocol.MODEL, "ready": True}, schemas.Ready)
         app.add_api_route(
             f"{path}/infer", infer, methods=["POST"], responses=responses, openapi_extra=body
         )
+
+    @app.post("/v2/repository/index", responses=_responses(list[schemas.IndexedModel]))
+    async def index(request: Request) -> Response:
+        """The models: the one that is served. The body is not looked at."""
+        await request.body()  # within the limits
+        return _to_json(protocol.INDEX)
 
 
 def _add_pages(app: FastAPI, service: Service) -> None:
@@ -157,7 +181,7 @@ def _add_pages(app: FastAPI, service: Service) -> None:
     app.mount("/static", StaticFiles(directory=PAGE))
 
 
-def _responses(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
+def _responses(model: Any) -> dict[int | str, dict[str, Any]]:
     """Return FastAPI's `responses` of an endpoint that reads a body and answers with `model`."""
     responses: dict[int | str, dict[str, Any]] = {200: {"model": model}}
     for status, description in ERRORS.items():
@@ -186,5 +210,5 @@ def _document_requests(app: FastAPI) -> None:
     document["components"]["schemas"] |= found["$defs"]
 
 
-def _to_json(content: dict[str, Any]) -> Response:
+def _to_json(content: Any) -> Response:
     return Response(json.dumps(content), media_type="application/json")

@@ -52,6 +52,8 @@ class Limits:
     """Time to receive a body, and again to answer it."""
     queue: int
     """POST requests in progress; further ones get 503."""
+    strict_range: bool = False
+    """Whether tensors that do not seem to be normalised get 400."""
 
 
 def limit_body(scope: Scope, receive: Receive, limits: Limits) -> Receive:

@@ -47,6 +47,8 @@ class ServeConfig:
     """Time for a request's body to arrive, and again for its answer."""
     max_queue: int = 64
     """Requests in progress in a worker; further ones get 503 and Retry-After."""
+    strict_range: bool = False
+    """Refuse tensors that do not seem to be normalised, instead of a warning in the answer."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:

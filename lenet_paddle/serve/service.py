@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import math
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -86,8 +87,9 @@ class Service:
         seen = await self._read_pictures(load, num_bytes)
         if not self.predictor.description["features"]:
             raise HTTPException(404, "this model was exported without its feature maps")
+        started = time.perf_counter()
         probs, maps = self.predictor.predict_with_maps(seen)
-        self.metrics.batch_size.observe(1)
+        self.metrics.count_batch(1, time.perf_counter() - started)
         features = [
             {
                 "name": name,
@@ -98,21 +100,26 @@ class Service:
         ]
         return {**self._to_dict(probs[0], seen[0]), "features": features}
 
-    async def infer(self, body: bytes, header_length: str | None) -> tuple[bytes, int | None]:
-        """Return the answer to POST /v2/models/lenet/infer, and the length of its JSON part if a
-        tensor follows it."""
+    async def infer(self, body: bytes, header_length: str | None) -> tuple[bytes, dict[str, str]]:
+        """Return the body and the headers of the answer to POST /v2/models/lenet/infer."""
         size, max_batch = self.predictor.size, self.limits.batch
         request = await self._queue.run(
             lambda _: protocol.read_request(body, header_length, size, max_batch), len(body)
         )
+        if request.warning is not None:
+            self.metrics.range_warnings.inc()
+            if self.limits.strict_range:
+                raise HTTPException(400, request.warning)
         return protocol.write_answer(request, await self._tensors.run(request.batch))
 
     def _count(self, run: Run) -> Run:
-        """Wrap `run` so that the metrics record the size of each batch."""
+        """Wrap `run` so that the metrics record the size and the time of each batch."""
 
         def run_and_count(batch: np.ndarray) -> np.ndarray:
-            self.metrics.batch_size.observe(len(batch))
-            return run(batch)
+            started = time.perf_counter()
+            result = run(batch)
+            self.metrics.count_batch(len(batch), time.perf_counter() - started)
+            return result
 
         return run_and_count
 

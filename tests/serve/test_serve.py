@@ -134,11 +134,18 @@ def test_the_model_is_described_for_the_page(server):
 def test_tritonclient_works_unchanged(server, digits):
     client_of = pytest.importorskip("tritonclient.http")
     client = client_of.InferenceServerClient(f"127.0.0.1:{server.port}")
+    config = client.get_model_config("lenet")
+    assert (config["name"], config["max_batch_size"]) == ("lenet", 8)
+    assert config["input"] == [{"name": "image", "data_type": "TYPE_FP32", "dims": [1, 28, 28]}]
+    assert config == client.get_model_config("lenet", "1")
+    [listed] = client.get_model_repository_index()
+    assert listed == {"name": "lenet", "version": "1", "state": "READY", "reason": ""}
     assert client.is_server_live() and client.is_server_ready() and client.is_model_ready("lenet")
     assert "binary_tensor_data" in client.get_server_metadata()["extensions"]
     batch = ((digits[:, None].astype(np.float32) - 127.5) / 127.5).astype(np.float32)
     tensor = client_of.InferInput("image", list(batch.shape), "FP32")
     metadata = client.get_model_metadata("lenet")
+    assert metadata["parameters"]["image_min"] == -1 and metadata["parameters"]["image_max"] == 1
     assert metadata["inputs"] == [{"name": "image", "datatype": "FP32", "shape": [-1, 1, 28, 28]}]
     for sends_binary in (True, False):
         tensor.set_data_from_numpy(batch, binary_data=sends_binary)
@@ -155,6 +162,86 @@ def test_tritonclient_works_unchanged(server, digits):
     tensor.set_data_from_numpy(np.zeros((1, 784), np.float32))
     with pytest.raises(Exception, match="expected the shape"):
         client.infer("lenet", [tensor])
+
+
+def test_tritons_statistics_add_up_over_the_workers(server, digits):
+    client_of = pytest.importorskip("tritonclient.http")
+    client = client_of.InferenceServerClient(f"127.0.0.1:{server.port}")
+
+    def read():
+        [model] = client.get_inference_statistics("lenet")["model_stats"]
+        [same] = client.get_inference_statistics()["model_stats"]
+        assert (
+            same == model
+            and model == client.get_inference_statistics("lenet", "1")["model_stats"][0]
+        )
+        return model
+
+    before = read()
+    started = time.time()
+    headers = {"connection": "close"}  # so that both workers answer some
+    for _ in range(10):
+        request = infer_request(shape=[2, 1, 28, 28], data=[0.5, -0.5] * 784)
+        server.client.post("/v2/models/lenet/infer", json=request, headers=headers)
+        server.client.post("/predict", files={"files": to_png(digits[0])}, headers=headers)
+        server.client.post("/v2/models/lenet/infer", json={}, headers=headers)
+    after = read()
+    assert after["inference_count"] - before["inference_count"] == 30
+    assert after["execution_count"] - before["execution_count"] == 20
+    assert started - 1 <= after["last_inference"] / 1000 <= time.time() + 1
+    stats = {
+        name: {key: row[key] - before["inference_stats"][name][key] for key in row}
+        for name, row in after["inference_stats"].items()
+    }
+    counts = {name: row["count"] for name, row in stats.items() if row["count"]}
+    assert counts == {"success": 20, "fail": 10, "compute_infer": 20}
+    assert all(0 < stats[name]["ns"] < (time.time() - started) * 1e9 for name in counts)
+    assert stats["compute_infer"]["ns"] < stats["success"]["ns"]
+
+
+RANGES = {  # what is sent, and whether the answer warns of it
+    "normalised": ((-1, 1), False),
+    "rounded": ((-1.0001, 1.0001), False),
+    "0 to 1": ((0, 1), True),
+    "0 to 255": ((0, 255), True),
+    "standardised by mean and deviation": ((-0.42, 2.8), True),
+    "below": ((-128, 0.5), True),
+    "grey": ((0, 0), True),
+}
+
+
+@pytest.mark.parametrize("case", RANGES)
+@pytest.mark.parametrize("is_binary", [False, True])
+def test_tensors_that_do_not_seem_normalised_are_answered_with_a_warning(server, case, is_binary):
+    bounds, warns = RANGES[case]
+    values = np.linspace(*bounds, 784, dtype=np.float32)
+    name = "lenet_range_warnings_total"
+    before = read_metrics(server).get(name, 0)
+    request = infer_request(data=values.tolist())
+    request["parameters"] = {"binary_data_output": is_binary}
+    response = server.client.post("/v2/models/lenet/infer", json=request)
+    length = response.headers.get("inference-header-content-length")
+    answer = json.loads(response.content[: int(length)] if is_binary else response.content)
+    assert response.status_code == 200 and read_metrics(server).get(name, 0) == before + warns
+    if not warns:
+        assert "warning" not in response.headers and "parameters" not in answer
+        return
+    warning = answer["parameters"]["warning"]
+    assert f"values from {bounds[0]:g} to {bounds[1]:g}; expected -1 to 1" in warning
+    assert response.headers["warning"] == f'299 - "{warning}"'
+    schemas.InferAnswer.model_validate(answer)
+
+
+def test_with_strict_range_such_tensors_are_400(tmp_path):
+    strict = Server(write_model(tmp_path), "--strict-range")
+    post = strict.client.post
+    request = infer_request(data=[0.0, 255.0] * 392)
+    assert_error(post("/v2/models/lenet/infer", json=request), 400, "from 0 to 255; expected -1")
+    request = infer_request(data=[-1.0, 1.0] * 392)
+    response = post("/v2/models/lenet/infer", json=request)
+    assert response.status_code == 200 and "parameters" not in response.json()
+    assert read_metrics(strict)["lenet_range_warnings_total"] == 1
+    assert strict.stop() == (0, "")
 
 
 def test_tensors_may_be_nested_lists(server):
@@ -359,6 +446,8 @@ def test_answers_fit_the_documented_models(server, digits):
         (schemas.ModelDescription, "/model.json", None),
         (schemas.ServerMetadata, "/v2", None),
         (schemas.ModelMetadata, "/v2/models/lenet", None),
+        (schemas.ModelConfig, "/v2/models/lenet/config", None),
+        (schemas.Statistics, "/v2/models/lenet/stats", None),
         (schemas.Error, "/predict", {"files": b"damaged"}),
     ):
         response = server.client.request("POST" if files else "GET", path, files=files)
@@ -408,7 +497,9 @@ def test_unknown_paths_are_counted_as_one(server):
         *("/predict", "/features", "/model.json", "/metrics", "/docs", "/docs/static", "/static"),
         *("/v2", "/v2/health/live", "/v2/health/ready", "/v2/models/lenet", "/openapi.json"),
         *("/v2/models/lenet/ready", "/v2/models/lenet/infer", "other", "/"),
-        "/v2/models/lenet/versions/1/infer",
+        *(f"/v2/models/lenet/{end}" for end in ("config", "stats")),
+        *(f"/v2/models/lenet/versions/1/{end}" for end in ("infer", "config", "stats")),
+        *("/v2/models/stats", "/v2/repository/index"),
     }
 
 
