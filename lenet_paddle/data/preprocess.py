@@ -14,6 +14,7 @@ from typing import IO, TYPE_CHECKING
 import numpy as np
 
 from lenet_paddle.data.datasets import Preprocess
+from lenet_paddle.data.heic import allow_heic, name_format
 from lenet_paddle.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ SIZE = 28  # side in pixels of MNIST images, and of every prepared picture
 MAX_PIXELS = 50_000_000  # larger pictures are refused before they are decoded
 MAX_SIDE = 65_535  # JPEG's limit; scaling down a longer side takes memory beyond the pixels
 MAX_SCANS = 100  # of a JPEG file, each a pass over all pixels; 10 are usual
+MAX_PARTS = 8  # a phone's HEIC has tiles, depth and light of up to seven times its picture
 NORMALISATION = "(x - 127.5) / 127.5"
 
 
@@ -50,7 +52,7 @@ def normalise(images: np.ndarray, input_size: int = SIZE) -> np.ndarray:
 
 
 def load_picture(path: Path) -> np.ndarray:
-    """Read a picture of any format that Pillow knows as grey uint8 (H, W).
+    """Read a picture of any format that Pillow knows, and HEIC, as grey uint8 (H, W).
 
     It is rotated as its EXIF data say; transparent parts become white, or black under light ink.
     Raises `InputError` for a file that is not a picture, is damaged, or has more than 50 million
@@ -68,16 +70,27 @@ def decode_picture(
 ) -> np.ndarray:
     """Read a picture from an open binary file, like `load_picture`; errors call it `name`.
 
-    `formats` are Pillow's names of the formats accepted, by default all. Raises `TooManyPixels`
+    `formats` are Pillow's names of the formats accepted, by default all; HEIC always is, with the
+    extra `heic`. Raises `TooManyPixels`
     above `max_pixels`, or above 65,535 pixels a side.
     """
     import warnings
 
     from PIL import Image, ImageOps, UnidentifiedImageError
 
+    kind = name_format(file.read(64))
+    file.seek(0)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # large pictures, odd EXIF
+            if kind == "HEIC":
+                pixels, formats = allow_heic(file.read(), name), ("HEIF",)
+                if pixels > MAX_PARTS * max_pixels:
+                    raise TooManyPixels(
+                        f"{name}: its parts have {pixels / 1e6:,.0f} million pixels; expected at "
+                        f"most {MAX_PARTS * max_pixels / 1e6:g}, save it again"
+                    )
+                file.seek(0)
             picture = Image.open(file, formats=formats)  # the header only
             if picture.format == "EPS":  # a program, which Pillow runs in Ghostscript
                 raise UnidentifiedImageError
@@ -94,7 +107,9 @@ def decode_picture(
     except InputError:
         raise
     except UnidentifiedImageError:
-        raise InputError(f"{name}: not a readable picture; expected PNG, JPEG ...") from None
+        came = f"a file of format {kind}" if kind else "not a readable picture"
+        expected = ", ".join((*(formats or ()), "HEIC")) if kind else "PNG, JPEG ..."
+        raise InputError(f"{name}: {came}; expected {expected}") from None
     except Image.DecompressionBombError:
         raise TooManyPixels(
             f"{name}: far too many pixels; "

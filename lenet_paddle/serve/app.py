@@ -15,6 +15,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.staticfiles import StaticFiles
@@ -34,7 +35,7 @@ ERRORS = {
     404: "There is nothing of this kind here.",
     408: "The body took too long to arrive.",
     413: "The body, a picture or the batch is above the limit.",
-    415: "The body is of another kind, or compressed.",
+    415: "The body is of another kind, or not compressed by gzip or deflate.",
     500: "The server failed.",
     503: "The server is busy, or the answer took too long.",
 }
@@ -50,8 +51,8 @@ WARNING = {
 BINARY = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
 
 
-def create_app(service: Service) -> FastAPI:
-    """Return the ASGI application that answers with `service`."""
+def create_app(service: Service, cors: str | None = None) -> FastAPI:
+    """Return the ASGI application that answers with `service`, also pages of the origin `cors`."""
     app = FastAPIOffline(  # FastAPI whose /docs loads nothing from another host
         redoc_url=None,
         redirect_slashes=False,  # a redirect would repeat the client's Host header
@@ -74,6 +75,14 @@ def create_app(service: Service) -> FastAPI:
         metrics=service.metrics,
         name_endpoint=partial(name_endpoint, {getattr(route, "path", "") for route in app.routes}),
     )
+    if cors is not None:  # the outermost, so that a page can also read errors
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=[cors],
+            allow_methods=["GET", "POST"],
+            allow_headers=["*"],
+            expose_headers=[protocol.LENGTH_HEADER, "warning", "retry-after"],
+        )
     return app
 
 

@@ -22,7 +22,8 @@ class Pictures(BaseModel):
 
     model_config = ConfigDict(strict=True)
     images: InputList[Base64] = Field(
-        description="Picture files.", json_schema_extra={"minItems": 1}
+        description="Picture files; line breaks and data: URLs are accepted.",
+        json_schema_extra={"minItems": 1},
     )
 
 

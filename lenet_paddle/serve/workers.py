@@ -139,7 +139,7 @@ def _build_server(config: ServeConfig) -> uvicorn.Server:
         strict_range=config.strict_range,
     )
     settings = uvicorn.Config(
-        create_app(Service(Path(config.model), config.engine, limits)),
+        create_app(Service(Path(config.model), config.engine, limits), config.cors),
         http="httptools",
         ws="none",
         lifespan="off",

@@ -1,12 +1,14 @@
 """The server's answers: pictures, the protocol of KServe and Triton, limits."""
 
 import base64
+import gzip
 import io
 import json
 import re
 import signal
 import subprocess
 import time
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,7 +20,9 @@ from serve_help import (
     WEIGHTS,
     Server,
     assert_error,
+    encode,
     infer_request,
+    multipart,
     read_answer,
     to_png,
     write_model,
@@ -78,6 +82,50 @@ def test_pictures_by_json_get_the_same_answers(server, digits):
     texts = [base64.b64encode(to_png(digit)).decode() for digit in digits]
     response = server.client.post("/predict", json={"images": texts})
     assert_predictions(response.json()["predictions"], digits)
+
+
+def test_base64_may_have_line_breaks_and_be_a_data_url(server, digits):
+    png = to_png(digits[0])
+    plain, lines = base64.b64encode(png).decode(), base64.encodebytes(png).decode()
+    texts = [lines, lines.replace("\n", "\r\n"), f"data:image/png;base64,{plain}"]
+    texts += [f"data:;base64,{lines}", f" DATA:image/png;name=a.png;base64,{plain}"[1:]]
+    response = server.client.post("/predict", json={"images": texts})
+    assert_predictions(response.json()["predictions"], digits[[0] * 5])
+    for text in (f"data:image/png,{png!r}", f"image/png;base64,{plain}", "data:", plain[:-1], "ä"):
+        response = server.client.post("/predict", json={"images": [text]})
+        assert_error(response, 400)
+
+
+def pack(body, encoding):
+    return gzip.compress(body) if encoding == "gzip" else zlib.compress(body)
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "GZIP"])
+def test_compressed_requests_are_answered_like_others(server, digits, encoding):
+    headers = {"content-encoding": encoding}
+    body = json.dumps(infer_request()).encode()
+    post = server.client.post
+    packed = pack(body, encoding.lower())
+    chunks = (packed[i : i + 40] for i in range(0, len(packed), 40))
+    plain = post("/v2/models/lenet/infer", content=body).json()
+    for content in (packed, chunks):
+        assert post("/v2/models/lenet/infer", content=content, headers=headers).json() == plain
+    headers["content-type"] = "multipart/form-data; boundary=x"
+    packed = pack(multipart(to_png(digits[0])), encoding.lower())
+    response = post("/predict", content=packed, headers=headers)
+    assert_predictions(response.json()["predictions"], digits[:1])
+
+
+@pytest.mark.parametrize("algorithm", ["gzip", "deflate"])
+def test_tritonclient_may_compress(server, digits, algorithm):
+    client_of = pytest.importorskip("tritonclient.http")
+    client = client_of.InferenceServerClient(f"127.0.0.1:{server.port}")
+    batch = ((digits[:, None].astype(np.float32) - 127.5) / 127.5).astype(np.float32)
+    tensor = client_of.InferInput("image", list(batch.shape), "FP32")
+    tensor.set_data_from_numpy(batch)
+    ways = {"request_compression_algorithm": algorithm, "response_compression_algorithm": algorithm}
+    logits = client.infer("lenet", [tensor], **ways).as_numpy("logits")
+    np.testing.assert_allclose(logits, reference_logits(digits), atol=1e-4)
 
 
 def test_requests_that_arrive_together_each_get_their_own_answer(server, digits):
@@ -169,13 +217,10 @@ def test_tritons_statistics_add_up_over_the_workers(server, digits):
     client = client_of.InferenceServerClient(f"127.0.0.1:{server.port}")
 
     def read():
-        [model] = client.get_inference_statistics("lenet")["model_stats"]
-        [same] = client.get_inference_statistics()["model_stats"]
-        assert (
-            same == model
-            and model == client.get_inference_statistics("lenet", "1")["model_stats"][0]
-        )
-        return model
+        names = ((), ("lenet",), ("lenet", "1"))
+        answers = [client.get_inference_statistics(*name) for name in names]
+        assert answers[0] == answers[1] == answers[2]
+        return answers[0]["model_stats"][0]
 
     before = read()
     started = time.time()
@@ -336,6 +381,28 @@ def test_a_batch_above_the_limit_is_413(server, digits):
     assert_error(server.client.post("/features", files=files[:2]), 413, "more than one picture")
 
 
+@pytest.mark.parametrize("kind", ["TIFF", "AVIF"])
+def test_a_format_that_is_not_accepted_is_named(server, kind):
+    file = encode(Image.new("L", (64, 64)), kind)
+    response = server.client.post("/predict", files={"files": file})
+    expected = f"picture 1: a file of format {kind}; expected PNG, JPEG, WEBP, GIF, BMP, HEIC"
+    assert_error(response, 400, expected)
+
+
+def test_heic_pictures_of_iphones_are_read(server):
+    pytest.importorskip("pillow_heif").register_heif_opener()
+    picture = Image.fromarray(np.kron(np.eye(7), np.ones((40, 40))) * 255).convert("L")
+    responses = [
+        server.client.post("/predict", files={"files": encode(picture, kind)})
+        for kind in ("PNG", "HEIF")
+    ]
+    png, heic = [response.json()["predictions"][0] for response in responses]
+    assert png["class"] == heic["class"]
+    assert png["probability"] == pytest.approx(heic["probability"], abs=0.02)
+    large = encode(Image.new("L", (1000, 600)), "HEIF")
+    assert_error(server.client.post("/predict", files={"files": large}), 413, "1000 x 600")
+
+
 def test_a_request_without_a_readable_picture_is_400_or_415(server, digits):
     png = to_png(digits[0])
     post = server.client.post
@@ -346,7 +413,7 @@ def test_a_request_without_a_readable_picture_is_400_or_415(server, digits):
     assert_error(post("/predict", json={"images": ["%%%"]}), 400, "base64")
     assert_error(post("/predict", json={"images": "abc"}), 400)
     assert_error(post("/predict", content=png), 415)
-    assert_error(post("/predict", content=png, headers={"content-encoding": "gzip"}), 415)
+    assert_error(post("/predict", content=png, headers={"content-encoding": "br"}), 415, "gzip")
     kinds = ("multipart/form-data", "multipart/form-data; boundary=x", "multipart/form-data; a")
     for kind in kinds:
         assert_error(post("/predict", content=b"--y\r\n", headers={"content-type": kind}), 400)
@@ -364,6 +431,22 @@ def test_a_body_above_the_limit_is_413(server, is_chunked):
     body = bytes(300_000)
     content = (body[i : i + 50_000] for i in range(0, 300_000, 50_000)) if is_chunked else body
     assert_error(server.client.post("/predict", content=content), 413, "200,000 bytes")
+
+
+def test_a_compressed_body_above_the_limit_or_damaged_is_refused(server):
+    def post(content, encoding="gzip"):
+        headers = {"content-encoding": encoding, "content-type": "application/json"}
+        return server.client.post("/predict", content=content, headers=headers)
+
+    whole = gzip.compress(b'{"images": []}')
+    assert_error(post(whole), 400, "no picture")
+    at_limit = gzip.compress(b'{"images": []}'.ljust(200_000))
+    assert_error(post(at_limit), 400, "no picture")
+    assert_error(post(gzip.compress(bytes(200_001))), 413, "200,000 bytes")
+    assert_error(post(gzip.compress(bytes(100_000_000))), 413, "200,000 bytes")
+    for damaged in (whole[:-1], whole[:-8], b"x" + whole, whole + b"x", whole * 2, b"{}", b""):
+        assert_error(post(damaged), 400, "not gzip")
+    assert_error(post(whole[:12] + b"\xff" * 9), 400, "damaged")
 
 
 def test_an_endless_chunked_body_is_cut_off(server):
@@ -422,6 +505,33 @@ def test_every_answer_has_the_security_headers(server):
         assert "default-src 'self'" in response.headers["content-security-policy"]
         assert "server" not in response.headers
     assert "unsafe" not in server.client.get("/v2").headers["content-security-policy"]
+
+
+@pytest.mark.parametrize("cors", ["https://example.org", "*"])
+def test_pages_of_the_origin_named_with_cors_can_ask_and_no_others(tmp_path, server, cors):
+    origin, allowed = {"origin": "https://example.org"}, "access-control-allow-origin"
+    ask = {**origin, "access-control-request-method": "POST"}
+    ask["access-control-request-headers"] = "content-type,inference-header-content-length"
+    assert allowed not in server.client.get("/v2", headers=origin).headers
+    assert server.client.options("/predict", headers=ask).status_code == 405
+    open_server = Server(write_model(tmp_path), "--cors", cors)
+    client = open_server.client
+    preflight = client.options("/predict", headers=ask)
+    assert preflight.status_code == 200 and preflight.headers[allowed] == cors
+    asked = ask["access-control-request-headers"].split(",")
+    assert set(asked) <= set(preflight.headers["access-control-allow-headers"].split(","))
+    for response in (
+        client.get("/v2", headers=origin),
+        client.post("/predict", files={"files": b"no picture"}, headers=origin),
+        client.post("/v2/models/lenet/infer", json=infer_request(), headers=origin),
+    ):
+        assert response.headers[allowed] == cors and "content-security-policy" in response.headers
+        assert "warning" in response.headers["access-control-expose-headers"]
+        assert "access-control-allow-credentials" not in response.headers
+    elsewhere = client.get("/v2", headers={"origin": "https://example.org.evil.example"})
+    assert elsewhere.headers.get(allowed) == ("*" if cors == "*" else None)
+    status, errors = open_server.stop()
+    assert status == 0 and ("every site" in errors) == (cors == "*")
 
 
 def test_the_docs_need_nothing_from_elsewhere(server):
@@ -537,6 +647,9 @@ def test_what_cannot_be_served_is_one_line(tmp_path, server):
     model = write_model(tmp_path)
     assert_refused(tool("serve", "--model", model, "--port", server.port), "in use")
     assert_refused(tool("serve", "--model", model, "--workers", 0), "workers is 0")
+    for origin in ("example.org", "https://example.org/", "null", "https://a\nb", ""):
+        done = tool("serve", "--model", model, "--cors", origin)
+        assert_refused(done, "cors is", "such as https://example.org")
     (model / "model.onnx").write_bytes(b"damaged")
     done = tool("serve", "--model", model, "--host", "0.0.0.0", "--port", 0)
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 2

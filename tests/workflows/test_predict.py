@@ -149,6 +149,16 @@ def test_a_picture_in_which_nothing_is_written_has_no_class_in_any_output(
         assert rows[4]["class"] == digit["class"]
 
 
+def test_a_heic_picture_is_answered_like_the_same_png(run_dir, tmp_path):
+    pytest.importorskip("pillow_heif").register_heif_opener()
+    digit = Image.fromarray(255 - load_dataset("mnist", "test").images[0]).resize((280, 280))
+    digit.save(tmp_path / "a.png")
+    digit.save(tmp_path / "b.HEIC")
+    done = tool("predict", "--run", run_dir, tmp_path, "--format", "json")
+    png, heic = json.loads(done.stdout)
+    assert png["class"] == heic["class"] == "7"
+
+
 def test_unreadable_files_are_reported_the_rest_answered_and_the_status_is_1(
     run_dir, pictures, tmp_path
 ):
