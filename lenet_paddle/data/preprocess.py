@@ -208,6 +208,15 @@ def prepare_picture(picture: np.ndarray, mode: Preprocess) -> np.ndarray:
     return picture if picture.shape == (SIZE, SIZE) else _resize(picture)
 
 
+def is_prepared(picture: np.ndarray, mode: Preprocess) -> bool:
+    """Return whether `prepare_picture` would return the picture unchanged, without preparing it."""
+    if mode == "digit":
+        from lenet_paddle.data.digit import has_mnist_form
+
+        return has_mnist_form(picture)
+    return picture.shape == (SIZE, SIZE)
+
+
 def is_empty(seen: np.ndarray) -> bool:
     """Return whether nothing is written in a prepared picture, uint8 (28, 28): it has one value."""
     return bool((seen == seen[0, 0]).all())
