@@ -260,14 +260,14 @@ def main() -> None:
     answers = read_photos(predictor, 4, seed=0)
     drawn = [pair for pairs in answers.values() for pair in pairs]
     captions = [
-        f"{a.name.split()[0]}\n{label} read as {a.top_k[0][0]}"
-        + ("" if label == a.top_k[0][0] else "  WRONG")
+        f"{a.name.split()[0]}\n{label} read as {a.best[0]}"
+        + ("" if label == a.best[0] else "  WRONG")
         for label, a in drawn
     ]
     pictures, seen = [a.picture for _, a in drawn], [a.seen for _, a in drawn]
     save_figure(plot_answers(pictures, seen, captions, num_cols=8), path)
     for kind, pairs in read_photos(predictor, 100, seed=1).items():
-        share = np.mean([label == a.top_k[0][0] for label, a in pairs])
+        share = np.mean([label == a.best[0] for label, a in pairs])
         print(f"{kind:<18}{share:.2f}")
 
 

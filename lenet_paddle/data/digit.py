@@ -16,6 +16,7 @@ SEPARATION = 0.6  # share of the variance between ink and ground, in a picture o
 SURE_SEPARATION = 0.8  # the same where no stroke was found; a gradient has 0.75, noise less
 THICK = 17  # side, in pixels of the working picture, of what is wider than a line
 MOST_HOLES = 8  # in a digit and around it; noise has more
+PLACES = np.arange(FIELD, dtype=np.float32)
 
 
 def prepare_digit(picture: np.ndarray) -> np.ndarray:
@@ -48,14 +49,16 @@ def has_mnist_form(picture: np.ndarray) -> bool:
     19 or 20 pixels long with its centre of mass at 14, counting pixels from 0, within half a
     pixel.
     """
-    if picture.shape != (FIELD, FIELD) or picture.max() < 254 or np.mean(picture == 0) < 0.5:
+    if picture.shape != (FIELD, FIELD) or picture.max() < 254:
+        return False
+    if np.count_nonzero(picture) > picture.size / 2:
         return False
     lengths, offsets = [], []
     for axis in (0, 1):
-        mass = picture.sum(1 - axis, dtype=np.int64)
+        mass = picture.sum(axis, dtype=np.float32)  # exact; in all a fifth of np.average's time
         inked = np.flatnonzero(mass)
         lengths.append(inked[-1] - inked[0] + 1)
-        offsets.append(abs(np.average(np.arange(FIELD), weights=mass) - FIELD / 2))
+        offsets.append(abs(mass @ PLACES / mass.sum() - FIELD / 2))
     return BOX - 1 <= max(lengths) <= BOX and max(offsets) < 0.55
 
 

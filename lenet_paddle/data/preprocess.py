@@ -15,6 +15,7 @@ import numpy as np
 
 from lenet_paddle.data.datasets import Preprocess
 from lenet_paddle.data.depth import Depth, is_deep, stated_white, to_eight_bits
+from lenet_paddle.data.heic import allow_heic, name_format
 from lenet_paddle.errors import InputError
 from lenet_paddle.files import describe_content, open_file
 
@@ -25,6 +26,7 @@ SIZE = 28  # side in pixels of MNIST images, and of every prepared picture
 MAX_PIXELS = 50_000_000  # larger pictures are refused before they are decoded
 MAX_SIDE = 65_535  # JPEG's limit; scaling down a longer side takes memory beyond the pixels
 MAX_SCANS = 100  # of a JPEG file, each a pass over all pixels; 10 are usual
+MAX_PARTS = 8  # a phone's HEIC has tiles, depth and light of up to seven times its picture
 NORMALISATION = "(x - 127.5) / 127.5"
 
 
@@ -52,7 +54,7 @@ def normalise(images: np.ndarray, input_size: int = SIZE) -> np.ndarray:
 
 
 def load_picture(path: Path, depth: Depth | None = None) -> np.ndarray:
-    """Read a picture of any format that Pillow knows as grey uint8 (H, W).
+    """Read a picture of any format that Pillow knows, and HEIC, as grey uint8 (H, W).
 
     It is rotated as its EXIF data say; transparent parts become white, or black under light ink.
     White of a picture of more than 8 bits is what the file states, else what `depth` knows of its
@@ -91,16 +93,27 @@ def decode_picture(
 ) -> np.ndarray:
     """Read a picture from an open binary file, like `load_picture`; errors call it `name`.
 
-    `formats` are Pillow's names of the formats accepted, by default all. Raises `TooManyPixels`
+    `formats` are Pillow's names of the formats accepted, by default all; HEIC always is, with the
+    extra `heic`. Raises `TooManyPixels`
     above `max_pixels`, or above 65,535 pixels a side.
     """
     import warnings
 
     from PIL import Image, ImageOps, UnidentifiedImageError
 
+    kind = name_format(file.read(64))
+    file.seek(0)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # large pictures, odd EXIF
+            if kind == "HEIC":
+                pixels, formats = allow_heic(file.read(), name), ("HEIF",)
+                if pixels > MAX_PARTS * max_pixels:
+                    raise TooManyPixels(
+                        f"{name}: its parts have {pixels / 1e6:,.0f} million pixels; expected at "
+                        f"most {MAX_PARTS * max_pixels / 1e6:g}, save it again"
+                    )
+                file.seek(0)
             picture = Image.open(file, formats=formats)  # the header only
             if picture.format == "EPS":  # a program, which Pillow runs in Ghostscript
                 raise UnidentifiedImageError
@@ -118,6 +131,9 @@ def decode_picture(
     except InputError:
         raise
     except UnidentifiedImageError:
+        if kind:
+            expected = ", ".join((*(formats or ()), "HEIC"))
+            raise InputError(f"{name}: a file of format {kind}; expected {expected}") from None
         file.seek(0)
         hint = describe_content(file.read(200))
         raise InputError(f"{name}: not a readable picture; expected PNG, JPEG ...{hint}") from None
@@ -213,6 +229,20 @@ def prepare_picture(picture: np.ndarray, mode: Preprocess) -> np.ndarray:
 
         return prepare_digit(picture)
     return picture if picture.shape == (SIZE, SIZE) else _resize(picture)
+
+
+def is_prepared(picture: np.ndarray, mode: Preprocess) -> bool:
+    """Return whether `prepare_picture` would return the picture unchanged, without preparing it."""
+    if mode == "digit":
+        from lenet_paddle.data.digit import has_mnist_form
+
+        return has_mnist_form(picture)
+    return picture.shape == (SIZE, SIZE)
+
+
+def is_empty(seen: np.ndarray) -> bool:
+    """Return whether nothing is written in a prepared picture, uint8 (28, 28): it has one value."""
+    return bool((seen == seen[0, 0]).all())
 
 
 def encode_png(picture: np.ndarray) -> bytes:

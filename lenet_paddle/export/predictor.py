@@ -20,6 +20,7 @@ from lenet_paddle.data.imageset import check_classes
 from lenet_paddle.data.preprocess import (
     SIZE,
     holds_several,
+    is_empty,
     load_picture,
     normalise,
     prepare_picture,
@@ -53,11 +54,16 @@ class Answer:
     seen: np.ndarray
     """The network's input before normalisation: uint8 (28, 28)."""
     top_k: list[tuple[str, float]]
-    """Pairs (class, probability), the most probable first."""
+    """Pairs (class, probability), the most probable first; empty if nothing is written."""
+
+    @property
+    def best(self) -> tuple[str, float] | tuple[None, None]:
+        """The most probable class and its probability, or None twice if nothing is written."""
+        return self.top_k[0] if self.top_k else (None, None)
 
     def to_dict(self) -> dict[str, Any]:
         """Return `file`, `class`, `probability` and `top_k` for JSON."""
-        best, probability = self.top_k[0]
+        best, probability = self.best
         ranked = [{"class": name, "probability": p} for name, p in self.top_k]
         return {"file": self.name, "class": best, "probability": probability, "top_k": ranked}
 
@@ -147,13 +153,13 @@ class Predictor:
         return compute_probs(self.compute_logits(normalise(images, self.size)))
 
     def answer(self, name: str, picture: np.ndarray, top_k: int = 3) -> Answer:
-        """Classify one grey picture, uint8 (H, W) of any size."""
-        seen = prepare_picture(picture, self.preprocess)
-        probs = self.predict(seen[None])[0]
-        ranked = np.argsort(-probs, kind="stable")[:top_k]
-        return Answer(
-            name, shrink(picture, 400), seen, [(self.classes[i], float(probs[i])) for i in ranked]
-        )
+        """Classify one grey picture, uint8 (H, W) of any size; an empty one has no class."""
+        seen, ranked = prepare_picture(picture, self.preprocess), []
+        if not is_empty(seen):
+            probs = self.predict(seen[None])[0]
+            order = np.argsort(-probs, kind="stable")[:top_k]
+            ranked = [(self.classes[i], float(probs[i])) for i in order]
+        return Answer(name, shrink(picture, 400), seen, ranked)
 
     def answer_files(self, paths: Iterable[Path], top_k: int = 3) -> Iterator[Answer | InputError]:
         """Yield an answer for each file, or the error if it cannot be read."""

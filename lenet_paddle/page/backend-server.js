@@ -2,17 +2,17 @@
 
 import { ask } from "./ask.js";
 
-// Return a function from the drawing's ImageData to {probabilities: one per class, seen: Uint8 of
-// 28x28, features: [{shape: [C, H, W], data: Uint8}]}.
+// Return a function from the drawing's ImageData to {probabilities: one per class, or null if nothing
+// is written, seen: Uint8 of 28x28, features: [{shape: [C, H, W], data: Uint8}]}.
 export async function connect(model) {
     const path = model.features.length ? "features" : "predict";
     return async (picture) => {
         const body = new FormData();
         body.append("file", await toPng(picture), "drawing.png");
-        const answer = await ask(path, { method: "POST", body });
-        const { probabilities, seen, features = [] } = answer.predictions?.[0] ?? answer;
+        const whole = await ask(path, { method: "POST", body }), answer = whole.predictions?.[0] ?? whole;
+        const { probabilities, seen, features = [] } = answer;
         return {
-            probabilities: model.classes.map((name) => probabilities[name]),
+            probabilities: answer.class === null ? null : model.classes.map((name) => probabilities[name]),
             seen: await toGrey(decode(seen)),
             features: features.map(({ shape, data }) => ({ shape, data: decode(data) })),
         };

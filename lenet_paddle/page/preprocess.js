@@ -20,6 +20,11 @@ export function preparePicture(plane, mode) {
     return plane.width === FIELD && plane.height === FIELD ? plane : scaleToFit(plane);
 }
 
+// Return whether nothing is written in a plane of 28x28: it has one value.
+export function isEmpty({ data }) {
+    return data.every((value) => value === data[0]);
+}
+
 function scaleToFit(plane) {
     const scale = FIELD / Math.max(plane.width, plane.height);
     const scaled = (length) => Math.max(1, roundEven(length * scale));

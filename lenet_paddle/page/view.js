@@ -27,11 +27,11 @@ export class View {
         this.answer = answer;
         const shares = answer?.probabilities ?? this.classes.map(() => 0);
         const ranked = shares.map((_, k) => k).sort((a, b) => shares[b] - shares[a] || a - b);
-        this.#showBest(answer && ranked, shares);
+        this.#showBest(answer?.probabilities && ranked, shares);
         const order = this.classes.length > MAX_BARS ? ranked : shares.map((_, k) => k);
         this.rows.forEach((row, place) => {
             const k = order[place];
-            this.#showBar(row, this.classes[k], shares[k], answer && k === ranked[0]);
+            this.#showBar(row, this.classes[k], shares[k], answer?.probabilities && k === ranked[0]);
         });
         this.paint();
     }
@@ -39,6 +39,7 @@ export class View {
     // Return one sentence for screen readers.
     spoken() {
         const { probabilities } = this.answer;
+        if (!probabilities) return say("Nothing is written.");
         const ranked = this.classes.map((name, k) => [name, probabilities[k]]);
         const [[a, p], [b, q]] = [...ranked.sort((x, y) => y[1] - x[1]), ["", 0]];
         return say("{0}, {1}. Next: {2}, {3}.", a, formatShare(p), b, formatShare(q));
@@ -76,7 +77,7 @@ export class View {
 
     #comment(share, a, b) {
         if (!this.isReady) return say("Loading the network…");
-        if (!a) return say("Waiting for your first stroke.");
+        if (!a) return say(this.answer ? "Nothing is written." : "Waiting for your first stroke.");
         if (share >= 0.9) return say("Quite sure.");
         return share >= 0.6 ? say("Or is it {0}?", b) : say("Hard to tell: {0} or {1}?", a, b);
     }

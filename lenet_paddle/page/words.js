@@ -27,6 +27,7 @@ export const ZH = {
     "the first {0} of {1} maps of {2}": "{1} 张 {2} 的特征图中的前 {0} 张",
     "{0} feature maps of convolution {1}": "第 {1} 个卷积的 {0} 张特征图",
     "Waiting for your first stroke.": "等你落笔。",
+    "Nothing is written.": "没有写字。",
     "Quite sure.": "很有把握。",
     "Or is it {0}?": "也可能是 {0}？",
     "Hard to tell: {0} or {1}?": "说不准：{0} 还是 {1}？",

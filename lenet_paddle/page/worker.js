@@ -1,7 +1,7 @@
 // Run the exported model with ONNX Runtime in a worker thread.
 
 import * as ort from "./ort/ort.wasm.bundle.min.mjs";
-import { greyOf, normalise, preparePicture } from "./preprocess.js";
+import { greyOf, isEmpty, normalise, preparePicture } from "./preprocess.js";
 
 ort.env.wasm.numThreads = 1; // more threads need headers that static hosts do not send
 let model, session;
@@ -26,7 +26,7 @@ async function answer(picture) {
     const image = new ort.Tensor("float32", normalise(seen, size), [1, 1, size, size]);
     const outputs = await session.run({ [model.input.name]: image });
     return {
-        probabilities: softmax(outputs.logits.data),
+        probabilities: isEmpty(seen) ? null : softmax(outputs.logits.data),
         seen: Uint8Array.from(seen.data),
         features: model.features.map(({ name, shape }) => {
             return { shape, data: scaleMaps(outputs[name].data, shape[1] * shape[2]) };

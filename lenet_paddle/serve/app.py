@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
+from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import BaseRoute, Route
 from starlette.staticfiles import StaticFiles
 
 from lenet_paddle._version import __version__
@@ -22,6 +26,8 @@ from lenet_paddle.serve.bodies import read_pictures
 from lenet_paddle.serve.limits import LimitsMiddleware
 from lenet_paddle.serve.service import Service
 
+Answer = Callable[[], dict[str, Any]]
+
 PAGE = Path(__file__).parents[1] / "page"
 COMPONENT = "#/components/schemas/{model}"
 ERRORS = {
@@ -29,7 +35,7 @@ ERRORS = {
     404: "There is nothing of this kind here.",
     408: "The body took too long to arrive.",
     413: "The body, a picture or the batch is above the limit.",
-    415: "The body is of another kind, or compressed.",
+    415: "The body is of another kind, or not compressed by gzip or deflate.",
     500: "The server failed.",
     503: "The server is busy, or the answer took too long.",
 }
@@ -38,11 +44,15 @@ LENGTH = {
     "body is one picture's tensor.",
     "schema": {"type": "integer", "minimum": 0},
 }
+WARNING = {
+    "description": "Set if the values do not seem to be normalised; `parameters` say the same.",
+    "schema": {"type": "string"},
+}
 BINARY = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
 
 
-def create_app(service: Service) -> FastAPI:
-    """Return the ASGI application that answers with `service`."""
+def create_app(service: Service, cors: str | None = None) -> FastAPI:
+    """Return the ASGI application that answers with `service`, also pages of the origin `cors`."""
     app = FastAPIOffline(  # FastAPI whose /docs loads nothing from another host
         redoc_url=None,
         redirect_slashes=False,  # a redirect would repeat the client's Host header
@@ -58,12 +68,21 @@ def create_app(service: Service) -> FastAPI:
     _add_protocol(app, service)
     _add_pages(app, service)
     _document_requests(app)
+    app.router.routes[:] = map(_without_dependencies, app.routes)
     app.add_middleware(
         LimitsMiddleware,
         limits=service.limits,
         metrics=service.metrics,
         name_endpoint=partial(name_endpoint, {getattr(route, "path", "") for route in app.routes}),
     )
+    if cors is not None:  # the outermost, so that a page can also read errors
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=[cors],
+            allow_methods=["GET", "POST"],
+            allow_headers=["*"],
+            expose_headers=[protocol.LENGTH_HEADER, "warning", "retry-after"],
+        )
     return app
 
 
@@ -77,6 +96,13 @@ def name_endpoint(known: set[str], path: str) -> str:
 
 async def _to_error(request: Request, error: Any) -> Response:
     return JSONResponse({"error": str(error.detail)}, error.status_code, error.headers)
+
+
+def _without_dependencies(route: BaseRoute) -> BaseRoute:
+    """Turn a documented POST endpoint into Starlette's route: FastAPI's costs 10% of a request."""
+    if not isinstance(route, APIRoute) or "POST" not in (route.methods or ()):
+        return route
+    return Route(route.path, route.endpoint, methods=["POST"])
 
 
 def _add_pictures(app: FastAPI, service: Service) -> None:
@@ -101,22 +127,22 @@ def _add_pictures(app: FastAPI, service: Service) -> None:
 
 def _add_protocol(app: FastAPI, service: Service) -> None:
     responses = _responses(schemas.InferAnswer)
-    responses[200] |= {"content": BINARY, "headers": {protocol.LENGTH_HEADER: LENGTH}}
+    responses[200] |= {
+        "content": BINARY,
+        "headers": {protocol.LENGTH_HEADER: LENGTH, "warning": WARNING},
+    }
     parameter = {"name": protocol.LENGTH_HEADER, "in": "header", "required": False, **LENGTH}
     body = _body({"application/json": "InferRequest"}, BINARY) | {"parameters": [parameter]}
 
     async def infer(request: Request) -> Response:
         """Logits of normalised tensors, in JSON or by the binary-data extension."""
         length = request.headers.get(protocol.LENGTH_HEADER)
-        content, json_length = await service.infer(await request.body(), length)
-        if json_length is None:
-            return Response(content, media_type="application/json")
-        headers = {protocol.LENGTH_HEADER: str(json_length)}
-        return Response(content, headers=headers, media_type="application/octet-stream")
+        content, headers = await service.infer(await request.body(), length)
+        return Response(content, headers=headers)
 
-    def add_get(path: str, answer: dict[str, Any], model: type[BaseModel]) -> None:
+    def add_get(path: str, answer: dict[str, Any] | Answer, model: type[BaseModel]) -> None:
         async def get() -> Response:
-            return _to_json(answer)
+            return _to_json(answer() if callable(answer) else answer)
 
         responses: dict[int | str, dict[str, Any]] = {200: {"model": model}}
         app.add_api_route(path, get, responses=responses, name=path, summary=path)
@@ -125,14 +151,31 @@ def _add_protocol(app: FastAPI, service: Service) -> None:
     add_get("/v2/health/live", {"live": True}, schemas.Live)
     add_get("/v2/health/ready", {"ready": True}, schemas.Ready)
     predictor = service.predictor
-    about = protocol.describe_model(predictor.engine, predictor.size, len(predictor.classes))
+    shown = (predictor.engine, predictor.size, len(predictor.classes))
+    about = protocol.describe_model(*shown)
+    config = protocol.configure_model(*shown, service.limits.batch)
     model = f"/v2/models/{protocol.MODEL}"
-    for path in (model, f"{model}/versions/{protocol.VERSION}"):
+    paths = (model, f"{model}/versions/{protocol.VERSION}")
+    endpoints = ("/predict", "/features", *(f"{path}/infer" for path in paths))
+
+    def count() -> dict[str, Any]:
+        return protocol.describe_statistics(service.metrics.sum_up(endpoints))
+
+    add_get("/v2/models/stats", count, schemas.Statistics)
+    for path in paths:
         add_get(path, about, schemas.ModelMetadata)
+        add_get(f"{path}/config", config, schemas.ModelConfig)
+        add_get(f"{path}/stats", count, schemas.Statistics)
         add_get(f"{path}/ready", {"name": protocol.MODEL, "ready": True}, schemas.Ready)
         app.add_api_route(
             f"{path}/infer", infer, methods=["POST"], responses=responses, openapi_extra=body
         )
+
+    @app.post("/v2/repository/index", responses=_responses(list[schemas.IndexedModel]))
+    async def index(request: Request) -> Response:
+        """The models: the one that is served. The body is not looked at."""
+        await request.body()  # within the limits
+        return _to_json(protocol.INDEX)
 
 
 def _add_pages(app: FastAPI, service: Service) -> None:
@@ -147,7 +190,7 @@ def _add_pages(app: FastAPI, service: Service) -> None:
     app.mount("/static", StaticFiles(directory=PAGE))
 
 
-def _responses(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
+def _responses(model: Any) -> dict[int | str, dict[str, Any]]:
     """Return FastAPI's `responses` of an endpoint that reads a body and answers with `model`."""
     responses: dict[int | str, dict[str, Any]] = {200: {"model": model}}
     for status, description in ERRORS.items():
@@ -176,5 +219,5 @@ def _document_requests(app: FastAPI) -> None:
     document["components"]["schemas"] |= found["$defs"]
 
 
-def _to_json(content: dict[str, Any]) -> Response:
+def _to_json(content: Any) -> Response:
     return Response(json.dumps(content), media_type="application/json")

@@ -29,9 +29,9 @@ async def read_pictures(
     """Receive a body; return a function that extracts its picture files, and the body's size.
 
     The files are the parts with a file name of `multipart/form-data`, or the base64 texts of
-    `{"images": [...]}` in `application/json`. Raises `HTTPException`, here or in the function:
-    415 for another content type, 413 for more than `max_pictures`, 400 for a damaged body or one
-    without a picture.
+    `{"images": [...]}` in `application/json`, which may be `data:` URLs and have line breaks.
+    Raises `HTTPException`, here or in the function: 415 for another content type, 413 for more
+    than `max_pictures`, 400 for a damaged body or one without a picture.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "application/json":
@@ -79,9 +79,15 @@ def _decode_base64(body: bytes, max_pictures: int) -> list[bytes]:
     if len(texts) > max_pictures:
         raise _too_many(max_pictures)
     try:
-        return [base64.b64decode(text, validate=True) for text in texts]
+        return [_decode_text(text) for text in texts]
     except (binascii.Error, ValueError):
-        raise HTTPException(400, "images: a text is not base64") from None
+        raise HTTPException(400, "images: a text is neither base64 nor a data: URL of it") from None
+
+
+def _decode_text(text: str) -> bytes:
+    start = text.find(",") + 1 if text[:5].lower() == "data:" else 0  # data:image/png;base64,
+    packed = text[start:].encode("ascii").translate(None, b" \t\r\n")
+    return base64.b64decode(packed, validate=True)
 
 
 _NO_PICTURE = HTTPException(400, "no picture came; send a file, or base64 text in `images`")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -22,6 +23,8 @@ from lenet_paddle.serve.metrics import Metrics
 _log = logging.getLogger(__name__)
 
 DRAIN_FACTOR = 4  # read a body up to this many times the limit before answering 413
+PACKED = (b"gzip", b"deflate")  # Content-Encoding, RFC 9110, section 8.4.1
+ZLIB_OR_GZIP = 32 + zlib.MAX_WBITS
 POLICY = (
     "default-src 'self'; img-src 'self' data: blob:; object-src 'none'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'"
@@ -52,25 +55,29 @@ class Limits:
     """Time to receive a body, and again to answer it."""
     queue: int
     """POST requests in progress; further ones get 503."""
+    strict_range: bool = False
+    """Whether tensors that do not seem to be normalised get 400."""
 
 
 def limit_body(scope: Scope, receive: Receive, limits: Limits) -> Receive:
-    """Wrap `receive` so that it never passes on more than `limits.body` bytes.
+    """Wrap `receive` so that it never passes on more than `limits.body` bytes, unpacked.
 
     It raises `HTTPException`: 413 for a larger body, 408 for one that takes longer than
-    `limits.seconds`, 415 for a compressed one, 400 for one that comes with the header
-    Upgrade.
+    `limits.seconds`, 415 for one compressed otherwise than by gzip or deflate, 400 for one that is
+    not what its Content-Encoding says or that comes with the header Upgrade.
     """
     headers = dict(scope["headers"])
     declared = headers.get(b"content-length", b"")
     content_length = int(declared) if declared.isdigit() else 0
     # A client that waits for `100 Continue` has sent nothing yet: refuse it at once.
     accepted = limits.body * (1 if b"expect" in headers else DRAIN_FACTOR)
+    encoding = headers.get(b"content-encoding", b"identity").lower()
+    unpacker = zlib.decompressobj(ZLIB_OR_GZIP) if encoding in PACKED else None
     refusal = None
     if b"upgrade" in headers:  # the server's parser loses the body
         refusal = HTTPException(400, "Upgrade is not supported; send HTTP/1.1 without it")
-    elif headers.get(b"content-encoding", b"identity") != b"identity":
-        refusal = HTTPException(415, "a compressed body; send it uncompressed")
+    elif encoding not in (b"identity", *PACKED):
+        refusal = HTTPException(415, "a body compressed in another way than gzip or deflate")
     elif content_length > accepted:
         refusal = _too_large(limits.body)
     deadline = anyio.current_time() + limits.seconds
@@ -84,12 +91,29 @@ def limit_body(scope: Scope, receive: Receive, limits: Limits) -> Receive:
             message = f"the body did not arrive within {limits.seconds:g} s"
             raise HTTPException(408, message, {"connection": "close"}) from None
 
+    reason = f"the body is damaged, or not {encoding.decode('latin-1')} as its head says"
+    not_packed = HTTPException(400, reason, {"connection": "close"})
+
+    def unpack(message: Message) -> Message:
+        if unpacker is None or message["type"] != "http.request":
+            return message
+        left = limits.body - size
+        try:
+            body = unpacker.decompress(message.get("body", b""), left + 1)
+        except zlib.error:
+            raise not_packed from None
+        is_cut = len(body) <= left and not unpacker.eof and not message.get("more_body")
+        if is_cut or unpacker.unused_data:
+            raise not_packed
+        return {**message, "body": body}
+
     async def receive_limited() -> Message:
         nonlocal size
         if refusal:
             raise refusal
-        message = await receive_in_time()
-        size += len(message.get("body", b""))
+        received = await receive_in_time()
+        message = unpack(received)
+        size += max(len(received.get("body", b"")), len(message.get("body", b"")))
         if size > limits.body:  # many clients look for an answer only after sending everything
             while message.get("more_body") and size <= DRAIN_FACTOR * limits.body:
                 message = await receive_in_time()

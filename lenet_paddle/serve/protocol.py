@@ -1,8 +1,8 @@
 """The Open Inference Protocol, version 2, which KServe and Triton speak: metadata and tensors.
 
-Sources: the protocol, https://github.com/kserve/open-inference-protocol, and Triton's
-binary-data extension,
-https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_binary_data.md.
+Sources: the protocol, https://github.com/kserve/open-inference-protocol, and Triton's extensions
+binary_data, model_configuration, statistics and model_repository (of it the index only),
+https://github.com/triton-inference-server/server/tree/main/docs/protocol.
 The server has one model, `lenet`, with one input, `image`, float32 (B, 1, S, S), normalised as
 inference.yml says, and one output, `logits`, float32 (B, C).
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -20,13 +21,17 @@ import numpy as np
 from starlette.exceptions import HTTPException
 
 from lenet_paddle._version import __version__
+from lenet_paddle.data.preprocess import NORMALISATION
 from lenet_paddle.serve.bodies import parse_message
 from lenet_paddle.serve.schemas import InferRequest, InputTensor
 
 MODEL, VERSION = "lenet", "1"
 INPUT, OUTPUT = "image", "logits"
 LENGTH_HEADER = "inference-header-content-length"
-SERVER = {"name": "lenet_paddle", "version": __version__, "extensions": ["binary_tensor_data"]}
+EXTENSIONS = ["binary_tensor_data", "model_configuration", "statistics"]
+SERVER = {"name": "lenet_paddle", "version": __version__, "extensions": EXTENSIONS}
+INDEX = [{"name": MODEL, "version": VERSION, "state": "READY", "reason": ""}]
+TOLERANCE = 0.01  # beyond -1 to 1, for rounding and interpolation
 
 
 def describe_model(engine: str, size: int, num_classes: int) -> dict[str, Any]:
@@ -37,7 +42,56 @@ def describe_model(engine: str, size: int, num_classes: int) -> dict[str, Any]:
         "platform": "paddle_inference" if engine == "paddle" else "onnxruntime_onnx",
         "inputs": [{"name": INPUT, "datatype": "FP32", "shape": [-1, 1, size, size]}],
         "outputs": [{"name": OUTPUT, "datatype": "FP32", "shape": [-1, num_classes]}],
+        "parameters": {"image_min": -1.0, "image_max": 1.0, "image_normalisation": NORMALISATION},
     }
+
+
+def configure_model(engine: str, size: int, num_classes: int, max_batch: int) -> dict[str, Any]:
+    """Return the answer to GET /v2/models/lenet/config: Triton's `ModelConfig`."""
+    about = describe_model(engine, size, num_classes)
+    return {
+        "name": MODEL,
+        "platform": about["platform"],
+        "backend": "paddle" if engine == "paddle" else "onnxruntime",
+        "version_policy": {"latest": {"num_versions": 1}},
+        "max_batch_size": max_batch,
+        "input": [{"name": INPUT, "data_type": "TYPE_FP32", "dims": [1, size, size]}],
+        "output": [{"name": OUTPUT, "data_type": "TYPE_FP32", "dims": [num_classes]}],
+        "parameters": {
+            key: {"string_value": str(value)} for key, value in about["parameters"].items()
+        },
+    }
+
+
+def describe_statistics(totals: Mapping[str, float]) -> dict[str, Any]:
+    """Return the answer to GET /v2/models/lenet/stats, from `Metrics.sum_up`.
+
+    The durations that are not measured apart, such as `queue`, are 0.
+    """
+    names = ("queue", "compute_input", "compute_output", "cache_hit", "cache_miss")
+    durations = {name: {"count": 0, "ns": 0} for name in names}
+    failed, seconds_failed = totals["lenet_errors_total"], totals["lenet_error_seconds_total"]
+    num_batches = totals["lenet_batch_size_count"]
+    for name, count, seconds in (
+        (
+            "success",
+            totals["lenet_requests_total"] - failed,
+            totals["lenet_request_seconds_sum"] - seconds_failed,
+        ),
+        ("fail", failed, seconds_failed),
+        ("compute_infer", num_batches, totals["lenet_model_seconds_total"]),
+    ):
+        durations[name] = {"count": int(count), "ns": round(max(0, seconds) * 1e9)}
+    model = {
+        "name": MODEL,
+        "version": VERSION,
+        "last_inference": round(totals["lenet_last_batch_timestamp_seconds"] * 1000),
+        "inference_count": int(totals["lenet_batch_size_sum"]),
+        "execution_count": int(num_batches),
+        "inference_stats": durations,
+        "batch_stats": [],
+    }
+    return {"model_stats": [model]}
 
 
 @dataclass(frozen=True)
@@ -49,6 +103,8 @@ class Inference:
     id: str | None
     as_binary: bool
     """Whether the logits are wanted as bytes after the JSON part."""
+    warning: str | None
+    """What is odd about the range of the values."""
 
 
 def read_request(body: bytes, header_length: str | None, size: int, max_batch: int) -> Inference:
@@ -63,27 +119,46 @@ def read_request(body: bytes, header_length: str | None, size: int, max_batch: i
     for output in request.outputs:
         if output.parameters.binary_data is not None:
             wanted = output.parameters.binary_data
-    return Inference(batch, request.id, bool(wanted))
+    return Inference(batch, request.id, bool(wanted), _check_range(batch))
 
 
-def write_answer(request: Inference, logits: np.ndarray) -> tuple[bytes, int | None]:
-    """Return the answer's body, and the length of its JSON part if a tensor follows it.
+def _check_range(batch: np.ndarray) -> str | None:
+    """Return a warning for a batch that does not seem to be normalised, such as pixels in 0..1.
+
+    A picture of the data has dark and light parts, so values on both sides of 0.
+    """
+    low, high = float(batch.min()), float(batch.max())
+    if -1 - TOLERANCE <= low < 0 and high <= 1 + TOLERANCE:
+        return None
+    return (
+        f"{INPUT}: values from {low:.4g} to {high:.4g}; expected -1 to 1 on both sides of 0, "
+        f"normalise pixels x of 0 to 255: {NORMALISATION}"
+    )
+
+
+def write_answer(request: Inference, logits: np.ndarray) -> tuple[bytes, dict[str, str]]:
+    """Return the answer's body and headers; a binary tensor follows the JSON part.
 
     `logits` is float32 (B, C). Raises `HTTPException`, 400, if a value is not finite.
     """
     if not np.isfinite(logits).all():  # JSON has no word for it
         raise _refuse(f"{INPUT}: values so large that the model overflows; expected -1 to 1")
     output: dict[str, Any] = {"name": OUTPUT, "datatype": "FP32", "shape": list(logits.shape)}
-    answer = {"model_name": MODEL, "model_version": VERSION, "outputs": [output]}
+    answer: dict[str, Any] = {"model_name": MODEL, "model_version": VERSION, "outputs": [output]}
+    headers = {"content-type": "application/json"}
     if request.id is not None:
         answer["id"] = request.id
+    if request.warning is not None:
+        answer["parameters"] = {"warning": request.warning}
+        headers["warning"] = f'299 - "{request.warning}"'
     if not request.as_binary:
         output["data"] = logits.ravel().tolist()
-        return json.dumps(answer).encode(), None
+        return json.dumps(answer).encode(), headers
     data = np.ascontiguousarray(logits, "<f4").tobytes()
     output["parameters"] = {"binary_data_size": len(data)}
     head = json.dumps(answer).encode()
-    return head + data, len(head)
+    headers |= {"content-type": "application/octet-stream", LENGTH_HEADER: str(len(head))}
+    return head + data, headers
 
 
 def _refuse(reason: str) -> HTTPException:

@@ -22,7 +22,8 @@ class Pictures(BaseModel):
 
     model_config = ConfigDict(strict=True)
     images: InputList[Base64] = Field(
-        description="Picture files.", json_schema_extra={"minItems": 1}
+        description="Picture files; line breaks and data: URLs are accepted.",
+        json_schema_extra={"minItems": 1},
     )
 
 
@@ -35,9 +36,11 @@ class UploadedPictures(BaseModel):
 class Prediction(BaseModel):
     """The answer for one picture."""
 
-    class_: str = Field(alias="class", description="The most probable class.")
-    probability: float = Field(description="Of that class.")
-    probabilities: dict[str, float] = Field(description="Of every class.")
+    class_: str | None = Field(
+        alias="class", description="The most probable class, or null if nothing is written."
+    )
+    probability: float | None = Field(description="Of that class, or null.")
+    probabilities: dict[str, float] = Field(description="Of every class, or of none.")
     seen: Base64 = Field(description="A PNG of 28x28 pixels: the network's input.")
 
 
@@ -116,6 +119,54 @@ class ModelMetadata(BaseModel):
     platform: str
     inputs: list[TensorMetadata]
     outputs: list[TensorMetadata]
+    parameters: dict[str, Any] = Field(description="The range of the input, and how to get there.")
+
+
+class ModelConfig(BaseModel):
+    """The answer of /v2/models/lenet/config: Triton's model configuration."""
+
+    name: str
+    platform: str
+    backend: str
+    version_policy: dict[str, Any]
+    max_batch_size: int
+    input: list[dict[str, Any]]
+    output: list[dict[str, Any]]
+    parameters: dict[str, dict[str, str]]
+
+
+class Duration(BaseModel):
+    """How often something was done, and the nanoseconds of all times together."""
+
+    count: int
+    ns: int
+
+
+class ModelStatistics(BaseModel):
+    """Totals over all workers since the start; the pictures of /predict and /features count too."""
+
+    name: str
+    version: str
+    last_inference: int = Field(description="Milliseconds since 1970, or 0.")
+    inference_count: int = Field(description="Pictures and tensors.")
+    execution_count: int = Field(description="Runs of the model.")
+    inference_stats: dict[str, Duration] = Field(description="What is not measured apart is 0.")
+    batch_stats: list[Any]
+
+
+class Statistics(BaseModel):
+    """The answer of /v2/models/lenet/stats, as Triton's."""
+
+    model_stats: list[ModelStatistics]
+
+
+class IndexedModel(BaseModel):
+    """An entry of the answer of /v2/repository/index."""
+
+    name: str
+    version: str
+    state: str
+    reason: str
 
 
 class Parameters(BaseModel):
@@ -178,4 +229,7 @@ class InferAnswer(BaseModel):
     model_name: str
     model_version: str
     id: str | None = None
+    parameters: dict[str, Any] | None = Field(
+        None, description="`warning`, if the values do not seem to be normalised."
+    )
     outputs: list[OutputTensor]

@@ -6,6 +6,7 @@ import dataclasses
 import ipaddress
 import logging
 import os
+import re
 import shutil
 import signal
 import socket
@@ -23,6 +24,7 @@ from lenet_paddle.serve.workers import END_SIGNALS, WorkerPool
 from lenet_paddle.settings import PATH
 
 _log = logging.getLogger(__name__)
+ORIGIN = r"\*|https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:]+\](:[0-9]{1,5})?"
 METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client's name for it
 
 
@@ -50,6 +52,10 @@ class ServeConfig:
     """Time for a request's body to arrive, and again for its answer."""
     max_queue: int = 64
     """Requests in progress in a worker; further ones get 503 and Retry-After."""
+    strict_range: bool = False
+    """Refuse tensors that do not seem to be normalised, instead of a warning in the answer."""
+    cors: str | None = None
+    """An origin whose pages may ask, such as https://example.org; * for every one."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
@@ -60,6 +66,11 @@ class ServeConfig:
         for name in ("max_body_mb", "max_megapixels", "max_seconds"):
             if not 0 < getattr(self, name) < 1e6:
                 raise InputError(f"{name} is {getattr(self, name)}; expected above 0, below 1e6")
+        if self.cors is not None and not re.fullmatch(ORIGIN, self.cors):
+            raise InputError(
+                f"cors is {self.cors!r}; expected an origin as browsers send it, without a path, "
+                "such as https://example.org or http://127.0.0.1:3000, or *"
+            )
 
 
 def serve(config: ServeConfig) -> None:
@@ -72,6 +83,8 @@ def serve(config: ServeConfig) -> None:
     """
     if not _is_loopback(config.host):
         _log.warning("%s: every machine that reaches this one can ask; no password", config.host)
+    if config.cors == "*":
+        _log.warning("cors *: the pages of every site can ask from this machine's browsers")
     with (
         _listen(config.host, config.port) as listener,
         tempfile.TemporaryDirectory(prefix="lenet-serve-") as folder,

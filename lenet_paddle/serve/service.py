@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import math
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from lenet_paddle.data.preprocess import (
     TooManyPixels,
     decode_picture,
     encode_png,
+    is_empty,
+    is_prepared,
     prepare_picture,
 )
 from lenet_paddle.errors import InputError
@@ -53,8 +56,8 @@ class Service:
 
         Raises `InputError` if the model of feature maps cannot be loaded.
         """
-        empty = encode_png(np.zeros((SIZE, SIZE), np.uint8))
-        seen = self._read_picture(1, empty, Deadline(True, math.inf))
+        line = encode_png(np.eye(SIZE, dtype=np.uint8))
+        seen = self._read_picture(1, line, Deadline(False, math.inf))
         self._to_dict(self.predictor.predict(seen[None])[0], seen)
         if self.predictor.description["features"]:
             self.predictor.predict_with_maps(seen[None])
@@ -85,8 +88,9 @@ class Service:
         seen = await self._read_pictures(load, num_bytes)
         if not self.predictor.description["features"]:
             raise HTTPException(404, "this model was exported without its feature maps")
+        started = time.perf_counter()
         probs, maps = self.predictor.predict_with_maps(seen)
-        self.metrics.batch_size.observe(1)
+        self.metrics.count_batch(1, time.perf_counter() - started)
         features = [
             {
                 "name": name,
@@ -97,31 +101,39 @@ class Service:
         ]
         return {**self._to_dict(probs[0], seen[0]), "features": features}
 
-    async def infer(self, body: bytes, header_length: str | None) -> tuple[bytes, int | None]:
-        """Return the answer to POST /v2/models/lenet/infer, and the length of its JSON part if a
-        tensor follows it."""
+    async def infer(self, body: bytes, header_length: str | None) -> tuple[bytes, dict[str, str]]:
+        """Return the body and the headers of the answer to POST /v2/models/lenet/infer."""
         size, max_batch = self.predictor.size, self.limits.batch
         request = await self._queue.run(
             lambda _: protocol.read_request(body, header_length, size, max_batch), len(body)
         )
+        if request.warning is not None:
+            self.metrics.range_warnings.inc()
+            if self.limits.strict_range:
+                raise HTTPException(400, request.warning)
         return protocol.write_answer(request, await self._tensors.run(request.batch))
 
     def _count(self, run: Run) -> Run:
-        """Wrap `run` so that the metrics record the size of each batch."""
+        """Wrap `run` so that the metrics record the size and the time of each batch."""
 
         def run_and_count(batch: np.ndarray) -> np.ndarray:
-            self.metrics.batch_size.observe(len(batch))
-            return run(batch)
+            started = time.perf_counter()
+            result = run(batch)
+            self.metrics.count_batch(len(batch), time.perf_counter() - started)
+            return result
 
         return run_and_count
 
     def _to_dict(self, probs: np.ndarray, seen: np.ndarray) -> dict[str, Any]:
+        shown = {"seen": base64.b64encode(encode_png(seen)).decode()}
+        if is_empty(seen):
+            return {"class": None, "probability": None, "probabilities": {}, **shown}
         best = int(probs.argmax())
         return {
             "class": self.predictor.classes[best],
             "probability": float(probs[best]),
             "probabilities": dict(zip(self.predictor.classes, probs.tolist(), strict=True)),
-            "seen": base64.b64encode(encode_png(seen)).decode(),
+            **shown,
         }
 
     async def _read_pictures(self, load: LoadFiles, num_bytes: int) -> np.ndarray:
@@ -147,7 +159,9 @@ class Service:
         except InputError as error:
             deadline.check()
             raise HTTPException(400, str(error)) from None
-        if deadline.on_loop and picture.shape != (SIZE, SIZE):
+        if is_prepared(picture, self.predictor.preprocess):
+            return picture
+        if deadline.on_loop:  # preparing takes up to a hundred times as long
             raise NeedsThread
         return prepare_picture(picture, self.predictor.preprocess)
 

@@ -144,9 +144,10 @@ def _build_server(config: ServeConfig) -> uvicorn.Server:
         batch=config.max_batch,
         seconds=config.max_seconds,
         queue=config.max_queue,
+        strict_range=config.strict_range,
     )
     settings = uvicorn.Config(
-        create_app(Service(Path(config.model), config.engine, limits)),
+        create_app(Service(Path(config.model), config.engine, limits), config.cors),
         http="httptools",
         ws="none",
         lifespan="off",

@@ -24,6 +24,7 @@ _log = logging.getLogger(__name__)
 
 TEST_SAMPLES = (5, 20, 48, 210)  # classified when no pictures are given
 MAX_DRAWN = 64
+NOTHING = "nothing written"  # in place of a class
 
 
 def predict_pictures(
@@ -141,11 +142,11 @@ def _answer_samples(predictor: Predictor, run: str | None, top_k: int) -> list[A
 
 
 def _to_row(answer: Answer) -> dict[str, str]:
-    best, probability = answer.top_k[0]
+    best, probability = answer.best
     return {
         "file": answer.name,
-        "class": best,
-        "probability": f"{probability:.6f}",
+        "class": best or "",
+        "probability": "" if probability is None else f"{probability:.6f}",
         "top_k": " ".join(f"{name}:{p:.6f}" for name, p in answer.top_k),
     }
 
@@ -160,7 +161,7 @@ def format_answers(answers: Sequence[Answer], style: str) -> str:
     width = max(map(len, names), default=0)
     lines = []
     for name, answer in zip(names, answers, strict=True):
-        best, *others = (f"{name} {p:.4f}" for name, p in answer.top_k)
+        best, *others = [f"{label} {p:.4f}" for label, p in answer.top_k] or [NOTHING]
         then = f"  then {', '.join(others)}" if others else ""
         lines.append(f"{name:<{width}}  {best}{then}\n")
     return "".join(lines)
@@ -173,11 +174,10 @@ def draw_answers(answers: Sequence[Answer], path: Path, classes: Sequence[str] =
     """
     drawn = answers[:MAX_DRAWN]
     labels = dict(zip(classes, label_classes(classes), strict=True))
-    captions = [
-        f"{Path(a.name).name[-24:]}\n{labels.get(name, name)}  p = {probability:.2f}"
-        for a in drawn
-        for name, probability in a.top_k[:1]
-    ]
+    captions = []
+    for answer in drawn:
+        said = "".join(f"{labels.get(name, name)}  p = {p:.2f}" for name, p in answer.top_k[:1])
+        captions.append(f"{Path(answer.name).name[-24:]}\n{said or NOTHING}")
     title = "original, what the network saw, and its answer"
     if len(answers) > MAX_DRAWN:
         title += f" (the first {MAX_DRAWN} of {len(answers):,})"

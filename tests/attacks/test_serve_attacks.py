@@ -288,6 +288,32 @@ def test_hostile_json_is_400(server, body):
     assert_error(response, 400)
 
 
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+def test_a_packed_bomb_is_refused_before_it_is_unpacked(server, encoding):
+    packer = zlib.compressobj(9, wbits=31 if encoding == "gzip" else 15)
+    zeros = bytes(1_000_000)
+    bomb = b"".join(packer.compress(zeros) for _ in range(2000)) + packer.flush()
+    assert len(bomb) < 2_000_000  # of two gigabytes
+    for kind in ("application/json", MULTIPART):
+        headers = {"content-encoding": encoding, "content-type": kind}
+        started = time.monotonic()
+        response = server.client.post("/predict", content=bomb, headers=headers)
+        assert_error(response, 413, "10,000,000 bytes")
+        assert time.monotonic() - started < SECONDS
+
+
+def test_an_endless_body_that_unpacks_to_nothing_is_cut_off(server):
+    blocks = b"\0\0\0\xff\xff" * 20_000  # stored, of no byte each
+    with server.raw(CHUNKED + b"content-encoding: deflate\r\n\r\n") as connection:
+        connection.sendall(b"2\r\n\x78\x01\r\n")
+        sent = 0
+        with contextlib.suppress(OSError):  # the server has closed it
+            while sent < 100_000_000:
+                connection.sendall(b"%x\r\n%s\r\n" % (len(blocks), blocks))
+                sent += len(blocks)
+    assert 10_000_000 < sent < 60_000_000
+
+
 # --- tensors ---
 
 
@@ -370,6 +396,11 @@ def jpeg_of_scans(count, side=28):
     return data[:start] + data[start:-2] * count + b"\xff\xd9"
 
 
+def encode_heic(width, height):
+    pytest.importorskip("pillow_heif").register_heif_opener()
+    return encode(Image.new("L", (width, height)), "HEIF")
+
+
 def post_pictures(server, *files):
     headers = {"content-type": MULTIPART}
     return server.client.post("/predict", content=multipart(*files), headers=headers)
@@ -396,6 +427,8 @@ BOMBS = {  # a picture, and the status of its answer
         lambda: png(28, 28, extra=png_chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(100_000_000)))),
         400,
     ),
+    "a HEIC of 26 million pixels": (lambda: encode_heic(6500, 4000), 413),
+    "a HEIC cut short": (lambda: encode_heic(64, 64)[:300], 400),
     "a TIFF": (lambda: encode(Image.new("L", (28, 28)), "TIFF"), 400),
     "a JPEG of 101 scans": (lambda: jpeg_of_scans(101), 400),
     "a JPEG of 200,000 scans": (lambda: jpeg_of_scans(200_000, 2000), 400),

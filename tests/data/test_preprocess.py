@@ -12,12 +12,16 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
+from lenet_paddle.data.datasets import Preprocess
+from lenet_paddle.data.load import load_dataset
 from lenet_paddle.data.preprocess import (
     MAX_PIXELS,
     TooManyPixels,
     decode_picture,
     encode_png,
     holds_several,
+    is_empty,
+    is_prepared,
     load_picture,
     normalise,
     prepare_picture,
@@ -71,6 +75,28 @@ def test_no_image_is_no_batch() -> None:
 def test_images_larger_than_the_input_are_refused(shape: tuple[int, int]) -> None:
     with pytest.raises(InputError, match=f"{shape[0]}x{shape[1]}; .* at most 28x28"):
         normalise(np.zeros((1, *shape), np.uint8))
+
+
+@pytest.mark.parametrize("mode", ["digit", "resize"])
+def test_whether_a_picture_is_prepared_is_known_without_preparing_it(
+    mode: Preprocess, rng: np.random.Generator
+) -> None:
+    digits = load_dataset("mnist", "test").images[:3]
+    noise = rng.integers(0, 256, (2, 28, 28), dtype=np.uint8)
+    pictures = [*digits, *(255 - digits), *noise, digits[0].repeat(10, 0).repeat(10, 1)]
+    for picture in pictures:
+        is_same = np.array_equal(prepare_picture(picture, mode), picture)
+        assert is_prepared(picture, mode) == is_same
+
+
+@pytest.mark.parametrize("mode", ["digit", "resize"])
+def test_in_a_picture_of_one_value_nothing_is_written(mode: Preprocess) -> None:
+    for shape in ((28, 28), (400, 400), (30, 500)):
+        for value in (0, 100, 255):
+            assert is_empty(prepare_picture(np.full(shape, value, np.uint8), mode))
+    digit = np.zeros((28, 28), np.uint8)
+    digit[9, 9] = 1
+    assert not is_empty(digit)
 
 
 # --- any picture -> grey ---

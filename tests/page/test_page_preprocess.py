@@ -16,15 +16,15 @@ from tools_help import ROOT
 
 from lenet_paddle.data.datasets import Preprocess
 from lenet_paddle.data.load import load_dataset
-from lenet_paddle.data.preprocess import normalise, prepare_picture
+from lenet_paddle.data.preprocess import is_empty, normalise, prepare_picture
 
 PAGE = ROOT / "lenet_paddle" / "page"
 pytestmark = pytest.mark.skipif(not shutil.which("node"), reason="no node here")
 SCRIPT = """
 import { readFileSync, writeFileSync } from "node:fs";
 import { makePlane } from "./plane.js";
-import { greyOf, normalise, preparePicture } from "./preprocess.js";
-const { mode, size, colour, shapes } = JSON.parse(readFileSync("job.json"));
+import { greyOf, isEmpty, normalise, preparePicture } from "./preprocess.js";
+const { mode, size, empty, colour, shapes } = JSON.parse(readFileSync("job.json"));
 const bytes = readFileSync("pictures.bin");
 let start = 0;
 const results = shapes.map(([height, width]) => {
@@ -32,6 +32,7 @@ const results = shapes.map(([height, width]) => {
     const data = bytes.subarray(start, start += count);
     if (colour) return greyOf({ width, height, data }).data;
     const seen = preparePicture(makePlane(width, height, Float32Array.from(data)), mode);
+    if (empty) return Float32Array.of(isEmpty(seen));
     return size ? normalise(seen, size) : seen.data;
 });
 writeFileSync("answer.bin", Buffer.concat(results.map((r) => Buffer.from(r.buffer))));
@@ -43,13 +44,15 @@ Browser = Callable[..., np.ndarray]
 def browser(tmp_path: Path) -> Browser:
     """Run the page's modules in node on pictures, uint8 (H, W) or (H, W, 4); return float32."""
 
-    def run(pictures: list[np.ndarray], mode: Preprocess = "digit", size: int = 0) -> np.ndarray:
+    def run(
+        pictures: list[np.ndarray], mode: Preprocess = "digit", size: int = 0, empty: bool = False
+    ) -> np.ndarray:
         for name in ("plane", "resample", "digit", "preprocess"):
             shutil.copy(PAGE / f"{name}.js", tmp_path)
         (tmp_path / "package.json").write_text('{"type": "module"}')
         (tmp_path / "script.js").write_text(SCRIPT)
         shapes, colour = [picture.shape[:2] for picture in pictures], pictures[0].ndim == 3
-        job = {"mode": mode, "size": size, "colour": colour, "shapes": shapes}
+        job = {"mode": mode, "size": size, "empty": empty, "colour": colour, "shapes": shapes}
         (tmp_path / "job.json").write_text(json.dumps(job))
         (tmp_path / "pictures.bin").write_bytes(b"".join(p.tobytes() for p in pictures))
         subprocess.run(["node", "script.js"], cwd=tmp_path, check=True)
@@ -93,6 +96,16 @@ def test_odd_sizes_are_prepared_alike(
     pictures = [rng.integers(0, 256, shape, dtype=np.uint8) for shape in shapes]
     pictures += [np.full((40, 30), value, np.uint8) for value in (0, 90, 255)]
     assert_same(browser, pictures, mode)
+
+
+@pytest.mark.parametrize("mode", ["digit", "resize"])
+def test_the_same_pictures_count_as_empty(browser: Browser, mode: Preprocess) -> None:
+    shapes = [(28, 28), (400, 400), (30, 500)]
+    pictures = [np.full(shape, value, np.uint8) for shape in shapes for value in (0, 90, 255)]
+    pictures += [sheet(DIGITS["4"], 400, 24), np.eye(28, dtype=np.uint8)]
+    expected = [is_empty(prepare_picture(picture, mode)) for picture in pictures]
+    assert expected == [True] * 9 + [False] * 2
+    assert browser(pictures, mode, empty=True).tolist() == expected
 
 
 def test_colours_become_the_same_grey(browser: Browser, rng: np.random.Generator) -> None:

@@ -5,12 +5,14 @@ Needs Chromium and playwright (pip install '.[browser]') and the server's packag
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from page_help import answering, chromium, draw, opened, settle
+from PIL import Image
 from serve_help import CLASSES, write_model  # skips where the server's packages are missing
 from tools_help import ROOT
 
@@ -80,6 +82,27 @@ def test_on_a_phone_the_answer_and_the_sheet_are_seen_together_and_stay_where_th
             inside = page.locator(text).bounding_box()
             assert inside["y"] >= best["y"]
             assert inside["y"] + inside["height"] <= best["y"] + best["height"]
+
+
+def test_a_blank_picture_is_answered_with_nothing_written_in_both_languages(page: Any) -> None:
+    from playwright.sync_api import expect
+
+    draw(page, LINE)
+    for side in (28, 300):
+        file = io.BytesIO()
+        Image.new("L", (side, side), 255).save(file, "PNG")
+        buffer = file.getvalue()
+        page.set_input_files(
+            "#file", {"name": "blank.png", "mimeType": "image/png", "buffer": buffer}
+        )
+        expect(page.locator("#comment")).to_have_text("Nothing is written.")
+        settle(page)
+        assert page.inner_text("#best") == "?" and page.inner_text("#sure") == ""
+        meters = page.locator("#bars [role=meter]").all()
+        assert {meter.get_attribute("aria-valuenow") for meter in meters} == {"0.0000"}
+    expect(page.locator("#live")).to_have_text("Nothing is written.")
+    page.click("#language")
+    assert page.inner_text("#comment") == "没有写字。"
 
 
 def test_long_names_of_classes_do_not_move_the_sheet(browser: Any, address: str) -> None:

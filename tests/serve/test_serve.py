@@ -1,12 +1,14 @@
 """The server's answers: pictures, the protocol of KServe and Triton, limits."""
 
 import base64
+import gzip
 import io
 import json
 import re
 import signal
 import subprocess
 import time
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,7 +20,9 @@ from serve_help import (
     WEIGHTS,
     Server,
     assert_error,
+    encode,
     infer_request,
+    multipart,
     read_answer,
     to_png,
     write_model,
@@ -80,6 +84,50 @@ def test_pictures_by_json_get_the_same_answers(server, digits):
     assert_predictions(response.json()["predictions"], digits)
 
 
+def test_base64_may_have_line_breaks_and_be_a_data_url(server, digits):
+    png = to_png(digits[0])
+    plain, lines = base64.b64encode(png).decode(), base64.encodebytes(png).decode()
+    texts = [lines, lines.replace("\n", "\r\n"), f"data:image/png;base64,{plain}"]
+    texts += [f"data:;base64,{lines}", f" DATA:image/png;name=a.png;base64,{plain}"[1:]]
+    response = server.client.post("/predict", json={"images": texts})
+    assert_predictions(response.json()["predictions"], digits[[0] * 5])
+    for text in (f"data:image/png,{png!r}", f"image/png;base64,{plain}", "data:", plain[:-1], "ä"):
+        response = server.client.post("/predict", json={"images": [text]})
+        assert_error(response, 400)
+
+
+def pack(body, encoding):
+    return gzip.compress(body) if encoding == "gzip" else zlib.compress(body)
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "GZIP"])
+def test_compressed_requests_are_answered_like_others(server, digits, encoding):
+    headers = {"content-encoding": encoding}
+    body = json.dumps(infer_request()).encode()
+    post = server.client.post
+    packed = pack(body, encoding.lower())
+    chunks = (packed[i : i + 40] for i in range(0, len(packed), 40))
+    plain = post("/v2/models/lenet/infer", content=body).json()
+    for content in (packed, chunks):
+        assert post("/v2/models/lenet/infer", content=content, headers=headers).json() == plain
+    headers["content-type"] = "multipart/form-data; boundary=x"
+    packed = pack(multipart(to_png(digits[0])), encoding.lower())
+    response = post("/predict", content=packed, headers=headers)
+    assert_predictions(response.json()["predictions"], digits[:1])
+
+
+@pytest.mark.parametrize("algorithm", ["gzip", "deflate"])
+def test_tritonclient_may_compress(server, digits, algorithm):
+    client_of = pytest.importorskip("tritonclient.http")
+    client = client_of.InferenceServerClient(f"127.0.0.1:{server.port}")
+    batch = ((digits[:, None].astype(np.float32) - 127.5) / 127.5).astype(np.float32)
+    tensor = client_of.InferInput("image", list(batch.shape), "FP32")
+    tensor.set_data_from_numpy(batch)
+    ways = {"request_compression_algorithm": algorithm, "response_compression_algorithm": algorithm}
+    logits = client.infer("lenet", [tensor], **ways).as_numpy("logits")
+    np.testing.assert_allclose(logits, reference_logits(digits), atol=1e-4)
+
+
 def test_requests_that_arrive_together_each_get_their_own_answer(server, digits):
     def ask(number):
         files = [("files", ("a.png", to_png(digits[i]))) for i in (number % 5, (number + 1) % 5)]
@@ -97,6 +145,23 @@ def test_a_large_picture_is_brought_to_28_pixels(server):
     [row] = server.client.post("/predict", files={"files": to_png(picture)}).json()["predictions"]
     seen = np.asarray(Image.open(io.BytesIO(base64.b64decode(row["seen"]))))
     assert seen.shape == (28, 28) and seen[2, 2] > 200 and seen[2, 20] < 50
+
+
+@pytest.mark.parametrize("value", [0, 128, 255])
+def test_a_picture_in_which_nothing_is_written_has_no_class(server, digits, value):
+    nothing = {"class": None, "probability": None, "probabilities": {}}
+    for side in (28, 300):
+        empty = to_png(np.full((side, side), value, np.uint8))
+        files = [("files", ("a.png", file)) for file in (to_png(digits[0]), empty)]
+        response = server.client.post("/predict", files=files)
+        assert response.status_code == 200
+        digit, row = response.json()["predictions"]
+        assert_predictions([digit], digits[:1])
+        assert {key: row[key] for key in nothing} == nothing and row["seen"]
+        response = server.client.post("/features", files={"files": empty})
+        answer = response.json()
+        assert {key: answer[key] for key in nothing} == nothing and answer["features"]
+        schemas.Features.model_validate(answer)
 
 
 def test_feature_maps_come_scaled_to_uint8(server, digits):
@@ -117,11 +182,18 @@ def test_the_model_is_described_for_the_page(server):
 def test_tritonclient_works_unchanged(server, digits):
     client_of = pytest.importorskip("tritonclient.http")
     client = client_of.InferenceServerClient(f"127.0.0.1:{server.port}")
+    config = client.get_model_config("lenet")
+    assert (config["name"], config["max_batch_size"]) == ("lenet", 8)
+    assert config["input"] == [{"name": "image", "data_type": "TYPE_FP32", "dims": [1, 28, 28]}]
+    assert config == client.get_model_config("lenet", "1")
+    [listed] = client.get_model_repository_index()
+    assert listed == {"name": "lenet", "version": "1", "state": "READY", "reason": ""}
     assert client.is_server_live() and client.is_server_ready() and client.is_model_ready("lenet")
     assert "binary_tensor_data" in client.get_server_metadata()["extensions"]
     batch = ((digits[:, None].astype(np.float32) - 127.5) / 127.5).astype(np.float32)
     tensor = client_of.InferInput("image", list(batch.shape), "FP32")
     metadata = client.get_model_metadata("lenet")
+    assert metadata["parameters"]["image_min"] == -1 and metadata["parameters"]["image_max"] == 1
     assert metadata["inputs"] == [{"name": "image", "datatype": "FP32", "shape": [-1, 1, 28, 28]}]
     for sends_binary in (True, False):
         tensor.set_data_from_numpy(batch, binary_data=sends_binary)
@@ -138,6 +210,83 @@ def test_tritonclient_works_unchanged(server, digits):
     tensor.set_data_from_numpy(np.zeros((1, 784), np.float32))
     with pytest.raises(Exception, match="expected the shape"):
         client.infer("lenet", [tensor])
+
+
+def test_tritons_statistics_add_up_over_the_workers(server, digits):
+    client_of = pytest.importorskip("tritonclient.http")
+    client = client_of.InferenceServerClient(f"127.0.0.1:{server.port}")
+
+    def read():
+        names = ((), ("lenet",), ("lenet", "1"))
+        answers = [client.get_inference_statistics(*name) for name in names]
+        assert answers[0] == answers[1] == answers[2]
+        return answers[0]["model_stats"][0]
+
+    before = read()
+    started = time.time()
+    headers = {"connection": "close"}  # so that both workers answer some
+    for _ in range(10):
+        request = infer_request(shape=[2, 1, 28, 28], data=[0.5, -0.5] * 784)
+        server.client.post("/v2/models/lenet/infer", json=request, headers=headers)
+        server.client.post("/predict", files={"files": to_png(digits[0])}, headers=headers)
+        server.client.post("/v2/models/lenet/infer", json={}, headers=headers)
+    after = read()
+    assert after["inference_count"] - before["inference_count"] == 30
+    assert after["execution_count"] - before["execution_count"] == 20
+    assert started - 1 <= after["last_inference"] / 1000 <= time.time() + 1
+    stats = {
+        name: {key: row[key] - before["inference_stats"][name][key] for key in row}
+        for name, row in after["inference_stats"].items()
+    }
+    counts = {name: row["count"] for name, row in stats.items() if row["count"]}
+    assert counts == {"success": 20, "fail": 10, "compute_infer": 20}
+    assert all(0 < stats[name]["ns"] < (time.time() - started) * 1e9 for name in counts)
+    assert stats["compute_infer"]["ns"] < stats["success"]["ns"]
+
+
+RANGES = {  # what is sent, and whether the answer warns of it
+    "normalised": ((-1, 1), False),
+    "rounded": ((-1.0001, 1.0001), False),
+    "0 to 1": ((0, 1), True),
+    "0 to 255": ((0, 255), True),
+    "standardised by mean and deviation": ((-0.42, 2.8), True),
+    "below": ((-128, 0.5), True),
+    "grey": ((0, 0), True),
+}
+
+
+@pytest.mark.parametrize("case", RANGES)
+@pytest.mark.parametrize("is_binary", [False, True])
+def test_tensors_that_do_not_seem_normalised_are_answered_with_a_warning(server, case, is_binary):
+    bounds, warns = RANGES[case]
+    values = np.linspace(*bounds, 784, dtype=np.float32)
+    name = "lenet_range_warnings_total"
+    before = read_metrics(server).get(name, 0)
+    request = infer_request(data=values.tolist())
+    request["parameters"] = {"binary_data_output": is_binary}
+    response = server.client.post("/v2/models/lenet/infer", json=request)
+    length = response.headers.get("inference-header-content-length")
+    answer = json.loads(response.content[: int(length)] if is_binary else response.content)
+    assert response.status_code == 200 and read_metrics(server).get(name, 0) == before + warns
+    if not warns:
+        assert "warning" not in response.headers and "parameters" not in answer
+        return
+    warning = answer["parameters"]["warning"]
+    assert f"values from {bounds[0]:g} to {bounds[1]:g}; expected -1 to 1" in warning
+    assert response.headers["warning"] == f'299 - "{warning}"'
+    schemas.InferAnswer.model_validate(answer)
+
+
+def test_with_strict_range_such_tensors_are_400(tmp_path):
+    strict = Server(write_model(tmp_path), "--strict-range")
+    post = strict.client.post
+    request = infer_request(data=[0.0, 255.0] * 392)
+    assert_error(post("/v2/models/lenet/infer", json=request), 400, "from 0 to 255; expected -1")
+    request = infer_request(data=[-1.0, 1.0] * 392)
+    response = post("/v2/models/lenet/infer", json=request)
+    assert response.status_code == 200 and "parameters" not in response.json()
+    assert read_metrics(strict)["lenet_range_warnings_total"] == 1
+    assert strict.stop() == (0, "")
 
 
 def test_tensors_may_be_nested_lists(server):
@@ -232,6 +381,28 @@ def test_a_batch_above_the_limit_is_413(server, digits):
     assert_error(server.client.post("/features", files=files[:2]), 413, "more than one picture")
 
 
+@pytest.mark.parametrize("kind", ["TIFF", "AVIF"])
+def test_a_format_that_is_not_accepted_is_named(server, kind):
+    file = encode(Image.new("L", (64, 64)), kind)
+    response = server.client.post("/predict", files={"files": file})
+    expected = f"picture 1: a file of format {kind}; expected PNG, JPEG, WEBP, GIF, BMP, HEIC"
+    assert_error(response, 400, expected)
+
+
+def test_heic_pictures_of_iphones_are_read(server):
+    pytest.importorskip("pillow_heif").register_heif_opener()
+    picture = Image.fromarray(np.kron(np.eye(7), np.ones((40, 40))) * 255).convert("L")
+    responses = [
+        server.client.post("/predict", files={"files": encode(picture, kind)})
+        for kind in ("PNG", "HEIF")
+    ]
+    png, heic = [response.json()["predictions"][0] for response in responses]
+    assert png["class"] == heic["class"]
+    assert png["probability"] == pytest.approx(heic["probability"], abs=0.02)
+    large = encode(Image.new("L", (1000, 600)), "HEIF")
+    assert_error(server.client.post("/predict", files={"files": large}), 413, "1000 x 600")
+
+
 def test_a_request_without_a_readable_picture_is_400_or_415(server, digits):
     png = to_png(digits[0])
     post = server.client.post
@@ -242,7 +413,7 @@ def test_a_request_without_a_readable_picture_is_400_or_415(server, digits):
     assert_error(post("/predict", json={"images": ["%%%"]}), 400, "base64")
     assert_error(post("/predict", json={"images": "abc"}), 400)
     assert_error(post("/predict", content=png), 415)
-    assert_error(post("/predict", content=png, headers={"content-encoding": "gzip"}), 415)
+    assert_error(post("/predict", content=png, headers={"content-encoding": "br"}), 415, "gzip")
     kinds = ("multipart/form-data", "multipart/form-data; boundary=x", "multipart/form-data; a")
     for kind in kinds:
         assert_error(post("/predict", content=b"--y\r\n", headers={"content-type": kind}), 400)
@@ -260,6 +431,22 @@ def test_a_body_above_the_limit_is_413(server, is_chunked):
     body = bytes(300_000)
     content = (body[i : i + 50_000] for i in range(0, 300_000, 50_000)) if is_chunked else body
     assert_error(server.client.post("/predict", content=content), 413, "200,000 bytes")
+
+
+def test_a_compressed_body_above_the_limit_or_damaged_is_refused(server):
+    def post(content, encoding="gzip"):
+        headers = {"content-encoding": encoding, "content-type": "application/json"}
+        return server.client.post("/predict", content=content, headers=headers)
+
+    whole = gzip.compress(b'{"images": []}')
+    assert_error(post(whole), 400, "no picture")
+    at_limit = gzip.compress(b'{"images": []}'.ljust(200_000))
+    assert_error(post(at_limit), 400, "no picture")
+    assert_error(post(gzip.compress(bytes(200_001))), 413, "200,000 bytes")
+    assert_error(post(gzip.compress(bytes(100_000_000))), 413, "200,000 bytes")
+    for damaged in (whole[:-1], whole[:-8], b"x" + whole, whole + b"x", whole * 2, b"{}", b""):
+        assert_error(post(damaged), 400, "not gzip")
+    assert_error(post(whole[:12] + b"\xff" * 9), 400, "damaged")
 
 
 def test_an_endless_chunked_body_is_cut_off(server):
@@ -320,6 +507,33 @@ def test_every_answer_has_the_security_headers(server):
     assert "unsafe" not in server.client.get("/v2").headers["content-security-policy"]
 
 
+@pytest.mark.parametrize("cors", ["https://example.org", "*"])
+def test_pages_of_the_origin_named_with_cors_can_ask_and_no_others(tmp_path, server, cors):
+    origin, allowed = {"origin": "https://example.org"}, "access-control-allow-origin"
+    ask = {**origin, "access-control-request-method": "POST"}
+    ask["access-control-request-headers"] = "content-type,inference-header-content-length"
+    assert allowed not in server.client.get("/v2", headers=origin).headers
+    assert server.client.options("/predict", headers=ask).status_code == 405
+    open_server = Server(write_model(tmp_path), "--cors", cors)
+    client = open_server.client
+    preflight = client.options("/predict", headers=ask)
+    assert preflight.status_code == 200 and preflight.headers[allowed] == cors
+    asked = ask["access-control-request-headers"].split(",")
+    assert set(asked) <= set(preflight.headers["access-control-allow-headers"].split(","))
+    for response in (
+        client.get("/v2", headers=origin),
+        client.post("/predict", files={"files": b"no picture"}, headers=origin),
+        client.post("/v2/models/lenet/infer", json=infer_request(), headers=origin),
+    ):
+        assert response.headers[allowed] == cors and "content-security-policy" in response.headers
+        assert "warning" in response.headers["access-control-expose-headers"]
+        assert "access-control-allow-credentials" not in response.headers
+    elsewhere = client.get("/v2", headers={"origin": "https://example.org.evil.example"})
+    assert elsewhere.headers.get(allowed) == ("*" if cors == "*" else None)
+    status, errors = open_server.stop()
+    assert status == 0 and ("every site" in errors) == (cors == "*")
+
+
 def test_the_docs_need_nothing_from_elsewhere(server):
     page = server.client.get("/docs").text
     sources = re.findall(r'(?:src|href)="([^"]+)"', page)
@@ -342,6 +556,8 @@ def test_answers_fit_the_documented_models(server, digits):
         (schemas.ModelDescription, "/model.json", None),
         (schemas.ServerMetadata, "/v2", None),
         (schemas.ModelMetadata, "/v2/models/lenet", None),
+        (schemas.ModelConfig, "/v2/models/lenet/config", None),
+        (schemas.Statistics, "/v2/models/lenet/stats", None),
         (schemas.Error, "/predict", {"files": b"damaged"}),
     ):
         response = server.client.request("POST" if files else "GET", path, files=files)
@@ -391,7 +607,9 @@ def test_unknown_paths_are_counted_as_one(server):
         *("/predict", "/features", "/model.json", "/metrics", "/docs", "/docs/static", "/static"),
         *("/v2", "/v2/health/live", "/v2/health/ready", "/v2/models/lenet", "/openapi.json"),
         *("/v2/models/lenet/ready", "/v2/models/lenet/infer", "other", "/"),
-        "/v2/models/lenet/versions/1/infer",
+        *(f"/v2/models/lenet/{end}" for end in ("config", "stats")),
+        *(f"/v2/models/lenet/versions/1/{end}" for end in ("infer", "config", "stats")),
+        *("/v2/models/stats", "/v2/repository/index"),
     }
 
 
@@ -429,6 +647,9 @@ def test_what_cannot_be_served_is_one_line(tmp_path, server):
     model = write_model(tmp_path)
     assert_refused(tool("serve", "--model", model, "--port", server.port), "in use")
     assert_refused(tool("serve", "--model", model, "--workers", 0), "workers is 0")
+    for origin in ("example.org", "https://example.org/", "null", "https://a\nb", ""):
+        done = tool("serve", "--model", model, "--cors", origin)
+        assert_refused(done, "cors is", "such as https://example.org")
     (model / "model.onnx").write_bytes(b"damaged")
     done = tool("serve", "--model", model, "--host", "0.0.0.0", "--port", 0)
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 2
@@ -436,7 +657,7 @@ def test_what_cannot_be_served_is_one_line(tmp_path, server):
 
 
 @pytest.mark.slow
-def test_the_paddle_engine_is_served_by_several_workers(tmp_path, digits):
+def test_the_paddle_engine_is_served_by_several_workers(tmp_path):
     from lenet_paddle import Predictor, build_model, load_dataset
     from lenet_paddle.export.export import export_inference
 
@@ -444,6 +665,7 @@ def test_the_paddle_engine_is_served_by_several_workers(tmp_path, digits):
     info = {"preprocess": "digit", "dataset": "mnist"}
     export_inference(build_model("lenet_builtin"), tmp_path / "model", images, 28, info)
     server = Server(tmp_path / "model", "--engine", "paddle", "--workers", 2)
+    digits = images.images[:5]
     expected = Predictor(tmp_path / "model", "paddle").predict(digits)
     for digit, probs in zip(digits, expected, strict=True):
         response = server.client.post("/predict", files={"files": to_png(digit)})

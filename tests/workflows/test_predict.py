@@ -130,6 +130,36 @@ def test_csv_and_table_tell_the_same(run_dir, pictures):
     assert table.split()[:3] == [str(picture), row["class"], f"{float(row['probability']):.4f}"]
 
 
+def test_a_picture_in_which_nothing_is_written_has_no_class_in_any_output(
+    run_dir, pictures, tmp_path
+):
+    for name, value in (("black", 0), ("white", 255)):
+        for side in (28, 400):
+            picture = Image.new("L", (side, side), value)
+            picture.save(tmp_path / f"{name}-{side}.png")
+    for by in (("--run", run_dir), ("--model", run_dir / "inference")):
+        given = ["predict", *by, tmp_path, pictures / "digit-00.png", "--format"]
+        *empty, digit = json.loads(tool(*given, "json").stdout)
+        assert len(empty) == 4 and digit["class"] is not None
+        for answer in empty:
+            assert (answer["class"], answer["probability"], answer["top_k"]) == (None, None, [])
+        table = tool(*given, "table")
+        assert table.returncode == 0 and table.stdout.count("  nothing written\n") == 4
+        rows = list(csv.DictReader(io.StringIO(tool(*given, "csv").stdout)))
+        assert [row["class"] + row["probability"] + row["top_k"] for row in rows[:4]] == [""] * 4
+        assert rows[4]["class"] == digit["class"]
+
+
+def test_a_heic_picture_is_answered_like_the_same_png(run_dir, tmp_path):
+    pytest.importorskip("pillow_heif").register_heif_opener()
+    digit = Image.fromarray(255 - load_dataset("mnist", "test").images[0]).resize((280, 280))
+    digit.save(tmp_path / "a.png")
+    digit.save(tmp_path / "b.HEIC")
+    done = tool("predict", "--run", run_dir, tmp_path, "--format", "json")
+    png, heic = json.loads(done.stdout)
+    assert png["class"] == heic["class"] == "7"
+
+
 def test_unreadable_files_are_reported_the_rest_answered_and_the_status_is_1(
     run_dir, pictures, tmp_path
 ):
@@ -314,5 +344,9 @@ def test_of_many_answers_the_figure_says_how_many_it_shows(tmp_path, monkeypatch
     three = [Answer(f"{n}.png", picture, picture, [("7", 1.0)]) for n in range(3)]
     answers.draw_answers(three, tmp_path / "a.png")
     answers.draw_answers(three[:2], tmp_path / "a.png")
+    captions = [axes.get_title(loc="left") for axes in drawn[0].axes]
+    assert "0.png\n7  p = 1.00" in captions
+    answers.draw_answers([Answer("4.png", picture, picture, [])], tmp_path / "a.png")
+    assert drawn.pop().axes[0].get_title(loc="left") == "4.png\nnothing written"
     titles = [figure.get_suptitle() for figure in drawn]
     assert titles[0].endswith("(the first 2 of 3)") and not titles[1].endswith(")")
