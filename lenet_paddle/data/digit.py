@@ -16,7 +16,7 @@ SEPARATION = 0.6  # share of the variance between ink and ground, in a picture o
 SURE_SEPARATION = 0.8  # the same where no stroke was found; a gradient has 0.75, noise less
 THICK = 17  # side, in pixels of the working picture, of what is wider than a line
 MOST_HOLES = 8  # in a digit and around it; noise has more
-PLACES = np.arange(FIELD, dtype=np.float32)
+PLACES, ONES = np.arange(FIELD, dtype=np.float32), np.ones(FIELD, np.float32)
 
 
 def prepare_digit(picture: np.ndarray) -> np.ndarray:
@@ -54,12 +54,12 @@ def has_mnist_form(picture: np.ndarray) -> bool:
     if np.count_nonzero(picture) > picture.size / 2:
         return False
     lengths, offsets = [], []
-    for axis in (0, 1):
-        mass = picture.sum(axis, dtype=np.float32)  # exact; in all a fifth of np.average's time
-        inked = np.flatnonzero(mass)
+    ink = picture.astype(np.float32)  # exact here; in all a sixth of the time of np.average
+    for mass in (ink @ ONES, ONES @ ink):
+        inked = mass.nonzero()[0]
         lengths.append(inked[-1] - inked[0] + 1)
-        offsets.append(abs(mass @ PLACES / mass.sum() - FIELD / 2))
-    return BOX - 1 <= max(lengths) <= BOX and max(offsets) < 0.55
+        offsets.append(abs(mass @ PLACES / (mass @ ONES) - FIELD / 2))
+    return bool(BOX - 1 <= max(lengths) <= BOX and max(offsets) < 0.55)
 
 
 def _find_strokes(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:

@@ -91,9 +91,6 @@ def limit_body(scope: Scope, receive: Receive, limits: Limits) -> Receive:
             message = f"the body did not arrive within {limits.seconds:g} s"
             raise HTTPException(408, message, {"connection": "close"}) from None
 
-    reason = f"the body is damaged, or not {encoding.decode('latin-1')} as its head says"
-    not_packed = HTTPException(400, reason, {"connection": "close"})
-
     def unpack(message: Message) -> Message:
         if unpacker is None or message["type"] != "http.request":
             return message
@@ -101,10 +98,10 @@ def limit_body(scope: Scope, receive: Receive, limits: Limits) -> Receive:
         try:
             body = unpacker.decompress(message.get("body", b""), left + 1)
         except zlib.error:
-            raise not_packed from None
+            raise _not_packed(encoding) from None
         is_cut = len(body) <= left and not unpacker.eof and not message.get("more_body")
         if is_cut or unpacker.unused_data:
-            raise not_packed
+            raise _not_packed(encoding)
         return {**message, "body": body}
 
     async def receive_limited() -> Message:
@@ -127,6 +124,11 @@ def limit_body(scope: Scope, receive: Receive, limits: Limits) -> Receive:
 def _too_large(limit: int) -> HTTPException:
     message = f"the body is larger than {limit:,} bytes"
     return HTTPException(413, message, {"connection": "close"})
+
+
+def _not_packed(encoding: bytes) -> HTTPException:
+    message = f"the body is damaged, or not {encoding.decode()} as its head says"
+    return HTTPException(400, message, {"connection": "close"})
 
 
 class LimitsMiddleware:
