@@ -22,7 +22,7 @@ from lenet_paddle.errors import InputError
 if TYPE_CHECKING:
     import uvicorn
 
-    from lenet_paddle.serve.server import ServeConfig
+    from lenet_paddle.serve.config import ServeConfig
 
 _log = logging.getLogger(__name__)
 END_SIGNALS = (signal.SIGINT, signal.SIGTERM)
