@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import subprocess
 from collections.abc import Callable
@@ -27,7 +28,11 @@ class InputError(ValueError):
 
 
 def one_line(text: str) -> str:
-    """Return `text` with control characters escaped, shortened if it is over 2,000 characters."""
+    """Return `text` with control characters escaped, shortened if it is over 2,000 characters.
+
+    A line break becomes one space; other spaces stay, since they may be in a path.
+    """
+    text = re.sub(r"[ \t]*[\r\n]\s*", " ", text)
     if len(text) > _LONGEST_MESSAGE:
         text = f"{text[: _LONGEST_MESSAGE // 2]} ... {text[-_LONGEST_MESSAGE // 4 :]}"
     return "".join(map(_printable, text))

@@ -231,7 +231,7 @@ def hyperparameters(config: TrainConfig) -> dict[str, Any]:
     its name: these and two metrics fit into 1200 pixels. VisualDL fails on a bool, and on runs
     with different names.
     """
-    settings = {name: getattr(config, name) for name in HYPERPARAMETERS}
+    settings = {name: config.to_dict()[name] for name in HYPERPARAMETERS}
     return {**settings, "learning_rate": float(config.learning_rate)}  # a YAML file may say 1
 
 

@@ -102,7 +102,7 @@ def test_odd_sizes_are_prepared_alike(
 def test_the_same_pictures_count_as_empty(browser: Browser, mode: Preprocess) -> None:
     shapes = [(28, 28), (400, 400), (30, 500)]
     pictures = [np.full(shape, value, np.uint8) for shape in shapes for value in (0, 90, 255)]
-    pictures += [sheet(DIGITS["4"], 400, 24), np.eye(28, dtype=np.uint8)]
+    pictures += [sheet(DIGITS["4"], 400, 24), 255 * np.eye(28, dtype=np.uint8)]
     expected = [is_empty(prepare_picture(picture, mode)) for picture in pictures]
     assert expected == [True] * 9 + [False] * 2
     assert browser(pictures, mode, empty=True).tolist() == expected

@@ -112,7 +112,7 @@ def test_bad_data_is_one_line_and_leaves_nothing(tmp_path):
     for name in ("cat", "dog"):
         (tmp_path / "text" / name).mkdir(parents=True)
         Image.new("L", (30, 20)).save(tmp_path / "text" / name / "a.png")
-    (tmp_path / "text" / "dog" / "notes.txt").write_text("no picture")
+    (tmp_path / "text" / "dog" / "notes.png").write_text("no picture")
     out = ["--output-dir", tmp_path / "out"]
     for arguments, word in (
         (["--data-dir", tmp_path / "cut"], "truncated or damaged gzip"),
@@ -120,7 +120,7 @@ def test_bad_data_is_one_line_and_leaves_nothing(tmp_path):
         (["--dataset", "folder", "--data-dir", tmp_path / "empty"], "0 class folders"),
         (
             ["--dataset", "folder", "--data-dir", tmp_path / "text"],
-            "notes.txt: not a readable picture",
+            "notes.png: not a readable picture",
         ),
         (
             ["--dataset", "npz", "--val-size", "0", "--data-dir", tmp_path / "8.npz"],
