@@ -453,7 +453,7 @@ def test_a_fine_tuning_takes_its_defaults_and_old_yaml_flat(tmp_path: Path) -> N
 @each_tool
 def test_help_takes_less_than_half_a_second_of_the_processor(tool: Path) -> None:
     best = float("inf")
-    for _ in range(3):
+    for _ in range(10):  # a busy machine makes each instruction slower, never faster
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         done = _run(tool, "--help")
         after = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -13,7 +13,6 @@ from lenet_paddle import runtime
 from lenet_paddle.config import TrainConfig
 from lenet_paddle.data.datasets import Preprocess
 from lenet_paddle.data.imageset import ImageSet
-from lenet_paddle.data.load import load_data, load_test_set
 from lenet_paddle.data.preprocess import load_picture, normalise, prepare_picture
 from lenet_paddle.errors import InputError
 from lenet_paddle.figures.options import VisualizeConfig
@@ -47,6 +46,7 @@ class Subject:
 
     def predict_test_set(self) -> tuple[ImageSet, np.ndarray, str]:
         """Return the test images, their logits (N, C), and a title with the accuracy."""
+        from lenet_paddle.data.load import load_test_set
         from lenet_paddle.evaluation.evaluate import predict_logits
 
         test_set = load_test_set(self.config, self.classes)
@@ -117,6 +117,8 @@ def load_images(config: VisualizeConfig, split: str = "test") -> tuple[ImageSet,
     """Load a split of the data set to draw, with any classes, and return it with its name."""
     settings = data_settings(config)
     classes = Run.open(config.run[0]).saved_classes() if config.run else None
+    from lenet_paddle.data.load import load_data
+
     [image_set] = load_data(settings, split, classes=classes)
     return image_set, settings.dataset
 

@@ -6,9 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lenet_paddle.data.corrupt import corrupt
 from lenet_paddle.data.datasets import ALL_CORRUPTIONS
-from lenet_paddle.data.mnist_c import list_corruptions, load_mnist_c
 from lenet_paddle.figures.options import Drawn, VisualizeConfig
 from lenet_paddle.figures.results.images import plot_rows
 from lenet_paddle.figures.subject import (
@@ -27,6 +25,8 @@ def draw_corruptions(config: VisualizeConfig) -> Drawn:
 
     The corruptions are made here; with the data set mnist_c they are read from its folder.
     """
+    from lenet_paddle.data.corrupt import corrupt
+
     settings = data_settings(config)
     if settings.dataset == "mnist_c":
         folder = Path(str(settings.data_dir))
@@ -54,6 +54,8 @@ def _read_corrupted(
     config: VisualizeConfig, folder: Path
 ) -> tuple[list[str], dict[str, np.ndarray]]:
     """Return captions, and for each corruption in `folder` its images, uint8 (N, 28, 28)."""
+    from lenet_paddle.data.mnist_c import list_corruptions, load_mnist_c
+
     sets = {name: load_mnist_c("test", folder, name) for name in list_corruptions(folder)}
     wanted = config.images
     if not wanted:
