@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from lenet_paddle import runtime
-from lenet_paddle.errors import InputError, RunStopped
+from lenet_paddle.errors import InputError, RunStopped, printable
 from lenet_paddle.settings import (
     Settings,
     check_types,
@@ -32,7 +32,6 @@ from lenet_paddle.settings import (
     load_yaml,
     path_fields,
 )
-from lenet_paddle.tables import printable
 
 Config = TypeVar("Config")
 MORE_MEMORY = "use a smaller --batch-size, network or data set, or stop other programs"

@@ -35,13 +35,12 @@ def one_line(text: str) -> str:
     text = re.sub(r"[ \t]*[\r\n]\s*", " ", text)
     if len(text) > _LONGEST_MESSAGE:
         text = f"{text[: _LONGEST_MESSAGE // 2]} ... {text[-_LONGEST_MESSAGE // 4 :]}"
-    return "".join(map(_printable, text))
+    return printable(text.replace("\t", " "))
 
 
-def _printable(character: str) -> str:
-    if character.isprintable():
-        return character
-    return " " if character in "\t\r\n" else character.encode("unicode_escape").decode()
+def printable(text: str) -> str:
+    """Escape line breaks, control codes and broken bytes, as names of files may hold them."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 class RunStopped(RuntimeError):

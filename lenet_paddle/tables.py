@@ -86,11 +86,6 @@ def format_lines(lines: Sequence[str], style: Style) -> list[str]:
     return ["\n".join(mark + line for line in lines)] if lines else []
 
 
-def printable(text: str) -> str:
-    """Escape line breaks, control codes and broken bytes, as names of files may hold them."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-
-
 def format_json(value: Any) -> str:
     """Format a value as indented JSON; NaN and infinity, which JSON lacks, become null."""
     return json.dumps(_to_json(value), indent=2, ensure_ascii=False, allow_nan=False)

@@ -10,7 +10,7 @@ from pathlib import Path
 from lenet_paddle import runtime
 from lenet_paddle.data.datasets import DATASETS
 from lenet_paddle.data.load import load_dataset, load_test_set
-from lenet_paddle.errors import InputError
+from lenet_paddle.errors import InputError, printable
 from lenet_paddle.export.engines import EngineChoice
 from lenet_paddle.export.predictor import Answer, Predictor
 from lenet_paddle.figures.results.images import plot_answers
@@ -18,7 +18,7 @@ from lenet_paddle.figures.style import label_classes, save_figure
 from lenet_paddle.files import format_csv, leads_out
 from lenet_paddle.progress import Progress
 from lenet_paddle.run_folder import Run
-from lenet_paddle.tables import format_json, printable
+from lenet_paddle.tables import format_json
 
 _log = logging.getLogger(__name__)
 
