@@ -39,7 +39,7 @@ def to_images(
     source = f"{path}: {name}"
     array = _to_grey(source, array)
     if array.dtype == np.uint8 and scale is None:
-        _say_dark(path, array, say)
+        _say_dark(path, array, 1, say)
         return array
     if isinstance(array, np.memmap) and array.size > _MOST_COPIED:
         raise InputError(
@@ -51,7 +51,10 @@ def to_images(
     if decisive.dtype.kind != array.dtype.kind:
         decisive = array
     factor, offset = (scale, 0.0) if scale else _choose_range(source, decisive)
-    return _convert(source, array, factor, offset)
+    images = _convert(source, array, factor, offset)
+    if not offset:
+        _say_dark(path, images, factor, say)
+    return images
 
 
 def _to_grey(source: str, array: np.ndarray) -> np.ndarray:
@@ -76,15 +79,15 @@ def _to_grey(source: str, array: np.ndarray) -> np.ndarray:
     raise InputError(f"{source} is {array.dtype} {shape}; expected uint8 (N, H, W){mend}")
 
 
-def _say_dark(path: Path, array: np.ndarray, say: Say) -> None:
-    if isinstance(array, np.memmap):
-        array = array[:: max(1, len(array) // _SAMPLE)]
-    highest = int(array.max(initial=0))
+def _say_dark(path: Path, images: np.ndarray, factor: float, say: Say) -> None:
+    if isinstance(images, np.memmap):
+        images = images[:: max(1, len(images) // _SAMPLE)]
+    highest = int(images.max(initial=0))
     if 0 < highest < _DARK:
-        factor = f"{255 / highest:.6g}"
+        read = "are read as they are" if factor == 1 else f"were multiplied by {factor:g}"
         say(
-            f"{path}: images go up to {highest} of 255 and are read as they are; "
-            f"if {highest} is white, use --scale {factor}"
+            f"{path}: images go up to {highest} of 255 and {read}; "
+            f"if that is white, use --scale {255 / highest * factor:.6g}"
         )
 
 
@@ -119,7 +122,8 @@ def _find_range(array: np.ndarray) -> tuple[float, float]:
     chunks = [array[start : start + _CHUNK] for start in starts]
     if not array.size:
         return 0.0, 0.0
-    return float(min(c.min() for c in chunks)), float(max(c.max() for c in chunks))
+    lows, highs = zip(*((c.min(), c.max()) for c in chunks), strict=True)
+    return float(np.min(lows)), float(np.max(highs))  # NaN where one is; min and max are not
 
 
 def _convert(source: str, array: np.ndarray, factor: float, offset: float) -> np.ndarray:

@@ -22,7 +22,7 @@ from lenet_paddle.data.arrays import say_gaps, to_images, to_labels
 from lenet_paddle.data.datasets import DIGITS, FASHION
 from lenet_paddle.data.imageset import ImageSet, check_counts
 from lenet_paddle.errors import InputError, Say
-from lenet_paddle.files import leads_out, open_file
+from lenet_paddle.files import describe_content, leads_out, open_file
 from lenet_paddle.settings import user_home
 
 EMBEDDED = Path(__file__).parent / "mnist"
@@ -211,7 +211,7 @@ def _open_npz(path: Path) -> Iterator[Any]:
     """Open a .npz file; whatever goes wrong with it becomes an `InputError`."""
     with open_file(path) as file:
         if not zipfile.is_zipfile(file):
-            raise InputError(f"{path}: not a readable .npz file (not a whole zip archive)")
+            raise InputError(f"{path}: not a readable .npz file{_describe_no_archive(file)}")
         file.seek(0)
         try:
             with np.load(file, allow_pickle=False) as arrays:
@@ -220,6 +220,16 @@ def _open_npz(path: Path) -> Iterator[Any]:
             raise
         except Exception as error:  # a damaged archive raises nearly anything
             raise InputError(f"{path}: not a readable .npz file ({error})") from None
+
+
+def _describe_no_archive(file: IO[bytes]) -> str:
+    file.seek(0)
+    head = file.read(200)
+    if head.startswith(b"PK"):
+        return "; it is cut off or damaged: copy or download it again"
+    if head.startswith(b"\x93NUMPY"):
+        return "; it is one array, a .npy file: expected x_train, y_train ... in a folder or a .npz"
+    return describe_content(head) or "; expected a zip archive, as np.savez writes it"
 
 
 def map_npy(path: Path) -> np.ndarray:

@@ -138,14 +138,17 @@ def test_names_may_be_capitals_and_training_arrays_be_absent_for_a_test(
 
 
 @pytest.mark.parametrize(("levels", "factor"), [(2, "255"), (17, "15.9375"), (5, "63.75")])
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.float32])
 @SAVES
 def test_small_values_are_named_with_their_factor_and_scaled_when_asked(
-    tmp_path: Path, plain: Arrays, levels: int, factor: str, save: Callable
+    tmp_path: Path, plain: Arrays, levels: int, factor: str, dtype: type, save: Callable
 ) -> None:
+    if (levels, dtype) == (2, np.float32):
+        return  # floats of 0..1 are unmistakable
     path, high = tmp_path / "a.npz", levels - 1
 
     def few(images: np.ndarray) -> np.ndarray:
-        return (images.astype(int) * high // 255).astype(np.uint8)
+        return (images.astype(int) * high // 255).astype(dtype)
 
     save(path, **{k: few(v) if k[0] == "x" else v for k, v in plain.items()})
     for part in ("train", "test"):
@@ -155,6 +158,30 @@ def test_small_values_are_named_with_their_factor_and_scaled_when_asked(
         scaled, lines = _load(path, part, scale=float(factor))
         assert lines == []
         np.testing.assert_array_equal(scaled.images, np.rint(as_they_are.images * float(factor)))
+
+
+def test_test_images_darker_than_the_training_images_are_named(
+    tmp_path: Path, plain: Arrays
+) -> None:
+    floats = {name: plain[name].astype(np.float32) for name in ("x_train", "x_test")}
+    np.savez(tmp_path / "a.npz", **plain | floats | {"x_test": floats["x_test"] / 255})
+    assert _load(tmp_path / "a.npz", "train")[1] == []
+    _, [line] = _load(tmp_path / "a.npz", "test")
+    assert "go up to 1 of 255 and are read as they are" in line and "--scale 255" in line
+    np.savez(tmp_path / "a.npz", **plain | {n: x / 255 * 0.25 for n, x in floats.items()})
+    _, [line] = _load(tmp_path / "a.npz", "train")
+    assert "go up to 64 of 255 and were multiplied by 255" in line and "--scale 1016.02" in line
+
+
+def test_nan_is_named_wherever_it_is(
+    tmp_path: Path, plain: Arrays, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arrays, "_CHUNK", 5)
+    images = plain["x_train"] / 255
+    images[12, 3, 3] = np.nan
+    np.savez(tmp_path / "a.npz", **plain | {"x_train": images})
+    with pytest.raises(InputError, match="x_train has NaN or infinity"):
+        _load(tmp_path / "a.npz")
 
 
 def test_a_scale_that_leads_out_of_the_range_is_refused(tmp_path: Path, plain: Arrays) -> None:

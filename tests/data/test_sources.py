@@ -241,11 +241,21 @@ def _not_npz(tmp_path: Path, keras: dict[str, np.ndarray]) -> dict[str, bytes]:
     }
 
 
-@pytest.mark.parametrize("kind", ["text", "empty", "npy", "cut", "flipped"])
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("text", "expected a zip archive"),
+        ("empty", "it is empty: copy or download it again"),
+        ("npy", "it is one array"),
+        ("cut", "it is cut off or damaged: copy or download it again"),
+        ("flipped", ""),
+    ],
+)
 def test_a_file_that_is_not_npz_is_refused(
-    tmp_path: Path, keras: dict[str, np.ndarray], kind: str
+    tmp_path: Path, keras: dict[str, np.ndarray], kind: str, said: str
 ) -> None:
     path = tmp_path / "b.npz"
     path.write_bytes(_not_npz(tmp_path, keras)[kind])
     message = _refusal(path, lambda: sources.load_npz("train", path))
     assert "not a readable .npz file" in message and "pickle" not in message
+    assert said in message
