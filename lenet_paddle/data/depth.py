@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 BITS = (8, 10, 12, 16, 24, 32)  # depths of scanners and cameras
+_BLOCK = 1 << 20  # pixels scaled at once
 _FULL = 65535.0  # white of 16 bits
 _BITS_PER_SAMPLE, _MAX_VALUE, _MAX_VALUE_OF_TYPE = 258, 281, 341  # tags of TIFF
 
@@ -89,18 +90,22 @@ def to_eight_bits(picture: Image.Image, stated: float | None, depth: Depth | Non
     White is the value that the file states (`stated`) unless a pixel is above it, else `depth`'s.
     """
     values, is_float = np.asarray(picture), picture.mode == "F"
-    if is_float:
-        values = np.where(np.isnan(values), 0, values).astype(np.float64)
-        largest = float(values[np.isfinite(values)].max(initial=0))
-    else:
-        largest = float(values.max(initial=0))
+    known = np.isfinite(values) if is_float else True
+    largest = float(values.max(initial=0, where=known))
     white = stated
     if white is None or white < largest:
         white = (depth or Depth()).white(largest, is_float)
-    if values.dtype.kind == "u":  # I;16; in a tenth of the time and memory of float64
+    result = np.empty(values.shape, np.uint8)
+    step = max(1, _BLOCK // values.shape[1])
+    for top in range(0, len(values), step):  # so that temporary copies stay small
+        result[top : top + step] = _scale(values[top : top + step], white)
+    return result
+
+
+def _scale(values: np.ndarray, white: float) -> np.ndarray:
+    if values.dtype.kind == "u":  # I;16; in a tenth of the time of float64
         if white == _FULL:
-            return (values // 257).astype(np.uint8)
-        return (values * np.uint32(255) // np.uint32(white)).clip(0, 255).astype(np.uint8)
-    if white in (255, _FULL):
-        return np.clip(values * (255 / white), 0, 255).astype(np.uint8)
-    return np.clip(np.rint(values * (255 / white)), 0, 255).astype(np.uint8)
+            return values // 257
+        return (values * np.uint32(255) // np.uint32(white)).clip(0, 255)
+    scaled = np.where(np.isnan(values), 0, values).astype(np.float64) * (255 / white)
+    return np.clip(scaled if white in (255, _FULL) else np.rint(scaled), 0, 255)
