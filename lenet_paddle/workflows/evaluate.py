@@ -11,7 +11,7 @@ import paddle
 
 from lenet_paddle import runtime
 from lenet_paddle.config import TrainConfig
-from lenet_paddle.data.datasets import DatasetName
+from lenet_paddle.data.datasets import DatasetName, check_request
 from lenet_paddle.data.imageset import ImageSet
 from lenet_paddle.data.load import load_test_set
 from lenet_paddle.errors import InputError
@@ -45,6 +45,7 @@ def evaluate_any(
     Raises `InputError` for arguments that only the former takes.
     """
     if dataset == "mnist_c":
+        check_request(dataset, data_dir or generated, scale=scale, skip_unreadable=skip_unreadable)
         report = evaluate_robustness(
             run_dir,
             checkpoint=checkpoint,
@@ -93,7 +94,7 @@ def evaluate_run(
     if scale is not None or skip_unreadable:
         config = dataclasses.replace(
             config,
-            scale=scale or config.scale,
+            scale=config.scale if scale is None else scale,
             skip_unreadable=skip_unreadable or config.skip_unreadable,
         )
     test_set = load_test_set(config, classes, whole=not run.config.is_trained_on(config))
