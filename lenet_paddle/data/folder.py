@@ -15,8 +15,8 @@ import numpy as np
 
 from lenet_paddle.data.datasets import Preprocess
 from lenet_paddle.data.depth import Depth
-from lenet_paddle.data.imageset import ImageSet, check_classes, stratified_draw
-from lenet_paddle.data.preprocess import SIZE, load_picture, prepare_picture
+from lenet_paddle.data.imageset import ImageSet, check_classes, normal_name, stratified_draw
+from lenet_paddle.data.preprocess import SIZE, holds_several, load_picture, prepare_picture
 from lenet_paddle.data.sources import TEST_DRAW, check_links
 from lenet_paddle.errors import InputError, Say
 from lenet_paddle.progress import Progress
@@ -108,31 +108,34 @@ def _scan(data_dir: Path, order: Sequence[str] | None, is_for_test: bool, say: S
         raise InputError(f"{data_dir}: is not a folder; expected one folder of pictures per class")
     skipped: Counter[str] = Counter()
     parts = _find_parts(data_dir, is_for_test, skipped, say)
-    first = parts.get("train") or parts["test"]
-    classes = tuple(_class_names(first, data_dir, skipped))
-    if len(classes) < 2 and not is_for_test:
+    found = {part: _class_folders(root, data_dir, skipped) for part, root in parts.items()}
+    first = "train" if "train" in parts else "test"
+    classes = tuple(found[first])
+    if len(classes) < (1 if is_for_test else 2):
         raise InputError(
-            f"{first}: has {len(classes)} class folders; expected two or more, each with pictures"
+            f"{parts[first]}: has {len(classes)} class folders; expected "
+            f"{'one' if is_for_test else 'two'} or more, each with pictures"
         )
-    if order is not None and set(order) == set(classes):
+    if order is not None and sorted(map(normal_name, order)) == sorted(classes):
         classes = tuple(order)
     files = {}
     for part, root in parts.items():
-        found = _class_names(root, data_dir, skipped) if root != first else list(classes)
-        if not set(found) <= set(classes):
+        folders = [found[part].pop(normal_name(name), None) for name in classes]
+        if found[part] or not any(folders):
+            came = f"the classes {', '.join(found[part])}" if found[part] else "no class folders"
             raise InputError(
-                f"{root}: classes {', '.join(found)}; "
-                f"expected those of {first}: {', '.join(classes)}"
+                f"{root}: has {came}; expected those of {parts[first]}: {', '.join(classes)}"
             )
-        if missing := [name for name in classes if name not in found]:
+        if missing := [name for name, its in zip(classes, folders, strict=True) if its is None]:
             say(f"{root}: has no folder of class {', '.join(missing)}")
-        files[part] = _list_pictures(root, classes, data_dir, skipped)
+        files[part] = _list_pictures(folders, data_dir, skipped)
     if skipped:
-        say(f"{data_dir}: skipped {skipped.total():,} files and folders: {_name_few(skipped)}")
+        say(f"{data_dir}: skipped {skipped.total():,} files and folders: {name_few(skipped)}")
     return _Tree(data_dir, classes, files)
 
 
-def _name_few(skipped: Counter[str]) -> str:
+def name_few(skipped: Counter[str]) -> str:
+    """Return the most frequent names with their numbers, as part of a message."""
     names = [name if n == 1 else f"{name} ({n:,})" for name, n in skipped.most_common(_FEW)]
     return ", ".join([*names, "..."] if len(skipped) > _FEW else names)
 
@@ -175,11 +178,11 @@ def _list_folders(root: Path, skipped: Counter[str]) -> list[Path]:
     """Return the folders in `root` in natural order; note what else is there."""
     folders = []
     for path in root.iterdir():
-        if path.is_dir() and not (path.name[0] == "." or path.name.lower() in _LITTER):
+        if path.is_dir() and not is_litter(path.name, is_folder=True):
             folders.append(path)
         else:
             skipped[path.name] += 1
-    return sorted(folders, key=lambda path: natural_key(path.name))
+    return sorted(folders, key=lambda path: natural_key(normal_name(path.name)))
 
 
 def natural_key(name: str) -> tuple[object, ...]:
@@ -188,39 +191,41 @@ def natural_key(name: str) -> tuple[object, ...]:
     return (*(int(part) if i % 2 else part for i, part in enumerate(parts)), name)
 
 
-def _class_names(root: Path, data_dir: Path, skipped: Counter[str]) -> list[str]:
+def _class_folders(root: Path, data_dir: Path, skipped: Counter[str]) -> dict[str, Path]:
     folders = _list_folders(root, skipped)
     check_links(folders, data_dir)
-    names = [folder.name for folder in folders]
+    names = [normal_name(folder.name) for folder in folders]
     check_classes(names, root)
-    return names
+    return dict(zip(names, folders, strict=True))
 
 
-def _is_litter(path: Path) -> bool:
-    """Return whether a file or folder among pictures is known not to be one."""
-    name, suffix = path.name.lower(), path.suffix.lower()
+def is_litter(name: str, is_folder: bool) -> bool:
+    """Return whether a file or folder of this name among pictures is known not to be one."""
+    name = name.lower()
     if name[0] == "." or name in _LITTER:
         return True
-    return (suffix in _TEXTS or name in ("readme", "license", "licence")) and not path.is_dir()
+    is_text = Path(name).suffix in _TEXTS or name in ("readme", "license", "licence")
+    return is_text and not is_folder
 
 
 def _list_pictures(
-    root: Path, classes: Sequence[str], data_dir: Path, skipped: Counter[str]
+    folders: Sequence[Path | None], data_dir: Path, skipped: Counter[str]
 ) -> tuple[list[Path], np.ndarray]:
-    """Return the files of all classes, and their labels, int64 (N,); note what is skipped."""
+    """Return the files of the folder of each class, None for a class without one, and their
+    labels, int64 (N,); note what is skipped."""
     files: list[Path] = []
     labels: list[int] = []
-    for label, name in enumerate(classes):
-        if not (root / name).is_dir():  # a part without this class
+    for label, folder in enumerate(folders):
+        if folder is None:
             continue
         of_class = []
-        for path in sorted((root / name).iterdir()):
-            if _is_litter(path):
+        for path in sorted(folder.iterdir()):
+            if is_litter(path.name, path.is_dir()):
                 skipped[path.name] += 1
             else:
                 of_class.append(path)
         if not of_class:
-            raise InputError(f"{root / name}: has no picture; expected at least one per class")
+            raise InputError(f"{folder}: has no picture; expected at least one per class")
         files += of_class
         labels += [label] * len(of_class)
     check_links(files, data_dir)
@@ -241,12 +246,14 @@ def _read_pictures(
     say: Say,
 ) -> ImageSet:
     images = np.empty((len(files), SIZE, SIZE), np.uint8)
-    depth, deep, errors = Depth(), [], {}
+    depth, deep, several, errors = Depth(), [], [], {}
     progress = Progress(len(files), "pictures")
     for i, file in enumerate(files):
         count = depth.count
         try:
             images[i] = prepare_picture(load_picture(file, depth), preprocess)
+            if holds_several(file):
+                several.append(file)
         except (InputError, OSError) as error:
             errors[i] = _describe(file, error)
         if depth.count > count and i not in errors:
@@ -255,6 +262,11 @@ def _read_pictures(
     progress.clear()
     if errors:
         _report_unreadable(tree, list(errors.values()), len(files), skip_unreadable, say)
+    if several:
+        say(
+            f"{tree.data_dir}: {len(several):,} of {len(files):,} files hold several pictures, as "
+            f"{several[0]}; only the first of each is used"
+        )
     if deep:  # again, with white of the whole set
         _measure(tree, set(files), depth)
         say(f"{tree.data_dir}: {depth.count:,} pictures of more than 8 bits: {depth}")

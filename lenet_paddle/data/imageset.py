@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,6 +139,12 @@ def join_sets(sets: Sequence[ImageSet]) -> ImageSet:
     images = MappedImages(joined, np.arange(joined.shape[0]))
     labels = np.concatenate([one.labels for one in sets])
     return ImageSet(images, labels, sets[0].classes)  # type: ignore[arg-type]  # acts as an array
+
+
+def normal_name(name: str) -> str:
+    """Return a class name in the form by which names are compared, Unicode's NFC: in names of
+    files macOS writes an accent as a character of its own."""
+    return unicodedata.normalize("NFC", name)
 
 
 def check_classes(names: Sequence[str], source: Path) -> None:

@@ -20,7 +20,7 @@ from lenet_paddle.data.datasets import (
     check_request,
     find_dataset,
 )
-from lenet_paddle.data.imageset import ImageSet, join_sets, stratified_draw
+from lenet_paddle.data.imageset import ImageSet, join_sets, normal_name, stratified_draw
 from lenet_paddle.data.preprocess import SIZE
 from lenet_paddle.data.sources import TEST_DRAW
 from lenet_paddle.errors import InputError, Say, one_line
@@ -228,16 +228,18 @@ def load_test_set(config: DataConfig, classes: tuple[str, ...], whole: bool = Fa
     [test_set] = load_data(config, "test", classes=classes, whole=whole)
     if test_set.classes == classes:
         return test_set
-    if not set(test_set.classes) <= set(classes):
+    numbers = {normal_name(name): number for number, name in enumerate(classes)}
+    own = [normal_name(name) for name in test_set.classes]
+    if not set(own) <= set(numbers):
         raise InputError(
             f"{config.dataset} has the classes {', '.join(test_set.classes)}; "
             f"the run was trained on {', '.join(classes)}"
         )
-    missing = [name for name in classes if name not in test_set.classes]
+    missing = [name for name in classes if normal_name(name) not in own]
     if missing:
         _log.warning(
             "%s has %d of the run's %d classes; no image of %s",
             *(config.data_dir, len(test_set.classes), len(classes), ", ".join(missing)),
         )
-    number = np.array([classes.index(name) for name in test_set.classes], np.int64)
-    return dataclasses.replace(test_set, labels=number[test_set.labels], classes=classes)
+    labels = np.array([numbers[name] for name in own], np.int64)[test_set.labels]
+    return dataclasses.replace(test_set, labels=labels, classes=classes)

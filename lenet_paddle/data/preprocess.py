@@ -75,11 +75,12 @@ def holds_several(path: Path) -> bool:
 
     from PIL import Image
 
+    kinds = ("AVIF", "GIF", "PNG", "TIFF", "WEBP")
     try:
-        with warnings.catch_warnings(), open_file(path) as file, Image.open(file) as picture:
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            kinds = ("AVIF", "GIF", "PNG", "TIFF", "WEBP")
-            return picture.format in kinds and bool(getattr(picture, "is_animated", False))
+            with open_file(path) as file, Image.open(file) as picture:
+                return picture.format in kinds and bool(getattr(picture, "is_animated", False))
     except Exception:  # as in decode_picture, which reports it
         return False
 

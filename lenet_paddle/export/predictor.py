@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from lenet_paddle.data.datasets import Preprocess
+from lenet_paddle.data.depth import Depth
 from lenet_paddle.data.imageset import check_classes
 from lenet_paddle.data.preprocess import (
     SIZE,
@@ -162,10 +163,15 @@ class Predictor:
         return Answer(name, shrink(picture, 400), seen, ranked)
 
     def answer_files(self, paths: Iterable[Path], top_k: int = 3) -> Iterator[Answer | InputError]:
-        """Yield an answer for each file, or the error if it cannot be read."""
+        """Yield an answer for each file, or the error if it cannot be read.
+
+        Pictures of which only the first is read, and those read by their own largest value, are
+        logged.
+        """
+        depth = Depth()
         for path in paths:
             try:
-                answer = self.answer(str(path), load_picture(path), top_k)
+                answer = self.answer(str(path), load_picture(path, depth), top_k)
                 if holds_several(path):
                     _log.warning("%s: holds several pictures; only the first is classified", path)
                 yield answer
@@ -173,6 +179,12 @@ class Predictor:
                 yield error
             except OSError as error:
                 yield InputError(f"{path}: {error.strerror}")
+        if depth.count and self.preprocess == "resize":  # a digit's ink is measured anyway
+            _log.warning(
+                "%d pictures of more than 8 bits are each read by its own largest value; to read "
+                "all alike, save them with 8 bits",
+                depth.count,
+            )
 
 
 def read_description(path: Path) -> dict[str, Any]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from lenet_paddle import runtime
 from lenet_paddle.data.datasets import DATASETS
+from lenet_paddle.data.folder import is_litter, name_few
 from lenet_paddle.data.load import load_dataset, load_test_set
 from lenet_paddle.errors import InputError, printable
 from lenet_paddle.export.engines import EngineChoice
@@ -40,7 +42,8 @@ def predict_pictures(
 ) -> tuple[str, int]:
     """Classify files and folders of pictures with a run or an exported model.
 
-    Without pictures, test images 5, 20, 48 and 210 are classified and drawn. Returns the
+    Without pictures, test images 5, 20, 48 and 210, or all of fewer than six, are classified and
+    drawn. Returns the
     predictions as text (`style`: table, json or csv) and the number of files that could not be
     read or drawn, each of which is logged. The figure is figures/predictions.png of the run, or
     predictions.png in the current folder for an exported model. Raises `InputError` unless exactly
@@ -78,19 +81,29 @@ def predict_pictures(
 def find_pictures(names: Iterable[str]) -> list[Path]:
     """Return the named files, and the files of each named folder and below in sorted order.
 
-    Skips hidden files and folders silently; links to folders or out of the named folder, broken
-    links and pipes with a warning. Raises `InputError` for a folder without files.
+    Skips hidden files and folders silently; what `folder.is_litter` knows not to be a picture,
+    links to folders or out of the named folder, broken links and pipes with a warning. Raises
+    `InputError` for a folder without pictures and for an empty name.
     """
     found: list[Path] = []
-    for path in map(Path, names):
+    for name in names:
+        if not name:
+            raise InputError("the name of a picture is empty; expected a file or a folder")
+        path = Path(name)
         if not path.is_dir():
             found.append(path)
             continue
         inside = []
+        litter: Counter[str] = Counter()
         for entry in sorted(path.rglob("*")):
-            if any(part.startswith(".") for part in entry.relative_to(path).parts):
+            *folders, name = entry.relative_to(path).parts
+            if any(part.startswith(".") for part in (*folders, name)):
                 continue
-            if entry.is_symlink() and leads_out(entry, path):
+            if any(is_litter(part, is_folder=True) for part in folders):
+                continue
+            if is_litter(name, entry.is_dir()):
+                litter[name] += 1
+            elif entry.is_symlink() and leads_out(entry, path):
                 _log.warning(
                     "%s: skipping a link that leads out of its folder; name the file itself", entry
                 )
@@ -99,7 +112,9 @@ def find_pictures(names: Iterable[str]) -> list[Path]:
             elif entry.is_symlink() or not entry.is_dir():
                 _log.warning("%s: skipping a broken link, a linked folder or a pipe", entry)
         if not inside:
-            raise InputError(f"{path}: a folder without files; expected pictures in it")
+            raise InputError(f"{path}: a folder without pictures; expected at least one in it")
+        if litter:
+            _log.warning("%s: skipped what is no picture: %s", path, name_few(litter))
         found += inside
     return found
 
@@ -136,8 +151,7 @@ def _answer_samples(predictor: Predictor, run: str | None, top_k: int) -> list[A
         predictor.answer(
             f"test image {i} ({test_set.classes[test_set.labels[i]]})", test_set.images[i], top_k
         )
-        for i in TEST_SAMPLES
-        if i < len(test_set)
+        for i in [i for i in TEST_SAMPLES if i < len(test_set)] or range(len(test_set))
     ]
 
 

@@ -170,6 +170,14 @@ def _other_classes(folder: Path) -> Path:
     return folder / "test"
 
 
+def _test_without_classes(folder: Path) -> Path:
+    """Divide as Kaggle does, with pictures to label in test/."""
+    for name in "ab":
+        (folder / f"test/{name}/1.png").rename(folder / f"test/{name}.png")
+        (folder / "test" / name).rmdir()
+    return folder / "test"
+
+
 def _nested_folder(folder: Path) -> Path:
     (folder / "train/a/more").mkdir()
     return folder / "train/a/more"
@@ -185,7 +193,8 @@ def _nested_folder(folder: Path) -> Path:
         (_single_class, "has 1 class folders; expected two or more"),
         (_no_class, "has 0 class folders; expected two or more"),
         (_only_train, "only one of train/ and test/; expected both or neither"),
-        (_other_classes, "classes a, c; expected those of"),
+        (_other_classes, "has the classes c; expected those of"),
+        (_test_without_classes, "has no class folders; expected those of"),
         (_nested_folder, "a folder inside a class"),
     ],
 )
@@ -270,6 +279,47 @@ def test_a_part_may_lack_a_class_and_it_is_said(plant: Callable) -> None:
     val = load_folder("val", folder)
     assert val is not None and val.classes == ("a", "b") and val.labels.tolist() == [1]
     assert f"{folder / 'val'}: has no folder of class a" in _said(folder)
+
+
+def test_files_of_which_one_picture_of_several_is_used_are_counted(plant: Callable) -> None:
+    folder = plant("train/a/1", "train/b/1", "test/a/1", "test/b/1")
+    first, second = (Image.new("L", (28, 28), value) for value in (50, 60))
+    first.save(folder / "train/a/2.tif", save_all=True, append_images=[second])
+    said = f"1 of 3 files hold several pictures, as {folder / 'train/a/2.tif'}; only the first"
+    assert [line for line in _said(folder) if said in line]
+    assert 50 in _numbers(load_folder("train", folder))
+    assert _said(folder, "test") == []
+
+
+NFC, NFD = "caf\u00e9", "cafe\u0301"
+
+
+@pytest.mark.parametrize("names", [(NFC, NFD, NFC), (NFD, NFC, NFD)], ids=("nfc", "nfd"))
+def test_a_class_is_the_same_in_both_forms_of_unicode(
+    plant: Callable, names: tuple[str, ...]
+) -> None:
+    parts = dict(zip(("train", "val", "test"), names, strict=True))
+    folder = plant(*(f"{part}/{name}/1" for part in parts for name in ("a", parts[part])))
+    for order, classes in [(None, ("a", NFC)), ((NFC, "a"), (NFC, "a")), ((NFD, "a"), (NFD, "a"))]:
+        for number, part in enumerate(parts):
+            loaded = load_folder(part, folder, classes=order)
+            assert loaded is not None and loaded.classes == classes
+            positions = {
+                loaded.classes[label]: n
+                for label, n in zip(loaded.labels, _numbers(loaded), strict=True)
+            }
+            assert positions == {"a": 2 * number, classes[1 - classes.index("a")]: 2 * number + 1}
+
+
+def test_the_order_of_classes_does_not_depend_on_the_form_of_unicode(plant: Callable) -> None:
+    folder = plant(f"{NFD}/1", f"{NFD}/2", "cafz/1", "cafz/2")
+    train = load_folder("train", folder, test_size=1)
+    assert train is not None and train.classes == ("cafz", NFC)
+
+
+def test_a_class_in_both_forms_at_once_is_refused(plant: Callable) -> None:
+    folder = plant(f"{NFC}/1", f"{NFD}/1")
+    assert "a class name twice" in _refusal(folder, lambda: _load_folder(folder))
 
 
 def test_classes_are_in_natural_order_or_in_that_of_an_old_run(plant: Callable) -> None:

@@ -15,6 +15,7 @@ from tools_help import assert_refused, tool
 
 from lenet_paddle import Run, TrainConfig, load_dataset, train_and_evaluate
 from lenet_paddle.config import FinetuneConfig
+from lenet_paddle.data.load import load_test_set
 from lenet_paddle.evaluation.forgetting import read_matrix
 from lenet_paddle.workflows.evaluate import evaluate_run
 from lenet_paddle.workflows.finetune import finetune
@@ -102,6 +103,17 @@ def test_all_of_ones_own_pictures_are_tested_and_a_part_of_the_classes_is_enough
     assert part["num_images"] == 60 and part["accuracy"] > 0.8
     assert [row["support"] for row in part["per_class"].values()].count(0) == 1
     assert part["per_class"]["1"]["support"] == 0
+
+
+def test_names_of_a_run_and_of_a_folder_are_the_same_in_both_forms_of_unicode(
+    place: Path, tmp_path: Path
+) -> None:
+    other = write_digits(tmp_path / "other", 5, names=("1", "2"))
+    (other / "1").rename(other / "caf\u00e9")
+    config = _config(place, other, "other")
+    test_set = load_test_set(config, ("2", "x", "cafe\u0301"), whole=True)
+    assert test_set.classes == ("2", "x", "cafe\u0301")
+    assert np.bincount(test_set.labels).tolist() == [5, 0, 5]
 
 
 def test_the_very_tree_of_the_training_gives_its_held_out_tenth_by_any_path(

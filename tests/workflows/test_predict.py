@@ -82,14 +82,20 @@ def test_bad_runs_are_one_line(run_dir, tmp_path):
         ("evaluate", ["--run", run_dir, "--checkpoint", "epoch_0099"], ["best, epoch_0001"]),
         ("evaluate", ["--run", run_dir, "--checkpoint", "../../a"], ["no checkpoint"]),
         ("evaluate", ["--run", run_dir, "--dataset", "npz"], ["needs data_dir"]),
+        (
+            "evaluate",
+            ["--run", run_dir, "--dataset", "npz", "--data-dir", "x", "--scale", "0"],
+            ["scale is 0"],
+        ),
         ("evaluate", [], ["--run"]),
         ("export", ["--run", "nowhere"], ["nowhere: not a run"]),
         ("predict", ["x.png"], ["--run output/RUN or --model"]),
         ("predict", ["--model", run_dir], ["no exported model", "inference.yml"]),
         ("predict", ["--run", run_dir, "--top-k", "0"], ["top_k is 0"]),
+        ("predict", ["--run", run_dir, ""], ["the name of a picture is empty"]),
         ("predict", ["--run", run_dir, "--engine", "onnx"], ["engine onnx", "--model"]),
         ("predict", ["--model", run_dir, "--checkpoint", "latest"], ["latest is a run's"]),
-        ("predict", ["--run", run_dir, tmp_path / "empty"], ["a folder without files"]),
+        ("predict", ["--run", run_dir, tmp_path / "empty"], ["a folder without pictures"]),
     ):
         (tmp_path / "empty").mkdir(exist_ok=True)
         assert_refused(tool(name, *arguments), *words)
@@ -260,6 +266,34 @@ def test_a_picture_with_broken_exif_is_still_one_line(run_dir, pictures, tmp_pat
             break
 
 
+def test_deep_pictures_that_are_not_digits_are_said_to_be_read_each_by_itself(
+    tmp_path, caplog, monkeypatch
+):
+    for name in ("a", "b"):
+        Image.fromarray(np.full((28, 28), 900, np.uint16)).save(tmp_path / f"{name}.tif")
+    monkeypatch.setattr(Predictor, "__init__", lambda self: None)
+    predictor = Predictor()
+    said = "2 pictures of more than 8 bits are each read by its own largest value"
+    for predictor.preprocess, is_said in (("digit", False), ("resize", True)):
+        list(predictor.answer_files([tmp_path / "a.tif", tmp_path / "b.tif"]))
+        assert (said in caplog.text) == is_said
+
+
+def test_a_test_set_of_few_images_is_answered_whole(monkeypatch):
+    few = load_dataset("mnist", "test").take(slice(0, 3))
+    monkeypatch.setattr(answers, "load_dataset", lambda name, split: few)
+
+    class Fake:
+        dataset = "mnist"
+
+        def answer(self, name, picture, top_k):
+            return name
+
+    assert answers._answer_samples(Fake(), None, 1) == [
+        f"test image {i} ({label})" for i, label in enumerate(few.labels)
+    ]
+
+
 def test_a_folders_files_come_in_sorted_order_without_hidden_ones(tmp_path):
     for name in ("sub", "empty", ".hidden"):
         (tmp_path / name).mkdir()
@@ -272,12 +306,17 @@ def test_a_folders_files_come_in_sorted_order_without_hidden_ones(tmp_path):
 def test_what_predict_passes_over_in_a_folder_is_named(tmp_path, caplog):
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "1.png").touch()
+    for name in ("Thumbs.db", "notes.txt", "sub/notes.txt", "__MACOSX/2.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
     (tmp_path / "linked").symlink_to("sub")
     (tmp_path / "broken.png").symlink_to("missing.png")
     os.mkfifo(tmp_path / "sub" / "pipe.png")
     assert find_pictures([str(tmp_path)]) == [tmp_path / "sub" / "1.png"]
     for name in ("linked", "broken.png", "sub/pipe.png"):
         assert f"{tmp_path / name}: skipping" in caplog.text
+    passed = f"{tmp_path}: skipped what is no picture: notes.txt (2), Thumbs.db, __MACOSX"
+    assert passed in caplog.text
 
 
 def test_of_many_answers_only_the_pictures_that_are_drawn_stay_in_memory():
