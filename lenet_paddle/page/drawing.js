@@ -67,13 +67,18 @@ export class Drawing extends EventTarget {
     // the picture file.
     picture() {
         const { bitmap, context, output } = this;
-        output.width = bitmap?.width ?? SIDE;
-        output.height = bitmap?.height ?? SIDE;
-        context.fillStyle = this.inverted && !bitmap ? "black" : "white";
-        context.fillRect(0, 0, output.width, output.height);
-        if (bitmap) context.drawImage(bitmap, 0, 0);
-        else this.#trace(context, SIDE, this.inverted ? "white" : "black");
-        return context.getImageData(0, 0, output.width, output.height);
+        const width = output.width = bitmap?.width ?? SIDE;
+        const height = output.height = bitmap?.height ?? SIDE;
+        let ground = this.inverted ? "black" : "white";
+        if (bitmap) {
+            context.drawImage(bitmap, 0, 0);
+            ground = contrastingGround(context.getImageData(0, 0, width, height));
+            context.globalCompositeOperation = "destination-over"; // setting the width resets it
+        }
+        context.fillStyle = ground;
+        context.fillRect(0, 0, width, height);
+        if (!bitmap) this.#trace(context, SIDE, this.inverted ? "white" : "black");
+        return context.getImageData(0, 0, width, height);
     }
 
     // Paint the sheet in the colours of its style.
@@ -222,4 +227,15 @@ export class Drawing extends EventTarget {
         this.paint();
         this.dispatchEvent(new Event("change"));
     }
+}
+
+// Choose the ground of a transparent picture, as data/preprocess.py does: what is opaque is ink.
+export function contrastingGround({ data }) {
+    let light = 0, dark = 0;
+    for (let k = 0; k < data.length; k += 4) {
+        if (data[k + 3] <= 127) continue;
+        if (data[k] * 19595 + data[k + 1] * 38470 + data[k + 2] * 7471 + 0x8000 >> 16 > 127) light++;
+        else dark++;
+    }
+    return light > dark ? "black" : "white";
 }

@@ -213,19 +213,23 @@ GIVE = """([way, bytes]) => {
 
 
 @pytest.mark.parametrize("way", ["choose", "drop", "paste"])
-@pytest.mark.parametrize("kind", ["28x28", "drawn"])
+@pytest.mark.parametrize("kind", ["28x28", "drawn", "white on transparent"])
 def test_a_picture_is_read_as_the_predictor_reads_it(
     page: Any, export: Path, way: str, kind: str
 ) -> None:
     mnist = load_dataset("mnist", "test").images[0]
     picture = mnist if kind == "28x28" else sheet(DIGITS["4"], 500, 30)
+    shown = picture
+    if kind == "white on transparent":  # read as white on black
+        picture = 255 - picture
+        shown = np.dstack([np.full((*picture.shape, 3), 255, np.uint8), picture])
     predictor = Predictor(export)
     expected = predictor.answer("", picture, top_k=10).top_k
     if way == "choose":
-        file = {"name": "digit.png", "mimeType": "image/png", "buffer": to_png(picture)}
+        file = {"name": "digit.png", "mimeType": "image/png", "buffer": to_png(shown)}
         page.set_input_files("#file", file)
     else:
-        page.evaluate(GIVE, [way, list(to_png(picture))])
+        page.evaluate(GIVE, [way, list(to_png(shown))])
     wait_for_words(page, "#best", r"\d")
     settle(page)
     assert best(page) == expected[0][0]
