@@ -9,6 +9,7 @@ FIELD = 28  # side of an MNIST picture
 BOX = 20  # side of the box the digit is scaled into
 FINE = 80  # the same box while strokes are thickened, finer for rounder strokes
 WORK = 400  # longer side, in pixels, of the picture in which the digit is searched
+MARGIN = WORK // 3  # added around a picture that is cropped to its digit
 WINDOW = 101  # side of a neighbourhood in that picture, wider than any stroke
 STROKE = 2.6  # thinner strokes, in pixels of the box, are thickened; MNIST has about 3
 SMALL = 40  # longer side, in pixels, of a picture that is a scan or a drawing, not a photo
@@ -69,13 +70,27 @@ def _find_strokes(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     strokes = _choose_digit(ink)
     # Nothing tells ink from a shadow once it reaches from edge to edge, so a picture cropped to
     # its digit is taken to be lit evenly. One with few pixels has no shadows at all.
-    is_small = max(picture.shape) <= SMALL
+    is_small, margin = max(picture.shape) <= SMALL, 0
     if is_small or strokes is None or _is_cropped(strokes[0], ink):
         separation = SURE_SEPARATION if strokes is None and not is_small else SEPARATION
         padded = _add_margin(work, separation)
         if padded is not None:
-            strokes = _choose_digit(_ink(padded))
-    return strokes
+            strokes, margin = _choose_digit(_ink(padded)), MARGIN * WORK // (WORK + 2 * MARGIN)
+    return None if strokes is None or _is_shadow(strokes[0], margin) else strokes
+
+
+def _is_shadow(digit: np.ndarray, margin: int) -> bool:
+    """Return whether what was found is a filled rectangle that is no straight 1: one that is wide,
+    or along several edges of the picture, which has a margin of so many pixels."""
+    from scipy import ndimage
+
+    box = ndimage.find_objects(digit.astype(np.uint8))[0]
+    if digit[box].mean() <= 0.97:
+        return False
+    ends = zip(box, digit.shape, strict=True)
+    touched = sum((s.start <= margin + 2) + (s.stop >= side - margin - 2) for s, side in ends)
+    # An edge of a shadow in an unevenly lit picture may look like a line across it.
+    return 2 * min(digit[box].shape) > max(digit[box].shape) or touched > (2 if margin else 1)
 
 
 def _is_cropped(digit: np.ndarray, ink: np.ndarray) -> bool:
@@ -108,7 +123,7 @@ def _add_margin(picture: np.ndarray, separation: float) -> np.ndarray | None:
     if edge.mean() + 0.5 * dark.mean() + 0.5 * corners.mean() >= 1:
         picture, dark = 255 - picture, ~dark
     ground = np.median(picture[~dark])
-    padded = np.pad(picture, WORK // 3, constant_values=ground)
+    padded = np.pad(picture, MARGIN, constant_values=ground)
     return _fit(padded.round().astype(np.uint8), WORK)
 
 
@@ -188,8 +203,7 @@ def _cut_out(strokes: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
 
     digit, ink = strokes
     box = ndimage.find_objects(digit.astype(np.uint8))[0]
-    is_grain, is_edge_of_a_shadow = max(digit[box].shape) <= WORK // 40, digit[box].mean() > 0.97
-    if is_grain or is_edge_of_a_shadow:
+    if max(digit[box].shape) <= WORK // 40:  # a grain
         return np.zeros((0, 0), np.float32)
     soft = ndimage.binary_dilation(digit, iterations=2)  # with the grey edges of the strokes
     return np.where(soft, ink, 0)[box].clip(0, 1).astype(np.float32)

@@ -11,6 +11,7 @@ export const FIELD = 28;
 const BOX = 20;
 const FINE = 80;
 const WORK = 400;
+const MARGIN = Math.floor(WORK / 3);
 const WINDOW = 101;
 const STROKE = 2.6;
 const SMALL = 40;
@@ -58,9 +59,23 @@ function findStrokes(picture) {
     const ink = inkOf(darkOnLight(work));
     const strokes = chooseDigit(ink);
     const isSmall = Math.max(picture.width, picture.height) <= SMALL;
-    if (!isSmall && strokes && !isCropped(strokes.digit, ink)) return strokes;
+    if (!isSmall && strokes && !isCropped(strokes.digit, ink)) return withoutShadow(strokes, 0);
     const padded = addMargin(work, !strokes && !isSmall ? SURE_SEPARATION : SEPARATION);
-    return padded ? chooseDigit(inkOf(padded)) : strokes;
+    if (!padded) return withoutShadow(strokes, 0);
+    return withoutShadow(chooseDigit(inkOf(padded)), Math.floor(MARGIN * WORK / (WORK + 2 * MARGIN)));
+}
+
+// The strokes; null if they are a filled rectangle that is no straight 1.
+function withoutShadow(strokes, margin) {
+    if (!strokes) return null;
+    const { width, height, data } = strokes.digit;
+    const [box] = boxesOf(data, 1, width);
+    const sides = [box.right - box.left, box.bottom - box.top];
+    if (data.reduce((sum, isDigit) => sum + isDigit, 0) <= 0.97 * sides[0] * sides[1]) return strokes;
+    const touched = (box.left <= margin + 2) + (box.right >= width - margin - 2)
+        + (box.top <= margin + 2) + (box.bottom >= height - margin - 2);
+    const isWide = 2 * Math.min(...sides) > Math.max(...sides);
+    return isWide || touched > (margin ? 2 : 1) ? null : strokes;
 }
 
 function isCropped(digit, ink) {
@@ -98,7 +113,7 @@ function addMargin(picture, separation) {
     const ground = light.data.filter((_, k) => isDark(k) === (isInverted ? 1 : 0)).sort();
     const middle = ground.length >> 1;
     const median = ground.length % 2 ? ground[middle] : (ground[middle - 1] + ground[middle]) / 2;
-    return fit(map(pad(light, Math.floor(WORK / 3), median), roundEven), WORK, true);
+    return fit(map(pad(light, MARGIN, median), roundEven), WORK, true);
 }
 
 function otsu(data, separation) {
@@ -186,10 +201,7 @@ function chooseDigit(shares) {
 function cutOut({ digit, ink }) {
     const [box] = boxesOf(digit.data, 1, digit.width);
     const width = box.right - box.left, height = box.bottom - box.top;
-    const area = digit.data.reduce((sum, isDigit) => sum + isDigit, 0);
-    const isGrain = Math.max(width, height) <= Math.floor(WORK / 40);
-    const isEdgeOfAShadow = area > 0.97 * width * height;
-    if (isGrain || isEdgeOfAShadow) return null;
+    if (Math.max(width, height) <= Math.floor(WORK / 40)) return null; // a grain
     const soft = dilate(digit, 2, false).data;
     const clear = map(ink, (value, k) => (soft[k] ? Math.min(Math.max(value, 0), 1) : 0));
     return crop(clear, box.left, box.top, width, height);

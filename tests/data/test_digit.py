@@ -100,6 +100,12 @@ EMPTY = {
     "blurred noise": 200 + 200 * ndimage.gaussian_filter(NOISE.normal(0, 1, (400, 400)), 5),
     "a gradient": np.tile(np.linspace(100, 255, 400), (400, 1)),
     "the edge of a shadow": np.where(np.arange(400) < 180, 120, 230) * np.ones((400, 1)),
+    "a strip of shadow": np.where(np.arange(400) < 40, 120, 230) * np.ones((400, 1)),
+    "a soft shadow": 175
+    + 55 * np.tanh((np.arange(400) - 180) / 15) * np.ones((400, 1))
+    + NOISE.normal(0, 3, (400, 400)),
+    "a dark corner": np.where(np.add.outer(np.arange(400) // 150, np.arange(400) // 60), 230, 120),
+    "a black square": np.pad(np.zeros((60, 60)), 120, constant_values=255),
     "white of 28x28": np.full((28, 28), 255),
     "black of 28x28": np.zeros((28, 28)),
 }
@@ -109,6 +115,25 @@ EMPTY = {
 @pytest.mark.parametrize("name", EMPTY)
 def test_nothing_is_found_where_nothing_is_written(name: str) -> None:
     assert not prepare_digit(EMPTY[name].clip(0, 255).astype(np.uint8)).any()
+
+
+@pytest.mark.parametrize("is_light", [False, True])
+@pytest.mark.parametrize("margins", [(100, 150), (30, 130), (10, 140), (0, 120)], ids=str)
+@pytest.mark.parametrize("width", [1, 3, 20])
+def test_a_straight_stroke_is_a_one(width: int, margins: tuple[int, int], is_light: bool) -> None:
+    """It fills its box, as the edge of a shadow does."""
+    above, beside = margins
+    stroke = np.zeros((300 - 2 * above, width), np.uint8)
+    picture = np.pad(stroke, ((above, above), (beside, beside)), constant_values=255)
+    seen = prepare_digit(255 - picture if is_light else picture)
+    ys, xs = seen.nonzero()
+    assert np.ptp(ys) + 1 in (19, 20) and 1 <= np.ptp(xs) + 1 <= 5
+
+
+def test_a_straight_stroke_of_28x28_is_a_one() -> None:
+    picture = np.pad(np.zeros((20, 2), np.uint8), ((4, 4), (13, 13)), constant_values=255)
+    ys, xs = prepare_digit(picture).nonzero()
+    assert np.ptp(ys) + 1 in (19, 20) and np.ptp(xs) + 1 <= 4
 
 
 @pytest.mark.filterwarnings("error")
