@@ -214,7 +214,7 @@ def _to_grey(
 def _contrasting_ground(picture: Image.Image) -> str:
     """Choose the ground of a transparent picture: what is opaque is ink, whatever its colour."""
     grey, alpha = np.asarray(picture.convert("LA")).transpose(2, 0, 1)
-    opaque = grey[alpha > 127]
+    opaque = grey[alpha > alpha.max() // 2]
     return "black" if opaque.size and np.median(opaque) > 127 else "white"
 
 

@@ -231,9 +231,10 @@ export class Drawing extends EventTarget {
 
 // Choose the ground of a transparent picture, as data/preprocess.py does: what is opaque is ink.
 export function contrastingGround({ data }) {
-    let light = 0, dark = 0;
+    let light = 0, dark = 0, most = 0;
+    for (let k = 3; k < data.length; k += 4) most = Math.max(most, data[k]);
     for (let k = 0; k < data.length; k += 4) {
-        if (data[k + 3] <= 127) continue;
+        if (data[k + 3] <= most >> 1) continue;
         if (data[k] * 19595 + data[k + 1] * 38470 + data[k + 2] * 7471 + 0x8000 >> 16 > 127) light++;
         else dark++;
     }

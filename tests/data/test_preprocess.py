@@ -144,6 +144,12 @@ def test_transparent_parts_become_a_ground_that_contrasts(mode: str, ink: int, g
     np.testing.assert_array_equal(read, np.where(alpha == 0, ground, ink))
 
 
+def test_half_transparent_light_ink_is_ink() -> None:
+    alpha = np.where(np.arange(13) < 6, 0, 100).astype(np.uint8) * np.ones((9, 1), np.uint8)
+    read = _decode(Image.fromarray(np.stack([np.full_like(alpha, 255), alpha], -1), "LA"))
+    np.testing.assert_array_equal(read, np.where(alpha == 0, 0, 100))
+
+
 def test_a_transparent_palette_entry_is_ground() -> None:
     picture = Image.new("P", (4, 4), 1)
     picture.putpalette([0, 0, 0, 10, 20, 30])

@@ -108,6 +108,16 @@ def test_the_same_pictures_count_as_empty(browser: Browser, mode: Preprocess) ->
     assert browser(pictures, mode, empty=True).tolist() == expected
 
 
+def test_straight_strokes_are_found_and_shadows_are_not(browser: Browser) -> None:
+    places = np.arange(400) * np.ones((400, 1), int)
+    strokes = [np.full((400, 400), 255, np.uint8) for _ in range(3)]
+    for stroke, above in zip(strokes, (0, 10, 120), strict=True):
+        stroke[above : 400 - above, 194:206] = 0
+    shadows = [np.where(places < end, 120, 230).astype(np.uint8) for end in (40, 180)]
+    assert browser(strokes + shadows, empty=True).tolist() == [False] * 3 + [True] * 2
+    assert_same(browser, strokes + shadows, "digit")
+
+
 def test_colours_become_the_same_grey(browser: Browser, rng: np.random.Generator) -> None:
     from PIL import Image
 
