@@ -95,8 +95,7 @@ def decode_picture(
     """Read a picture from an open binary file, like `load_picture`; errors call it `name`.
 
     `formats` are Pillow's names of the formats accepted, by default all; HEIC always is, with the
-    extra `heic`. Raises `TooManyPixels`
-    above `max_pixels`, or above 65,535 pixels a side.
+    extra `heic`. Raises `TooManyPixels` above `max_pixels`, or above 65,535 pixels a side.
     """
     import warnings
 
