@@ -179,6 +179,14 @@ def test_restoring_a_copy_gives_it_its_links_back_and_loses_no_checkpoint(run, t
     assert not list(folder.glob(".*"))
 
 
+def test_an_intact_copy_takes_the_place_of_a_damaged_original(run, tmp_path):
+    folder = copy_with(run[0], tmp_path / "copy", "folders") / "checkpoints"
+    (folder / "epoch_0002" / "model.pdparams").write_bytes(b"cut off")
+    restore(Run(folder.parent), build_model("mlp", 3))
+    path, state = newest_checkpoint(folder)
+    assert (path.name, state.epoch) == ("epoch_0002", 2)
+
+
 def test_where_links_cannot_be_made_a_training_writes_files_of_one_line(tmp_path, monkeypatch):
     def refuse(*args, **options):
         raise PermissionError(errno.EPERM, "Operation not permitted")
