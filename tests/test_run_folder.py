@@ -224,6 +224,14 @@ def test_a_link_that_names_nothing_is_said_and_not_listed(run, tmp_path, links):
         Run(copy).find_checkpoint("best")
 
 
+def test_a_link_that_names_a_checkpoint_without_weights_says_so(run, tmp_path):
+    copy = copy_with(run[0], tmp_path / "copy", "links")
+    (copy / "checkpoints" / "epoch_0002" / "model.pdparams").unlink()
+    said = r"no checkpoint 'latest' \(that names epoch_0002, which has no weights\)"
+    with pytest.raises(InputError, match=said):
+        Run(copy).find_checkpoint("latest")
+
+
 @pytest.mark.parametrize(
     ("inside", "meant"),
     [
