@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
+from lenet_paddle.errors import InputError
+
 
 class Progress:
     """Progress of `total` items; `show` can be called at every step.
@@ -78,7 +80,12 @@ class _LogFile(logging.FileHandler):
 
 @contextlib.contextmanager
 def log_to(path: Path) -> Iterator[None]:
-    """Append what the package logs to the file `path`, with the time."""
+    """Append what the package logs to the file `path`, with the time.
+
+    Raises `InputError` for a pipe, which would keep the run waiting for a reader.
+    """
+    if path.is_fifo():
+        raise InputError(f"{path}: a pipe; expected a regular file")
     handler = _LogFile(path, encoding="utf-8", errors="backslashreplace")  # names of files
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     logger = logging.getLogger("lenet_paddle")

@@ -156,7 +156,8 @@ class Run:
         if not re.fullmatch(r"best|latest|epoch_\d{4,}", name) or not _has_weights(link):
             present = sorted(p.name for p in self.checkpoints.glob("[a-z]*") if _has_weights(p))
             target = read_link(link) if link.parent == self.checkpoints else None
-            lost = "" if target is None else f" (that names {target}, which is not there)"
+            what = "has no weights" if link.is_dir() else "is not there"
+            lost = "" if target is None else f" (that names {target}, which {what})"
             raise InputError(
                 f"{self.path}: no checkpoint {name!r}{lost}; it has {', '.join(present) or 'none'}"
             )

@@ -25,7 +25,13 @@ from lenet_paddle.settings import USER_HOME, user_home
 
 Device = Literal["auto", "cpu", "gpu"]
 
+EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # all addresses, and the one from here
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of mallopt(3)
+# Where VisualDL, Paddle and Matplotlib write below the home.
+_OF_LIBRARIES = (
+    *(".visualdl", ".cache", ".cache/paddle", ".cache/matplotlib"),
+    *(".config", ".config/matplotlib"),
+)
 BLAS_SWITCH = "LENET_PADDLE_BLAS_DISPATCH"  # "off": MKL's own choice of instructions
 MEMORY_SWITCH = "LENET_PADDLE_KEEP_MEMORY"  # "off": glibc's own malloc settings
 
@@ -63,11 +69,11 @@ def give_home(places: Iterable[Path] = ()) -> None:
         if place is None:
             return
         os.environ["TMPDIR"] = tempfile.tempdir = _temporary_folder(place)
-    if USER_HOME in os.environ and Path(os.environ["HOME"]).is_dir():
+    if {"HOME", USER_HOME} <= os.environ.keys() and Path(os.environ["HOME"]).is_dir():
         return  # given before, perhaps by the parent process
     home = user_home()
     if home is not None and _is_writable(Path(home)):
-        own = (Path(home, name) for name in (".visualdl", ".cache"))
+        own = (Path(home, name) for name in _OF_LIBRARIES)
         if all(_is_writable(folder) for folder in own if os.path.lexists(folder)):
             return
     os.environ[USER_HOME] = home or "~"
@@ -183,6 +189,15 @@ def join_ranks(batch_size: int) -> None:
     paddle.distributed.init_parallel_env()
     if get_rank():
         logging.getLogger("lenet_paddle").setLevel(logging.WARNING)
+
+
+def url_of(host: str, port: int) -> str:
+    """Return where a browser on this machine finds what listens at `host`.
+
+    That is not http://0.0.0.0, which browsers on Windows do not open.
+    """
+    host = EVERYWHERE.get(host, host)
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def _check_rendezvous_port() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal
 
 Style = Literal["table", "json", "markdown"]
@@ -86,9 +87,14 @@ def format_lines(lines: Sequence[str], style: Style) -> list[str]:
     return ["\n".join(mark + line for line in lines)] if lines else []
 
 
-def format_json(value: Any) -> str:
-    """Format a value as indented JSON; NaN and infinity, which JSON lacks, become null."""
-    return json.dumps(_to_json(value), indent=2, ensure_ascii=False, allow_nan=False)
+def format_json(value: Any, indent: int | None = 2) -> str:
+    """Format a value as JSON, in one line without `indent`; NaN and infinity, which JSON lacks,
+    become null."""
+    write = partial(json.dumps, indent=indent, ensure_ascii=False, allow_nan=False)
+    try:
+        return write(value)
+    except (TypeError, ValueError):  # NaN, or a mapping that is no dict: rare, and slow to look for
+        return write(_to_json(value))
 
 
 def _to_json(value: Any) -> Any:

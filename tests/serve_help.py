@@ -60,7 +60,8 @@ class Server:
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
-        self.url = self.process.stdout.readline().strip()
+        self.said = self.process.stdout.readline().strip()
+        self.url = self.said.partition(" ")[0]
         self.port = int(self.url.rpartition(":")[2])
         self.client = httpx.Client(base_url=self.url, timeout=20)
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import os
+from pathlib import Path
 
 import pytest
 
-from lenet_paddle import progress
-from lenet_paddle.progress import Progress, format_seconds
+from lenet_paddle import InputError, progress
+from lenet_paddle.progress import Progress, format_seconds, log_to
 
 
 class _Terminal(io.StringIO):
@@ -84,3 +86,9 @@ def test_no_elapsed_time_gives_a_rate_of_zero(clock: _Clock) -> None:
     shown.show(0)
     assert shown.rate == 0.0
     assert "0s left" in shown.stream.getvalue()  # type: ignore[attr-defined]
+
+
+def test_a_pipe_in_the_logs_place_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "train.log")
+    with pytest.raises(InputError, match=r"train\.log: a pipe"), log_to(tmp_path / "train.log"):
+        pass

@@ -179,6 +179,14 @@ def test_restoring_a_copy_gives_it_its_links_back_and_loses_no_checkpoint(run, t
     assert not list(folder.glob(".*"))
 
 
+def test_an_intact_copy_takes_the_place_of_a_damaged_original(run, tmp_path):
+    folder = copy_with(run[0], tmp_path / "copy", "folders") / "checkpoints"
+    (folder / "epoch_0002" / "model.pdparams").write_bytes(b"cut off")
+    restore(Run(folder.parent), build_model("mlp", 3))
+    path, state = newest_checkpoint(folder)
+    assert (path.name, state.epoch) == ("epoch_0002", 2)
+
+
 def test_where_links_cannot_be_made_a_training_writes_files_of_one_line(tmp_path, monkeypatch):
     def refuse(*args, **options):
         raise PermissionError(errno.EPERM, "Operation not permitted")
@@ -214,6 +222,14 @@ def test_a_link_that_names_nothing_is_said_and_not_listed(run, tmp_path, links):
     said = rf"no checkpoint 'best' \(that names {best}, which is not there\); it has {rest}$"
     with pytest.raises(InputError, match=said):
         Run(copy).find_checkpoint("best")
+
+
+def test_a_link_that_names_a_checkpoint_without_weights_says_so(run, tmp_path):
+    copy = copy_with(run[0], tmp_path / "copy", "links")
+    (copy / "checkpoints" / "epoch_0002" / "model.pdparams").unlink()
+    said = r"no checkpoint 'latest' \(that names epoch_0002, which has no weights\)"
+    with pytest.raises(InputError, match=said):
+        Run(copy).find_checkpoint("latest")
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import pytest
 from lenet_paddle import runtime
 from lenet_paddle.errors import InputError
 from lenet_paddle.runtime import BLAS_SWITCH, mkl_cpu_type, prepare_environment
-from lenet_paddle.settings import USER_HOME
+from lenet_paddle.settings import USER_HOME, user_home
 
 AVX2 = "fpu sse4_2 avx fma avx2"
 AVX512 = f"{AVX2} avx512f avx512dq avx512cd avx512bw avx512vl"
@@ -143,6 +143,45 @@ def test_without_a_home_libraries_get_one_that_ends_with_the_process() -> None:
     given, own, existed = _with_home(code, "/nonexistent")
     assert (own, existed) == ("/nonexistent", "True")
     assert given != own and not Path(given).exists()
+
+
+def test_a_child_without_home_gets_one_though_the_users_is_known() -> None:
+    code = "print(os.path.isdir(os.environ['HOME']), user_home())"
+    assert _with_home(
+        f"os.environ['{USER_HOME}'] = '/users'; del os.environ['HOME']; "
+        f"lenet_paddle.runtime.give_home(); {code}",
+        "/",
+    ) == ["True", "/users"]
+
+
+@pytest.mark.parametrize("folder", [".cache/matplotlib", ".config", ".config/matplotlib"])
+def test_a_home_in_which_a_library_could_not_write_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    (tmp_path / folder).mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv(USER_HOME, raising=False)
+    monkeypatch.delenv("MPLCONFIGDIR", raising=False)
+    closed = str(tmp_path / folder)  # by a test that root's rights do not pass over
+    monkeypatch.setattr(os, "access", lambda path, _: str(path) != closed)
+    runtime.give_home()
+    given = os.environ["HOME"]
+    assert given == os.environ["MPLCONFIGDIR"] != str(tmp_path)
+    assert user_home() == os.environ[USER_HOME] == str(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:80"),
+        ("0.0.0.0", "http://127.0.0.1:80"),
+        ("::", "http://[::1]:80"),
+        ("fe80::1", "http://[fe80::1]:80"),
+        ("here.example", "http://here.example:80"),
+    ],
+)
+def test_the_url_of_a_server_opens_in_a_browser_of_this_machine(host: str, url: str) -> None:
+    assert runtime.url_of(host, 80) == url
 
 
 def test_a_fork_leaves_the_temporary_home_and_a_child_process_shares_it() -> None:

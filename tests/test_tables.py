@@ -2,6 +2,7 @@
 
 import json
 import math
+from types import MappingProxyType
 
 import pytest
 
@@ -62,6 +63,8 @@ def test_records_have_titles_notes_and_a_dash_for_none() -> None:
 def test_json_has_null_for_what_it_lacks() -> None:
     text = format_json({"a": (math.nan, 1.5), "b": [math.inf, "猫"]})
     assert json.loads(text) == {"a": [None, 1.5], "b": [None, "猫"]} and "猫" in text
+    read_only = MappingProxyType({"a": math.nan})
+    assert format_json(read_only, None) == '{"a": null}' == format_json({"a": None}, None)
 
 
 @pytest.mark.parametrize(

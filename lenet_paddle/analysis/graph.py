@@ -16,6 +16,8 @@ import paddle
 from paddle import nn
 from paddle.static import InputSpec
 
+from lenet_paddle.tables import format_json
+
 _log = logging.getLogger(__name__)
 
 # Paddle's functions for these call operators that do not take variables of the old IR.
@@ -46,7 +48,7 @@ def describe_graph(network: nn.Layer, spec: InputSpec) -> str | None:
     graph = json.loads(re.sub(r"_deepcopy_\d+", "", text))  # in the names of a copy's parameters
     for node in graph["nodes"]:
         node["attrs"].pop("op_callstack", None)
-    return json.dumps(graph)
+    return format_json(graph, None)
 
 
 def _old_operator(kind: str) -> Callable[[paddle.Tensor], paddle.Tensor]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -25,6 +24,7 @@ from lenet_paddle.serve import protocol, schemas
 from lenet_paddle.serve.bodies import read_pictures
 from lenet_paddle.serve.limits import LimitsMiddleware
 from lenet_paddle.serve.service import Service
+from lenet_paddle.tables import format_json
 
 Answer = Callable[[], dict[str, Any]]
 
@@ -220,4 +220,4 @@ def _document_requests(app: FastAPI) -> None:
 
 
 def _to_json(content: Any) -> Response:
-    return Response(json.dumps(content), media_type="application/json")
+    return Response(format_json(content, None), media_type="application/json")

@@ -23,7 +23,7 @@ from lenet_paddle.serve.metrics import Metrics
 _log = logging.getLogger(__name__)
 
 DRAIN_FACTOR = 4  # read a body up to this many times the limit before answering 413
-PACKED = (b"gzip", b"deflate")  # Content-Encoding, RFC 9110, section 8.4.1
+PACKED = (b"gzip", b"x-gzip", b"deflate")  # Content-Encoding, RFC 9110, section 8.4.1
 ZLIB_OR_GZIP = 32 + zlib.MAX_WBITS
 POLICY = (
     "default-src 'self'; img-src 'self' data: blob:; object-src 'none'; base-uri 'none'; "

@@ -9,7 +9,6 @@ inference.yml says, and one output, `logits`, float32 (B, C).
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping
@@ -24,6 +23,7 @@ from lenet_paddle._version import __version__
 from lenet_paddle.data.preprocess import NORMALISATION
 from lenet_paddle.serve.bodies import parse_message
 from lenet_paddle.serve.schemas import InferRequest, InputTensor
+from lenet_paddle.tables import format_json
 
 MODEL, VERSION = "lenet", "1"
 INPUT, OUTPUT = "image", "logits"
@@ -153,10 +153,10 @@ def write_answer(request: Inference, logits: np.ndarray) -> tuple[bytes, dict[st
         headers["warning"] = f'299 - "{request.warning}"'
     if not request.as_binary:
         output["data"] = logits.ravel().tolist()
-        return json.dumps(answer).encode(), headers
+        return format_json(answer, None).encode(), headers
     data = np.ascontiguousarray(logits, "<f4").tobytes()
     output["parameters"] = {"binary_data_size": len(data)}
-    head = json.dumps(answer).encode()
+    head = format_json(answer, None).encode()
     headers |= {"content-type": "application/octet-stream", LENGTH_HEADER: str(len(head))}
     return head + data, headers
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from lenet_paddle.errors import InputError
 from lenet_paddle.export.engines import ENGINES
 from lenet_paddle.files import locked
+from lenet_paddle.runtime import EVERYWHERE, url_of
 from lenet_paddle.serve.config import ServeConfig
 from lenet_paddle.serve.workers import END_SIGNALS, WorkerPool
 
@@ -50,7 +51,8 @@ def serve(config: ServeConfig) -> None:
         try:
             pool.start()
             host, port = listener.getsockname()[:2]
-            print(f"http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
+            note = f" (listens on {host})" if host in EVERYWHERE else ""
+            print(url_of(host, port) + note, flush=True)
             pool.replace_dead_workers()
         except KeyboardInterrupt:
             pass  # SIGTERM or Ctrl-C

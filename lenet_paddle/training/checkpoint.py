@@ -121,14 +121,23 @@ def find_original(path: Path) -> Path:
 
 
 def restore_copies(folder: Path) -> None:
-    """Rename `latest` and `best` that are folders to their epochs where those are missing."""
+    """Rename `latest` and `best` that are folders to their epochs where those are not intact."""
     for path in (folder / name for name in LINKS):
         if path.is_dir() and not path.is_symlink():
             with contextlib.suppress(InputError):  # damaged: the links are written anew anyway
-                state = read_state(path)
-                if not (original := path.with_name(epoch_name(state.epoch))).exists():
+                original = path.with_name(epoch_name(read_state(path).epoch))
+                if not _is_intact(original):
+                    shutil.rmtree(original, ignore_errors=True)
                     path.rename(original)
                     sync_path(folder)
+
+
+def _is_intact(path: Path) -> bool:
+    try:
+        read_state(path)
+    except InputError:
+        return False
+    return True
 
 
 def list_checkpoints(folder: Path) -> list[tuple[int, Path]]:

@@ -35,6 +35,7 @@ from lenet_paddle.figures.style import save_figure
 from lenet_paddle.files import (
     locked,
     new_folder,
+    read_text,
     remove_leftovers,
     rename_new,
     swap_link,
@@ -96,7 +97,23 @@ def _run_stages(config: FinetuneConfig, folder: Path) -> None:
         if _train(stage, run_dir, folder, tests) or run_dir.name not in matrix:
             best = Run(run_dir).find_checkpoint("best")
             _evaluate(config, folder, matrix, run_dir.name, best, tests)
-    swap_link(folder / "final", f"stages/{run_dir.name}")
+    _point_final(folder, run_dir)
+
+
+def _point_final(folder: Path, run_dir: Path) -> None:
+    """Make `final` name the last run. In a copy without links it is a folder, which is replaced.
+
+    Raises `InputError` if that has epochs which `run_dir` has not.
+    """
+    final = folder / "final"
+    if final.is_dir() and not final.is_symlink():
+        copied, original = Run(final).history_file, Run(run_dir).history_file
+        if not copied.is_file() or not read_text(original).startswith(read_text(copied)):
+            raise InputError(
+                f"{final} is no copy of {run_dir}, perhaps trained further; rename it, then "
+                + quote("--resume", folder)
+            )
+    swap_link(final, f"stages/{run_dir.name}")
 
 
 def _train(stage: TrainConfig, run_dir: Path, folder: Path, tests: dict[str, ImageSet]) -> bool:

@@ -19,11 +19,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Literal
 
-from lenet_paddle.errors import InputError, RunStopped, quote
+from lenet_paddle.errors import InputError, RunStopped, quote, tool_line
 from lenet_paddle.files import follow_link, read_text
+from lenet_paddle.runtime import EVERYWHERE, url_of
 
 HOST = "127.0.0.1"  # VisualDL has no password
-EVERYWHERE = {"0.0.0.0": HOST, "::": "::1"}  # and where this machine reaches them
 START_SECONDS = 60.0
 _log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ def monitor(
             *(host, port, logdir),
         )
     with _stopped_by_signals(), serving(logdir, port, language, host) as server:
-        address = f"http://{_in_url(EVERYWHERE.get(host, host))}:{port}/"
+        address = url_of(host, port) + "/"
         said = f"VisualDL: {address} (logs of {logdir}; end with Ctrl-C)"
         print("\n".join(filter(None, [said, describe_access(port, host)])), flush=True)
         if open_browser:
@@ -67,7 +67,7 @@ def check_logdir(logdir: Path) -> None:
             f"{logdir}: no such folder; --logdir names the folder of the runs or one run"
         )
     if next(logdir.rglob("*vdlrecords*"), None) is None:
-        raise InputError(f"{logdir}: no VisualDL log in it; train first: python tools/train.py")
+        raise InputError(f"{logdir}: no VisualDL log in it; train first: {tool_line('train')}")
 
 
 def check_address(port: int, host: str = HOST) -> bool:
@@ -100,7 +100,7 @@ def describe_access(port: int, host: str = HOST) -> str:
 
     Over SSH that is the command of a tunnel, in a container also how to publish the port.
     """
-    tunnel = ["ssh", "-L", f"{port}:{_in_url(EVERYWHERE.get(host, host))}:{port}"]
+    tunnel = ["ssh", "-L", f"{port}:{url_of(host, port).removeprefix('http://')}"]
     then = f", then open http://{HOST}:{port}/ there"
     parts = os.environ.get("SSH_CONNECTION", "").split()
     if len(parts) == 4:  # client, its port, server, its port
@@ -126,10 +126,6 @@ def is_in_container() -> bool:
         groups = read_text(Path("/proc/self/cgroup"))
         return any(word in groups for word in ("docker", "kubepods", "containerd", "libpod"))
     return False
-
-
-def _in_url(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
 
 
 # Not `-m`, which would also import modules from the current folder, the one of the logs.

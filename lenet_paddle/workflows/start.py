@@ -37,9 +37,10 @@ def resumed_config(config: TrainConfig) -> TrainConfig:
     """Return the settings of the run `config.resume`, with epochs, device, data_dir of `config`.
 
     `resume` becomes the run's folder where it was one of its checkpoints. Raises `InputError` for a
-    folder that is not a run.
+    folder that is not a run, and for a checkpoint that is not its newest.
     """
     run = Run.open(str(config.resume))
+    _check_is_newest(run, Path(str(config.resume)))
     changed: dict[str, Any] = {"resume": str(run), "data_dir": config.data_dir}
     if not isinstance(config.epochs, Default):
         changed["epochs"] = config.epochs
@@ -47,6 +48,18 @@ def resumed_config(config: TrainConfig) -> TrainConfig:
         changed["device"] = config.device
     changed = {key: value for key, value in changed.items() if value is not None}
     return dataclasses.replace(run.config, **changed)
+
+
+def _check_is_newest(run: Run, path: Path) -> None:
+    """Raise `InputError` if `path` is a checkpoint from which `run` does not go on."""
+    inside = path.absolute().is_relative_to((run.checkpoints / run.named).absolute())
+    newest = run.newest_checkpoint() if inside and run.named != "latest" else None
+    if newest and newest[0].name != run.find_checkpoint().name:
+        raise InputError(
+            f"{path}: a run goes on from its newest checkpoint, {newest[0].name}; give "
+            f"{quote('--resume', run)} for that, or start a new run from this checkpoint with "
+            + quote("--init-from", run.checkpoints / run.named)
+        )
 
 
 def known_classes(config: TrainConfig) -> tuple[str, ...] | None:

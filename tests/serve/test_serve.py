@@ -4,6 +4,7 @@ import base64
 import gzip
 import io
 import json
+import math
 import re
 import signal
 import subprocess
@@ -29,7 +30,7 @@ from serve_help import (
 )
 from tools_help import assert_refused, tool, wait_for
 
-from lenet_paddle.serve import schemas
+from lenet_paddle.serve import app, protocol, schemas
 
 LIMITS = [
     *("--max-body-mb", 0.2, "--max-megapixels", 0.5, "--max-batch", 8),
@@ -97,10 +98,10 @@ def test_base64_may_have_line_breaks_and_be_a_data_url(server, digits):
 
 
 def pack(body, encoding):
-    return gzip.compress(body) if encoding == "gzip" else zlib.compress(body)
+    return zlib.compress(body) if encoding == "deflate" else gzip.compress(body)
 
 
-@pytest.mark.parametrize("encoding", ["gzip", "deflate", "GZIP"])
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "GZIP", "x-gzip"])
 def test_compressed_requests_are_answered_like_others(server, digits, encoding):
     headers = {"content-encoding": encoding}
     body = json.dumps(infer_request()).encode()
@@ -640,6 +641,24 @@ def test_a_worker_that_dies_is_replaced_and_sigterm_lets_requests_end(tmp_path, 
     assert_predictions(answer["predictions"], digits[:1])
     status, errors = server.stop()
     assert status == 0 and errors.splitlines() == ["a worker died (status -9); starting another"]
+
+
+def test_of_all_addresses_the_one_that_browsers_open_is_printed_first(tmp_path):
+    open_server = Server(write_model(tmp_path), "--host", "0.0.0.0")
+    said = f"http://127.0.0.1:{open_server.port} (listens on 0.0.0.0)"
+    assert open_server.said == said
+    assert open_server.client.get("/v2/health/live").json() == {"live": True}
+    status, errors = open_server.stop()
+    assert status == 0 and errors.count("\n") == 1 and "no password" in errors
+
+
+def test_an_answer_holds_null_instead_of_nan():
+    request = protocol.Inference(np.zeros((1, 1, 28, 28), np.float32), "é", False, None)
+    body, _ = protocol.write_answer(request, np.ones((1, 10), np.float32))
+    assert json.loads(body)["id"] == "é"
+    answer = app._to_json({"probability": math.nan, "probabilities": {"猫": math.inf}})
+    assert json.loads(answer.body) == {"probability": None, "probabilities": {"猫": None}}
+    assert answer.headers["content-length"] == str(len(answer.body))
 
 
 def test_what_cannot_be_served_is_one_line(tmp_path, server):

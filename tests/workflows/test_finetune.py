@@ -203,6 +203,19 @@ def test_resumed_in_a_copy_without_links_it_keeps_all_and_gets_its_links_back(wh
     assert result_of(copy) == result_of(whole)
 
 
+def test_a_copy_of_the_final_run_that_was_trained_further_is_not_removed(whole, tmp_path):
+    copy = shutil.copytree(whole, tmp_path / "tuned", symlinks=False)
+    history = copy / "final" / "history.csv"
+    history.write_text(history.read_text() + history.read_text().splitlines()[-1] + "\n")
+    before = history.read_bytes()
+    with pytest.raises(InputError, match=rf"final is no copy of .*/{STAGES[-1]}, .* rename it"):
+        finetune(FinetuneConfig(resume=str(copy), device="cpu"))
+    assert history.read_bytes() == before
+    (copy / "final").rename(copy / "mine")
+    finetune(FinetuneConfig(resume=str(copy), device="cpu"))
+    assert (copy / "final").readlink() == Path("stages", STAGES[-1])
+
+
 def test_killed_by_sigkill_it_resumes_exactly_by_the_tool(whole, source, data_dir, tmp_path):
     folder = tmp_path / "tuned"
     flags = ["--freeze", "1", "--epochs", "2", "--batch-size", "32", "--val-size", "40"]

@@ -21,7 +21,7 @@ from training_help import weights_of, write_bars
 
 from lenet_paddle import InputError, TrainConfig, build_model, load_weights, train_and_evaluate
 from lenet_paddle.export.predictor import read_description
-from lenet_paddle.files import locked
+from lenet_paddle.files import locked, swap_link
 from lenet_paddle.run_folder import Run
 from lenet_paddle.training.checkpoint import read_state
 from lenet_paddle.training.optimizers import learning_rate_at
@@ -344,3 +344,15 @@ def test_a_copied_run_and_a_runs_checkpoint_are_resumed_by_the_tool(bars, tmp_pa
         assert "resumed after epoch 1 of 2" in done.stderr
         assert result_of(checkpoint.parents[checkpoint.name == "latest"]) == result_of(whole)
     assert (copy / "checkpoints" / "latest").readlink() == Path("epoch_0002")
+
+
+def test_a_checkpoint_that_is_not_the_newest_is_not_taken_for_it(bars, tmp_path):
+    run = finished_with(tmp_path / "run", 2, **bars)
+    for name, word in (("epoch_0001", "epoch_0001"), ("best", "best")):
+        swap_link(run / "checkpoints" / "best", "epoch_0001")
+        before = result_of(run)
+        with pytest.raises(InputError, match=rf"newest checkpoint, epoch_0002; .*/{word}$"):
+            train_and_evaluate(TrainConfig(resume=str(run / "checkpoints" / name), epochs=3))
+        assert result_of(run) == before
+    train_and_evaluate(TrainConfig(resume=str(run / "checkpoints" / "epoch_0002"), epochs=3))
+    assert Run.open(run).read_result()["epochs"] == 3
