@@ -49,7 +49,7 @@ def prepare_environment(cpuinfo: Path = Path("/proc/cpuinfo")) -> None:
     give_home()
     if "paddle" in sys.modules or os.environ.get(BLAS_SWITCH, "").lower() == "off":
         return
-    cpu_type = mkl_cpu_type(_read_cpuinfo(cpuinfo))
+    cpu_type = mkl_cpu_type(read_cpuinfo(cpuinfo))
     if cpu_type is not None:
         os.environ.setdefault("MKL_DEBUG_CPU_TYPE", cpu_type)
 
@@ -129,7 +129,7 @@ def mkl_cpu_type(cpu: dict[str, str]) -> str | None:
     return None
 
 
-def _read_cpuinfo(path: Path) -> dict[str, str]:
+def read_cpuinfo(path: Path = Path("/proc/cpuinfo")) -> dict[str, str]:
     """Return the first processor's entries in /proc/cpuinfo, or none if there is no such file."""
     try:
         first = path.read_text(encoding="utf-8", errors="replace").split("\n\n")[0]
@@ -284,7 +284,7 @@ def versions() -> dict[str, Any]:
         "python": platform.python_version(),
         **found,
         "platform": platform.platform(),
-        "cpu": _read_cpuinfo(Path("/proc/cpuinfo")).get("model name", platform.processor()),
+        "cpu": read_cpuinfo().get("model name", platform.processor()),
         "num_cpus": os.cpu_count(),
         "mkl_debug_cpu_type": os.environ.get("MKL_DEBUG_CPU_TYPE"),
     }

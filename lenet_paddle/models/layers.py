@@ -1,15 +1,28 @@
-"""Faster layers for the CPU, which replace a network's own during training and evaluation."""
+"""Faster layers for the CPU, which replace a network's own during training and evaluation.
+
+Chains of layers in an `nn.Sequential` are computed by the operators of `kernels`, see
+`models.chains`. What those do not cover, and all where they are missing, stays Paddle's, with two
+changes that save time: `Conv2D` and `PoolReLU`.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
+import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import paddle
 from paddle import nn
 from paddle.nn import functional as F
+
+from lenet_paddle.kernels.library import SWITCH, Missing
+from lenet_paddle.kernels.operators import Chain
+from lenet_paddle.models.chains import find_stages
+
+_log = logging.getLogger(__name__)
 
 
 class Conv2D(nn.Conv2D):
@@ -18,6 +31,8 @@ class Conv2D(nn.Conv2D):
     Paddle adds it as (B, C, H, W) + (1, C, 1, 1), and on a CPU this broadcast costs several times
     the convolution, forward and backward. Outputs agree bit for bit, gradients up to rounding.
     """
+
+    stands_for = nn.Conv2D
 
     def forward(self, images: paddle.Tensor) -> paddle.Tensor:
         """float32 (B, C_in, H, W) -> (B, C_out, H_out, W_out)."""
@@ -44,6 +59,8 @@ class LateReLU(nn.ReLU):
     With a forward hook it computes ReLU, so that the hook sees its output.
     """
 
+    stands_for = nn.ReLU
+
     def forward(self, maps: paddle.Tensor) -> paddle.Tensor:
         """float32, any shape -> the same."""
         return super().forward(maps) if self._forward_post_hooks else maps
@@ -56,18 +73,73 @@ class PoolReLU(nn.MaxPool2D):
     pass no gradient.
     """
 
+    stands_for = nn.MaxPool2D
+
     def forward(self, maps: paddle.Tensor) -> paddle.Tensor:
         """float32 (B, C, H, W) -> (B, C, H_out, W_out)."""
         return F.relu(super().forward(maps))
+
+
+class ChainedSequential(nn.Sequential):
+    """An `nn.Sequential` that computes each chain among its layers by one operator.
+
+    A chain with a hook on one of its layers is computed layer by layer, so that the hook runs.
+    """
+
+    def forward(self, values: paddle.Tensor) -> paddle.Tensor:
+        """Return the result of all layers, whatever the first one takes."""
+        layers, i = list(self), 0
+        while i < len(layers):
+            length, chain = self._find_chain(layers, i, values)
+            values = chain(values) if chain else layers[i](values)
+            i += length
+        return values
+
+    def _find_chain(
+        self, layers: list[nn.Layer], start: int, values: paddle.Tensor
+    ) -> tuple[int, Chain | None]:
+        """Return the number of layers to compute next, and their chain if they have one."""
+        if values.dtype != paddle.float32 or not values.shape[0]:
+            return 1, None
+        modes = tuple(layer.training for layer in layers)
+        key = (start, tuple(values.shape[1:]), modes, paddle.is_grad_enabled())
+        chains = self.__dict__.setdefault("_chains", {})
+        if key not in chains:
+            chains[key] = _build_chain(layers[start:], values.shape[1:])
+        length, chain = chains[key]
+        chained = layers[start : start + length]
+        if chain and any(layer._forward_pre_hooks or layer._forward_post_hooks for layer in chained):
+            return 1, None
+        return length, chain
+
+
+def _build_chain(layers: Sequence[nn.Layer], shape: Sequence[int]) -> tuple[int, Chain | None]:
+    """Return the chain with which `layers` begin and its length, or 1 and None.
+
+    shape: of one input, without the batch.
+    """
+    stages, length, shape = find_stages(layers, shape)
+    if stages:
+        try:
+            return length, Chain(stages, shape)
+        except Missing as error:
+            _say_missing(str(error))
+    return 1, None
+
+
+@functools.cache
+def _say_missing(reason: str) -> None:
+    level = logging.DEBUG if SWITCH in reason else logging.WARNING
+    _log.log(level, "Paddle's own layers are used, at a quarter of the speed: %s", reason)
 
 
 @contextlib.contextmanager
 def fast_layers(network: nn.Layer) -> Iterator[None]:
     """Use the faster layers in `network` within a `with` block; on a CPU only.
 
-    Plain convolutions become `Conv2D`; a ReLU and a max pooling that follows it in an
-    `nn.Sequential` change places. Only the layers' classes change, and they are restored
-    afterwards; parameters, names and state are untouched.
+    Each `nn.Sequential` becomes a `ChainedSequential`, plain convolutions `Conv2D`; a ReLU and a
+    max pooling that follows it in an `nn.Sequential` change places. Only the layers' classes
+    change, and they are restored afterwards; parameters, names and state are untouched.
     """
     plain: list[tuple[nn.Layer, type]] = []
     if paddle.get_device() == "cpu":
@@ -75,6 +147,7 @@ def fast_layers(network: nn.Layer) -> Iterator[None]:
         plain = [(layer, Conv2D) for layer in layers if Conv2D.can_replace(layer)]
         for relu, pool in _find_relu_pool(layers):
             plain += [(relu, LateReLU), (pool, PoolReLU)]
+        plain += [(layer, ChainedSequential) for layer in layers if type(layer) is nn.Sequential]
     own = [type(layer) for layer, _ in plain]
     for layer, cheap in plain:
         layer.__class__ = cheap
@@ -83,6 +156,7 @@ def fast_layers(network: nn.Layer) -> Iterator[None]:
     finally:
         for (layer, _), kind in zip(plain, own, strict=True):
             layer.__class__ = kind
+            layer.__dict__.pop("_chains", None)
 
 
 def _find_relu_pool(layers: list[nn.Layer]) -> Iterator[tuple[nn.Layer, nn.Layer]]:
