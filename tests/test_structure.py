@@ -12,8 +12,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "lenet_paddle"
 ORDER = [  # in the order in which the data passes through them
     *("_version", "errors", "tables", "files", "settings", "progress", "runtime"),
-    *("data", "models", "config", "cli", "evaluation", "analysis", "training", "run_folder"),
-    *("export", "serve", "figures", "workflows", "benchmark"),
+    *("data", "kernels", "models", "config", "cli", "evaluation", "analysis", "training"),
+    *("run_folder", "export", "serve", "figures", "workflows", "benchmark"),
 ]
 
 

@@ -1,8 +1,8 @@
 """Find or build the operators for given convolutions and this processor.
 
 A C compiler builds each once, in about a second, into the user's cache; where that cannot be
-written, into a temporary folder. A library's name holds a hash of the source, the flags, the compiler and
-the processor, so that a library is never loaded on a processor for which it was not built.
+written, into a temporary folder. A library's name holds a hash of source, flags, compiler and
+processor, so that none is ever loaded on a processor for which it was not built.
 """
 
 from __future__ import annotations
@@ -34,7 +34,13 @@ _log = logging.getLogger(__name__)
 SWITCH = "LENET_PADDLE_KERNELS"  # "off": Paddle's own layers
 SOURCES = [Path(__file__).with_name(n) for n in ("chain.c", "convolution.c", "vectors.h")]
 # Never -ffast-math: a library built with it makes the whole process round small numbers to 0.
-FLAGS = ("-O3", "-std=gnu11", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC", "-pthread")
+FLAGS = [
+    "-O3",
+    "-std=gnu11",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    *("-shared", "-fPIC", "-pthread"),
+]
 _PATIENCE = 300  # seconds for a build; an older temporary file is that of a killed one
 
 
@@ -99,35 +105,35 @@ def load_library(convs: Sequence[Conv]) -> Library:
         raise Missing("they are not built on Windows; WSL2 has them")
     distinct = list(dict.fromkeys(convs))
     with ThreadPoolExecutor() as threads:  # compilers are processes of their own
-        chain, *loaded = found = list(threads.map(_load, [None, *distinct]))
-    for library in found:
-        if isinstance(library, Missing):
-            raise library
+        found = list(threads.map(_load, [None, *distinct]))
+    chain, *loaded = map(_raise_missing, found)
     addresses = [ctypes.addressof(ctypes.c_char.in_dll(lib, "convolution")) for lib in loaded]
     return Library(chain, dict(zip(distinct, addresses, strict=True)))
+
+
+def _raise_missing(found: ctypes.CDLL | Missing) -> ctypes.CDLL:
+    if isinstance(found, Missing):
+        raise found
+    return found
 
 
 @functools.cache
 def _load(conv: Conv | None) -> ctypes.CDLL | Missing:
     """Return the library of a convolution, or of chain.c; what is missing is not tried again."""
+    source = SOURCES[0] if conv is None else SOURCES[1]
     try:
-        return _find(conv)
+        command = [*find_compiler(), *FLAGS, native_flag()]
+        command += [*(conv.defines() if conv else ()), str(source)]
+        with _cache_folder() as folder:
+            path = folder / f"{source.stem}-{_key(command)}.so"
+            if not path.exists():
+                _log.info("building %s for this processor, once", source.name)
+                build(command, path)
+            return ctypes.CDLL(str(path))
     except Missing as missing:
         return missing
-
-
-def _find(conv: Conv | None) -> ctypes.CDLL:
-    source = SOURCES[0] if conv is None else SOURCES[1]
-    command = [*find_compiler(), *FLAGS, native_flag(), *(conv.defines() if conv else ()), str(source)]
-    with _cache_folder() as folder:
-        path = folder / f"{source.stem}-{_key(command)}.so"
-        if not path.exists():
-            _log.info("building %s for this processor, once", source.name)
-            build(command, path)
-        try:
-            return ctypes.CDLL(str(path))
-        except OSError as error:  # a file system that runs no programs, for one
-            raise Missing(f"{path} cannot be loaded ({error})") from None
+    except OSError as error:  # a file system that runs no programs, for one
+        return Missing(f"{source.name} cannot be loaded ({error})")
 
 
 def find_compiler() -> list[str]:

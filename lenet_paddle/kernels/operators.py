@@ -69,7 +69,7 @@ class Chain:
         self.library, addresses = load_library(convs)
         self.width = self.library.vector_width()
         self.structs = (_StageStruct * len(stages))(
-            *(_describe(stage, addresses.get(stage.conv)) for stage in stages)
+            *(_describe(stage, stage.conv and addresses.get(stage.conv)) for stage in stages)
         )
         self.struct = _ChainStruct(stages=self.structs, count=len(stages), threads=count_threads())
         if self.library.plan(ctypes.byref(self.struct)):
@@ -118,9 +118,9 @@ class Chain:
             self._point_to_weights()
             for struct, stage in zip(self.structs, self.stages, strict=True):
                 for name, tensor in (("dw", stage.layer.weight), ("db", stage.layer.bias)):
-                    wanted = tensor is not None and not tensor.stop_gradient
-                    found += [paddle.empty(tensor.shape)] if wanted else [None] * (tensor is not None)
-                    setattr(struct, name, found[-1].data_ptr() if wanted else None)
+                    if tensor is not None:
+                        found.append(None if tensor.stop_gradient else paddle.empty(tensor.shape))
+                        setattr(struct, name, None if found[-1] is None else found[-1].data_ptr())
             self.struct.images, self.struct.blocks = count, _address(blocks)
             self.struct.dy = gradient.data_ptr()
             self.struct.dx = None if of_images is None else of_images.data_ptr()

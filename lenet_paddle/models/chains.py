@@ -28,8 +28,9 @@ def find_stages(
     while layer := rest.peek():
         kind = _kind(layer)
         if kind is nn.Conv2D and _is_covered(layer, shape):
-            stage, shape = _take_convolution(rest, shape)
+            stage, conv = _take_convolution(layer, rest, shape)
             stages.append(stage)
+            shape = list(conv.output)
         elif kind is nn.Linear and shape == [layer.weight.shape[0]]:
             rest.take(nn.Linear)
             stages.append(Stage(layer, activation=rest.take_one_of(_ACTIVATIONS)))
@@ -68,14 +69,16 @@ class _Rest:
         return "" if layer is None else names[_kind(layer)]
 
 
-def _take_convolution(rest: _Rest, shape: list[int]) -> tuple[Stage, list[int]]:
+def _take_convolution(layer: nn.Conv2D, rest: _Rest, shape: Sequence[int]) -> tuple[Stage, Conv]:
     """Take a convolution and what follows it: an activation, pooling, or both in either order.
 
     Batch normalisation is taken where it is no more than a factor and a summand.
     """
-    layer, norm = rest.take(nn.Conv2D), None
-    channels, _, kernel, _ = layer.weight.shape
-    conv = Conv(*shape, layer._updated_padding[0], channels, kernel)
+    rest.take(nn.Conv2D)
+    maps, _, kernel, _ = layer.weight.shape
+    channels, height, width = shape
+    conv = Conv(channels, height, width, layer._updated_padding[0], maps, kernel)
+    norm = None
     activation = rest.take_one_of(_ACTIVATIONS)
     if _is_halving(rest.peek(), conv.output[1:]):
         conv = conv._replace(pool=rest.take_one_of(_POOLS))
@@ -85,7 +88,7 @@ def _take_convolution(rest: _Rest, shape: list[int]) -> tuple[Stage, list[int]]:
         if _is_constant(rest.peek()):
             norm = rest.take(nn.BatchNorm2D)
         activation = rest.take_one_of(_ACTIVATIONS)
-    return Stage(layer, conv, activation, norm), list(conv.output)
+    return Stage(layer, conv, activation, norm), conv
 
 
 def _is_idle(layer: nn.Dropout) -> bool:

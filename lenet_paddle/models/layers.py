@@ -107,10 +107,13 @@ class ChainedSequential(nn.Sequential):
         if key not in chains:
             chains[key] = _build_chain(layers[start:], values.shape[1:])
         length, chain = chains[key]
-        chained = layers[start : start + length]
-        if chain and any(layer._forward_pre_hooks or layer._forward_post_hooks for layer in chained):
+        if chain and any(map(_has_hooks, layers[start : start + length])):
             return 1, None
         return length, chain
+
+
+def _has_hooks(layer: nn.Layer) -> bool:
+    return bool(layer._forward_pre_hooks or layer._forward_post_hooks)
 
 
 def _build_chain(layers: Sequence[nn.Layer], shape: Sequence[int]) -> tuple[int, Chain | None]:

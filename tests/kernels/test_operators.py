@@ -61,8 +61,8 @@ def compare(network, images, exact=False):
             np.testing.assert_allclose(ours, theirs, atol=4e-6 * max(1e-3, np.abs(theirs).max()))
 
 
-def convolution(*, channels=3, maps=4, kernel=3, padding=0, bias=True, before="", pool="", behind=""):
-    layer = nn.Conv2D(channels, maps, kernel, padding=padding, bias_attr=None if bias else False)
+def convolution(*, channels=3, maps=4, kernel=3, before="", pool="", behind="", **settings):
+    layer = nn.Conv2D(channels, maps, kernel, **settings)
     return nn.Sequential(layer, *ACTIVATIONS[before], *POOLS[pool], *ACTIVATIONS[behind])
 
 
@@ -92,7 +92,8 @@ def test_an_activation_behind_average_pooling(behind):
 @pytest.mark.parametrize("pool", POOLS)
 @pytest.mark.parametrize(("kernel", "padding"), [(1, 0), (2, 1), (3, 1), (4, 0), (5, 2), (7, 3)])
 def test_each_kernel_and_padding(kernel, padding, pool):
-    compare(convolution(kernel=kernel, padding=padding, before="relu", pool=pool), normal(3, 3, 9, 11))
+    network = convolution(kernel=kernel, padding=padding, before="relu", pool=pool)
+    compare(network, normal(3, 3, 9, 11))
 
 
 @pytest.mark.parametrize("maps", [1, 2, 5, 6, 7, 8, 9])
@@ -106,7 +107,7 @@ def test_each_side(side):
 
 
 def test_a_convolution_without_bias():
-    compare(convolution(bias=False, pool="max", behind="relu"), normal(5, 3, 8, 8))
+    compare(convolution(bias_attr=False, pool="max", behind="relu"), normal(5, 3, 8, 8))
 
 
 def test_a_kernel_over_the_whole_map():
@@ -233,7 +234,7 @@ def test_a_tensor_that_is_not_contiguous_is_read_in_its_order():
 
 
 def test_two_batches_forward_then_both_backward():
-    network, chain = lenet(), None
+    network = lenet()
     chain = chain_of(network, (1, 28, 28))
     batches = [paddle.to_tensor(normal(n, 1, 28, 28)) for n in (5, 40)]
     sums = [chain(batch).sum() for batch in batches]
