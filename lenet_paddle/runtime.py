@@ -34,6 +34,7 @@ _OF_LIBRARIES = (
 )
 BLAS_SWITCH = "LENET_PADDLE_BLAS_DISPATCH"  # "off": MKL's own choice of instructions
 MEMORY_SWITCH = "LENET_PADDLE_KEEP_MEMORY"  # "off": glibc's own malloc settings
+THREADS = "LENET_PADDLE_THREADS"  # of the operators in kernels/; empty: as many as processors
 
 
 def prepare_environment(cpuinfo: Path = Path("/proc/cpuinfo")) -> None:
@@ -41,12 +42,15 @@ def prepare_environment(cpuinfo: Path = Path("/proc/cpuinfo")) -> None:
 
     Paddle's CPU wheel bundles an old MKL that takes a slow path on AMD processors unless
     MKL_DEBUG_CPU_TYPE names an instruction set, see `mkl_cpu_type`. A value set by the user is
-    kept. With LENET_PADDLE_BLAS_DISPATCH=off, or if Paddle is already imported, nothing is set.
+    kept. With LENET_PADDLE_BLAS_DISPATCH=off, or if Paddle is already imported, it is not set.
     """
     warnings.filterwarnings("ignore", message="No ccache found")  # Paddle compiles no C++ here
     warnings.filterwarnings("ignore", message="When training, we now always track global mean")
     keep_freed_memory()
     give_home()
+    if "paddle" not in sys.modules and "PADDLE_LOCAL_SIZE" not in os.environ:
+        # Paddle sets OMP_NUM_THREADS to 1; child processes shall still know what the user set
+        os.environ.setdefault(THREADS, os.environ.get("OMP_NUM_THREADS", ""))
     if "paddle" in sys.modules or os.environ.get(BLAS_SWITCH, "").lower() == "off":
         return
     cpu_type = mkl_cpu_type(read_cpuinfo(cpuinfo))
@@ -219,6 +223,16 @@ def _check_rendezvous_port() -> None:
                 f"port {port}, where the processes of the job connect: {error.strerror}; start "
                 "the job again, with PORT_RANGE=20000:30000 before the command if it fails again"
             ) from None
+
+
+def count_threads() -> int:
+    """Return how many threads the operators use: LENET_PADDLE_THREADS, else OMP_NUM_THREADS as the
+    user set it, else this rank's share of the processors that the process may use."""
+    wanted = os.environ.get(THREADS, "")
+    if wanted.isdecimal() and int(wanted):
+        return int(wanted)
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, (usable or 1) // int(os.environ.get("PADDLE_LOCAL_SIZE", 1)))
 
 
 def broadcast_text(text: str | None) -> str:

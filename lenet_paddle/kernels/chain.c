@@ -102,7 +102,7 @@ static struct {
     pthread_cond_t called;
     atomic_uint call;  // number of the last call
     atomic_int next, busy;
-    int helpers, threads, items;  // more helpers may have been started than now work
+    int open, helpers, threads, items;  // more helpers may have been started than now work
     pid_t process;
     void (*run)(void *argument, int item, int worker);
     void *argument;
@@ -119,7 +119,7 @@ static void *help(void *number) {
     for (;;) {
         for (int i = 0; i < SPINS && atomic_load(&pool.call) == seen; i++) PAUSE();
         pthread_mutex_lock(&pool.lock);
-        while (pool.call == seen || !pool.run) {
+        while (pool.call == seen || !pool.open) {
             seen = pool.call;
             pthread_cond_wait(&pool.called, &pool.lock);
         }
@@ -158,13 +158,13 @@ static void parallel(void (*run)(void *, int, int), void *argument, int items, i
     start_helpers(threads - 1);
     pthread_mutex_lock(&pool.lock);
     pool.run = run, pool.argument = argument, pool.items = items, pool.threads = threads;
-    pool.next = 0;
+    pool.next = 0, pool.open = 1;
     pool.call++;
     pthread_cond_broadcast(&pool.called);
     pthread_mutex_unlock(&pool.lock);
     take_items(0);
     pthread_mutex_lock(&pool.lock);
-    pool.run = 0;  // who comes now has come too late
+    pool.open = 0;  // who comes now has come too late
     pthread_mutex_unlock(&pool.lock);
     for (int i = 1; pool.busy; i++)
         if (i % SPINS) PAUSE();

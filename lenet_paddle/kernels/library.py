@@ -195,12 +195,3 @@ def _cache_folder() -> Iterator[Path]:
         except OSError:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lenet-")))
         yield folder
-
-
-def count_threads() -> int:
-    """Return how many threads the operators use: OMP_NUM_THREADS, or this rank's share of the
-    processors that the process may use."""
-    with contextlib.suppress(ValueError):
-        return max(1, int(os.environ.get("OMP_NUM_THREADS", "")))
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, (usable or 1) // int(os.environ.get("PADDLE_LOCAL_SIZE", 1)))

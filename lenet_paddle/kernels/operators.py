@@ -13,7 +13,8 @@ import paddle
 from paddle import nn
 from paddle.autograd import PyLayer
 
-from lenet_paddle.kernels.library import Conv, count_threads, load_library
+from lenet_paddle.kernels.library import Conv, load_library
+from lenet_paddle.runtime import count_threads
 
 _ACTIVATIONS = ("", "relu", "tanh", "sigmoid")
 _ALIGNMENT = 64  # bytes of the widest vector
