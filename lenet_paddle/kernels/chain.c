@@ -90,7 +90,7 @@ INLINE void outer_rows(const vf *columns, int64_t per_block, const float *rows, 
 // ---- threads ------------------------------------------------------------------------------------
 // Helpers are started when first needed, wait without end, and die with the process; a child after
 // fork starts its own. A second caller at the same time works alone.
-enum { SPINS = 2000 };
+enum { SPINS = 20000 };  // about 0.2 ms, the time between two operators of a step
 #if defined(__x86_64__) || defined(__i386__)
 #define PAUSE() __builtin_ia32_pause()
 #else
