@@ -5,6 +5,7 @@ They hold while `patched` is entered, that is, while `fit` runs:
 
 - `cheap_layer_calls`: hapi calls `train()` and `clear_gradients()` at each step, and each walks
   over all layers.
+- `short_steps`: hapi prepares mixed precision at each step, also where there is none.
 - `gradient_hooks`: hapi clears the gradients before it calls any callback.
 - `without_gradient_sync`: DataParallel averages gradients inside `backward`, where the loss of a
   rank aborts the process.
@@ -31,6 +32,8 @@ def patched(model: paddle.Model, hooks: Sequence[GradientHook], *, sync: bool) -
         stack.enter_context(gradient_hooks(model._optimizer, parameters, hooks))
         if not sync:
             stack.enter_context(without_gradient_sync(model))
+        if model._adapter._nranks == 1 and model._adapter._amp_level == "O0":
+            stack.enter_context(short_steps(model))
         yield
 
 
@@ -54,6 +57,31 @@ def cheap_layer_calls(network: nn.Layer, parameters: Sequence[paddle.Tensor]) ->
         yield
     finally:
         del network.__dict__["train"], network.__dict__["clear_gradients"]
+
+
+@contextlib.contextmanager
+def short_steps(model: paddle.Model) -> Iterator[None]:
+    """Train a batch in the calls that are left of hapi's with one process and full precision."""
+
+    def train_batch(inputs: Any, labels: Any, update: bool = True) -> Any:
+        model.network.train()
+        model.mode = "train"
+        images, targets = paddle.to_tensor(inputs[0]), paddle.to_tensor(labels[0])
+        logits = model.network(images)
+        loss = model._loss(logits, targets)
+        loss.backward()
+        if update:
+            model._optimizer.minimize(loss)
+            model.network.clear_gradients()
+        (metric,) = model._metrics
+        correct = metric.update(*(t.numpy() for t in metric.compute(logits, targets)))
+        return [loss.numpy()], [correct]
+
+    model._adapter.train_batch = train_batch
+    try:
+        yield
+    finally:
+        del model._adapter.train_batch
 
 
 @contextlib.contextmanager
