@@ -167,7 +167,7 @@ static void parallel(void (*run)(void *, int, int), void *argument, int items, i
     pool.open = 0;  // who comes now has come too late
     pthread_mutex_unlock(&pool.lock);
     for (int i = 1; pool.busy; i++)
-        if (i % SPINS) PAUSE();
+        if (i % 64) PAUSE();
         else sched_yield();
     pthread_mutex_unlock(&pool.caller);
 }
