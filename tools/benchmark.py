@@ -1,6 +1,7 @@
 """Measure speed on this machine, of this project and of other frameworks on the same task.
 
   python tools/benchmark.py train --peers tutorial,pytorch,jax,keras --chart speed.png
+  python tools/benchmark.py networks --peers pytorch,torchvision --cores 1
   python tools/benchmark.py infer
   python tools/benchmark.py load --json
 
@@ -39,6 +40,8 @@ class Args:
     ] = ""
     rounds: int = 3
     """How often each worker is measured."""
+    cores: int | None = None
+    """Measure on this many cores only, in all frameworks."""
     json: bool = False
     """Print JSON: rows, date and versions."""
     chart: Annotated[str | None, PATH] = None
@@ -48,12 +51,20 @@ class Args:
 def main() -> None:
     args = parse_args(Args, __doc__)
 
-    from lenet_paddle.benchmark.compare import check_chart, compare, draw_rows, format_rows
+    from lenet_paddle.benchmark.compare import (
+        check_chart,
+        compare,
+        draw_rows,
+        format_rows,
+        use_cores,
+    )
     from lenet_paddle.runtime import versions
     from lenet_paddle.tables import format_json
 
     if args.chart:
         check_chart(args.what, Path(args.chart))
+    if args.cores is not None:
+        use_cores(args.cores)
     rows = compare(args.what, [p for p in args.peers.split(",") if p], args.rounds)
     if args.json:
         when = f"{date.today():%Y-%m-%d}"

@@ -18,9 +18,8 @@ from matplotlib.figure import Figure
 
 from lenet_paddle.benchmark.measurements import (
     MEASUREMENTS,
-    PEERS,
     find_measurement,
-    find_module,
+    is_peer,
 )
 from lenet_paddle.errors import InputError
 from lenet_paddle.figures.options import SUFFIXES
@@ -31,6 +30,14 @@ from lenet_paddle.tables import format_cells
 
 GREY = "#999999"
 _log = logging.getLogger(__name__)
+
+
+def use_cores(count: int) -> None:
+    """Keep this process, and those it starts, on `count` cores. Raises `InputError`."""
+    usable = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    if not 1 <= count <= len(usable):
+        raise InputError(f"cores is {count}; expected 1 to {len(usable)} (Linux only)")
+    os.sched_setaffinity(0, usable[:count])
 
 
 def choose_peers(what: str, names: Sequence[str]) -> list[str]:
@@ -63,13 +70,14 @@ def compare(what: str, peers: Sequence[str], rounds: int) -> list[dict[str, Any]
     Returns a row per worker and size: `worker`, the size (`batch_size`, `images` or
     `connections`), `rounds`, and the median of each value. Training rows also have `images_per_s`
     and `ratio`, the time of a step divided by the first worker's. `profile` has a row per operator,
-    `fast` a row per worker over all seeds. Raises `InputError`.
+    `networks` per network and worker, `fast` a row per worker over all seeds. Raises `InputError`.
     """
     if rounds < 1:
         raise InputError(f"rounds is {rounds}; expected a whole number of 1 or more")
     measurement = find_measurement(what)
     kind, sizes = measurement.size, measurement.sizes
     workers = [*measurement.workers, *choose_peers(what, peers)]
+    workers.sort(key=lambda worker: worker.split()[1:])  # the workers of a network take turns
     found: dict[tuple[str, int], list[dict[str, float]]] = {}
     total = rounds * len(sizes) * len(workers)
     progress = Progress(total, "measurements", plain_seconds=30)
@@ -89,10 +97,13 @@ def compare(what: str, peers: Sequence[str], rounds: int) -> list[dict[str, Any]
         return _by_operator(rows)
     if what == "fast":
         return _over_seeds(rows)
-    if "ms_per_step" not in rows[0]:
+    if what == "networks":
+        return _by_network(rows)
+    time = "seconds" if what == "epoch" else "ms_per_step"
+    if time not in rows[0]:
         return rows
-    first = {row[kind]: row["ms_per_step"] for row in rows if row["worker"] == workers[0]}
-    return [_with_ratio(row, first[row[kind]]) for row in rows]
+    first = {row[kind]: row[time] for row in rows if row["worker"] == workers[0]}
+    return [_with_ratio(row, row[time] / first[row[kind]]) for row in rows]
 
 
 def _by_operator(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -104,6 +115,25 @@ def _by_operator(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         for name in names
     ]
     return sorted(found, key=lambda row: -list(row.values())[1])
+
+
+def _by_network(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return a row per network and worker: milliseconds per step and ratio at each batch size."""
+    ms = {(*row["worker"].split(), row["batch_size"]): row["ms_per_step"] for row in rows}
+    sizes = dict.fromkeys(size for _, _, size in ms)
+    return [
+        {
+            "network": network,
+            "worker": worker,
+            "rounds": rows[0]["rounds"],
+            **{f"ms_at_{size}": ms[worker, network, size] for size in sizes},
+            **{
+                f"ratio_at_{size}": ms[worker, network, size] / ms["ours", network, size]
+                for size in sizes
+            },
+        }
+        for worker, network in dict.fromkeys(key[:2] for key in ms)
+    ]
 
 
 def _over_seeds(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -125,17 +155,18 @@ def _over_seeds(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return found
 
 
-def _with_ratio(row: dict[str, Any], unit: float) -> dict[str, Any]:
-    size, ms = row["batch_size"], row["ms_per_step"]
-    first = {key: row.pop(key) for key in ("worker", "batch_size", "rounds")}
-    return {**first, "ratio": ms / unit, "images_per_s": size / ms * 1000, **row}
+def _with_ratio(row: dict[str, Any], ratio: float) -> dict[str, Any]:
+    first = {key: row.pop(key) for key in ("worker", "batch_size", "rounds")} | {"ratio": ratio}
+    if "ms_per_step" in row:
+        first["images_per_s"] = first["batch_size"] / row["ms_per_step"] * 1000
+    return {**first, **row}
 
 
 def run_worker(worker: str, size: int) -> dict[str, float]:
     """Run one worker in its own process. Raises `InputError` with the last line of its error."""
     command = [sys.executable, "-m", "lenet_paddle.benchmark.workers", worker, str(size)]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
-    if find_module(worker) == PEERS:  # without this project's tuning
+    if is_peer(worker):  # without this project's tuning
         environment |= {BLAS_SWITCH: "off", MEMORY_SWITCH: "off"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode:
@@ -161,7 +192,7 @@ CHARTED = {  # the first of these that a row has is drawn
 
 def check_chart(what: str, path: Path) -> None:
     """Check before measuring that a chart of `what` can be written to `path`, else `InputError`."""
-    if what in ("profile", "fast"):
+    if what in ("profile", "networks", "fast"):
         raise InputError(f"{what} has no chart, only a table; leave out --chart")
     if path.suffix not in SUFFIXES or not path.parent.is_dir():
         raise InputError(
@@ -180,7 +211,7 @@ def plot_rows(rows: Sequence[dict[str, Any]], title: str) -> Figure:
     for axes, size in zip(figure.subplots(1, len(sizes), squeeze=False)[0], sizes, strict=True):
         chosen = [row for row in rows if row[kind] == size]
         names = [row["worker"] for row in chosen]
-        colours = [GREY if find_module(name) == PEERS else BLUE for name in names]
+        colours = [GREY if name == "limit" or is_peer(name) else BLUE for name in names]
         bars = axes.barh(names, [row[figure_of] for row in chosen], color=colours)
         axes.bar_label(bars, [_bar_text(row, figure_of) for row in chosen], padding=3)
         axes.invert_yaxis()

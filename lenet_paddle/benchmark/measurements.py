@@ -2,7 +2,8 @@
 
 A worker is a function of one of the modules named here. It takes a size, runs in a process of its
 own, and returns a dict of measured values. Those of `train` train the LeNet of
-`paddle.vision.models.LeNet` (61,610 parameters) on MNIST with Adam at 0.001.
+`paddle.vision.models.LeNet` (61,610 parameters) on MNIST with Adam at 0.001; those of `networks`
+are followed by the network that they train in its place.
 """
 
 from __future__ import annotations
@@ -14,7 +15,13 @@ from lenet_paddle.errors import InputError
 
 OWN = "lenet_paddle.benchmark.own"
 LOAD = "lenet_paddle.benchmark.load"
+READING = "lenet_paddle.benchmark.reading"
 PEERS = "lenet_paddle.benchmark.peers"  # they do not import Paddle
+TORCH = "lenet_paddle.benchmark.torch_peers"
+
+NETWORKS = ("lenet5", "lenet_relu", "lenet_modern", "cnn_regularized")
+VISION = "vision:resnet18"
+TORCH_FORMS = ("pytorch", "pytorch_fused", "pytorch_compiled")
 
 
 class Peer(NamedTuple):
@@ -22,6 +29,11 @@ class Peer(NamedTuple):
 
     package: str
     workers: tuple[str, ...]
+    module: str = TORCH
+
+
+def _on_networks(workers: tuple[str, ...], *networks: str) -> tuple[str, ...]:
+    return tuple(f"{worker} {network}" for network in networks for worker in workers)
 
 
 @dataclass(frozen=True)
@@ -40,15 +52,30 @@ class Measurement:
 MEASUREMENTS = {
     "train": Measurement(
         "training steps",
-        ("ours",),
+        ("ours", "limit"),
         sizes=(64, 512),
         peers={
-            "tutorial": Peer("paddle", ("tutorial",)),
-            "pytorch": Peer("torch", ("pytorch", "pytorch_loader")),
-            "jax": Peer("jax", ("jax",)),
-            "keras": Peer("keras", ("keras",)),
+            "tutorial": Peer("paddle", ("tutorial",), PEERS),
+            "pytorch": Peer("torch", (*TORCH_FORMS, "pytorch_loader")),
+            "jax": Peer("jax", ("jax",), PEERS),
+            "keras": Peer("keras", ("keras",), PEERS),
         },
     ),
+    "networks": Measurement(
+        "training steps of other networks",
+        _on_networks(("ours",), *NETWORKS, VISION),
+        sizes=(64, 512),
+        peers={
+            "pytorch": Peer("torch", _on_networks(TORCH_FORMS, *NETWORKS)),
+            "torchvision": Peer("torchvision", _on_networks(TORCH_FORMS, VISION)),
+        },
+    ),
+    "epoch": Measurement(
+        "whole epochs of train.py with validation, checkpoint and VisualDL",
+        ("epoch",),
+        peers={"pytorch": Peer("torch", ("pytorch_epoch",))},
+    ),
+    "job": Measurement("train.py with its defaults, start to exit", ("job",)),
     "ranks": Measurement(
         "training steps of two processes", ("one_rank", "two_ranks"), sizes=(64, 256, 512, 1024)
     ),
@@ -58,12 +85,17 @@ MEASUREMENTS = {
         "inference", ("network", "inference", "inference_onednn"), sizes=(1, 64, 256)
     ),
     "evaluate": Measurement("evaluation of the test set", ("evaluation",), sizes=(64, 128, 256)),
-    "load": Measurement("loading a data set", ("load", "load_fashion", "load_npz", "load_folder")),
+    "load": Measurement(
+        "loading a data set",
+        ("load", "load_fashion", "load_npz", "load_folder"),
+        module=READING,
+    ),
     "grow": Measurement(
         "training from files of up to 6,000,000 images (4.7 GB in the temporary folder)",
         ("grow",),
         size="images",
         sizes=(60_000, 600_000, 6_000_000),
+        module=READING,
     ),
     "fast": Measurement(
         "the recipe configs/mnist_fast.yaml as a whole",
@@ -96,6 +128,12 @@ def find_module(worker: str) -> str:
     for measurement in MEASUREMENTS.values():
         if worker in measurement.workers:
             return measurement.module
-        if any(worker in peer.workers for peer in measurement.peers.values()):
-            return PEERS
+        for peer in measurement.peers.values():
+            if worker in peer.workers:
+                return peer.module
     raise KeyError(worker)
+
+
+def is_peer(worker: str) -> bool:
+    """Return whether `worker` measures another framework. Raises KeyError for an unknown one."""
+    return find_module(worker) in (PEERS, TORCH)

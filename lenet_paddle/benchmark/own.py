@@ -6,7 +6,6 @@ import contextlib
 import io
 import json
 import re
-import struct
 import subprocess
 import sys
 import tempfile
@@ -17,16 +16,22 @@ from typing import Any
 
 import numpy as np
 import paddle
-from PIL import Image
 
 from lenet_paddle import TrainConfig, build_model, load_dataset, train_and_evaluate
-from lenet_paddle.benchmark.steps import FAST, NUM_STEPS, WARMUP, batches, time_steps
-from lenet_paddle.data.load import load_splits
-from lenet_paddle.data.loader import BatchLoader
-from lenet_paddle.errors import InputError, RunStopped
+from lenet_paddle.benchmark.limit import count_training_flops, measure_rates
+from lenet_paddle.benchmark.steps import (
+    FAST,
+    NUM_STEPS,
+    WARMUP,
+    batches,
+    count_steps,
+    time_steps,
+)
+from lenet_paddle.errors import RunStopped
 from lenet_paddle.evaluation.evaluate import compute_logits, evaluate
 from lenet_paddle.export.engines import load_paddle
 from lenet_paddle.export.export import export_inference
+from lenet_paddle.models import VISION_PREFIX, input_size
 from lenet_paddle.models.layers import fast_layers
 from lenet_paddle.run_folder import Run
 from lenet_paddle.settings import load_yaml
@@ -35,22 +40,24 @@ from lenet_paddle.training.fit import fit
 from lenet_paddle.training.optimizers import build_optimizer
 from lenet_paddle.training.signals import StopOnSignal
 
+LENET = "lenet_builtin"
+
 
 class Clock(StopOnSignal):
-    """Callback that measures time per step and memory, and stops after WARMUP + `num_steps` steps.
+    """Callback that measures time per step and memory, then stops; it must be the last callback.
 
-    It must be the last callback.
+    The steps of the warm-up are not measured.
     """
 
-    def __init__(self, num_steps: int) -> None:
+    def __init__(self, num_steps: int, warmup: int) -> None:
         super().__init__(TrainState(), "")
-        self.num_steps, self.started = num_steps, 0.0
+        self.num_steps, self.warmup, self.started = num_steps, warmup, 0.0
         self.ms_per_step = self.anonymous_mb = 0.0
 
     def on_train_batch_end(self, step: int, logs: Any = None) -> None:
-        if step + 1 == WARMUP:
+        if step + 1 == self.warmup:
             self.started = time.perf_counter()
-        if step + 1 == WARMUP + self.num_steps:
+        if step + 1 == self.warmup + self.num_steps:
             self.ms_per_step = (time.perf_counter() - self.started) / self.num_steps * 1000
             self.anonymous_mb = read_anonymous_mb()
             raise RunStopped("measured", status=0)
@@ -62,32 +69,47 @@ def read_anonymous_mb(process: int | str = "self") -> float:
     return int(status.split("RssAnon:")[1].split()[0]) / 1024
 
 
-def fit_for(num_steps: int, batch_size: int, train_set: Any, eval_set: Any) -> Clock:
+def fit_for(
+    num_steps: int,
+    batch_size: int,
+    train_set: Any,
+    eval_set: Any,
+    model: str = LENET,
+    warmup: int = WARMUP,
+) -> Clock:
     """Train with `fit` and all its callbacks for `num_steps` steps after a warm-up."""
-    config, clock = TrainConfig(batch_size=batch_size), Clock(num_steps)
+    config, clock = TrainConfig(batch_size=batch_size, model=model), Clock(num_steps, warmup)
+    side = input_size(model)
     with (
         tempfile.TemporaryDirectory() as folder,
         paddle.utils.unique_name.guard(),
         contextlib.suppress(RunStopped),
     ):
-        fit(config, build_model(config.model), train_set, eval_set, Path(folder), stop=clock)
+        network = build_model(model)
+        fit(config, network, train_set, eval_set, Path(folder), input_size=side, stop=clock)
     return clock
 
 
-def ours(batch_size: int) -> dict[str, float]:
+def ours(batch_size: int, model: str = LENET) -> dict[str, float]:
     """Measure `fit` and the bare step in turn; `callbacks` is the difference."""
-    turns = [(one_rank(batch_size)["ms_per_step"], bare(batch_size)) for _ in range(3)]
+    num_turns = 1 if model.startswith(VISION_PREFIX) else 3
+    turns = [
+        (one_rank(batch_size, model)["ms_per_step"], bare(batch_size, model))
+        for _ in range(num_turns)
+    ]
     fitted = float(np.median([ms for ms, _ in turns]))
     parts = {name: float(np.median([part[name] for _, part in turns])) for name in turns[0][1]}
     added = float(np.median([ms - sum(part.values()) for ms, part in turns]))
     return {"ms_per_step": fitted, **parts, "callbacks": added}
 
 
-def one_rank(batch_size: int) -> dict[str, float]:
+def one_rank(batch_size: int, model: str = LENET) -> dict[str, float]:
     """Measure `fit`, in one process or as one of several ranks."""
     train_set, eval_set = load_dataset("mnist", "train"), load_dataset("mnist", "val")
-    num_steps = min(NUM_STEPS, len(train_set) // batch_size - WARMUP)
-    return {"ms_per_step": fit_for(num_steps, batch_size, train_set, eval_set).ms_per_step}
+    num_steps, warmup = count_steps(model)
+    num_steps = min(num_steps, len(train_set) // batch_size - warmup)
+    clock = fit_for(num_steps, batch_size, train_set, eval_set, model, warmup)
+    return {"ms_per_step": clock.ms_per_step}
 
 
 def two_ranks(batch_size: int) -> dict[str, float]:
@@ -100,16 +122,17 @@ def two_ranks(batch_size: int) -> dict[str, float]:
     return json.loads(re.findall(r"^{.*}$", done.stdout, re.MULTILINE)[-1])
 
 
-def _lenet_training() -> tuple[Any, Any, Any]:
-    network = build_model("lenet_builtin")
+def _training(model: str) -> tuple[Any, Any, Any]:
+    network = build_model(model)
     optimizer = build_optimizer(TrainConfig(), network.parameters())
     return network, optimizer, paddle.nn.CrossEntropyLoss()
 
 
-def bare(batch_size: int) -> dict[str, float]:
+def bare(batch_size: int, model: str = LENET) -> dict[str, float]:
     """Measure the parts of a step without hapi and callbacks, in milliseconds."""
-    network, optimizer, loss_function = _lenet_training()
-    source = batches(batch_size)
+    network, optimizer, loss_function = _training(model)
+    source = batches(batch_size, input_size(model))
+    num_steps, warmup = count_steps(model)
     parts = dict.fromkeys(("data", "forward", "backward", "optimizer"), 0.0)
 
     def step() -> None:
@@ -128,17 +151,34 @@ def bare(batch_size: int) -> dict[str, float]:
             parts[name] += (end - start) * 1000
 
     with fast_layers(network):
-        for _ in range(WARMUP):
+        for _ in range(warmup):
             step()
         parts.update(dict.fromkeys(parts, 0.0))
-        for _ in range(NUM_STEPS):
+        for _ in range(num_steps):
             step()
-    return {name: ms / NUM_STEPS for name, ms in parts.items()}
+    return {name: ms / num_steps for name, ms in parts.items()}
+
+
+def limit(batch_size: int) -> dict[str, float]:
+    """Return the least time of a step: its multiply-adds at the machine's measured rate."""
+    rates, gflop = measure_rates(), batch_size * count_training_flops(LENET) / 1e9
+    return {"ms_per_step": gflop / max(rates.values()) * 1000, "gflop": gflop, **rates}
+
+
+def epoch(batch_size: int) -> dict[str, float]:
+    """Measure an epoch of `train.py`: trainings of three epochs and of one, half the difference."""
+    seconds = []
+    for epochs in (1, 3):
+        with tempfile.TemporaryDirectory() as folder:
+            started = time.perf_counter()
+            train_and_evaluate(TrainConfig(epochs=epochs, batch_size=batch_size, output_dir=folder))
+            seconds.append(time.perf_counter() - started)
+    return {"seconds": (seconds[1] - seconds[0]) / 2}
 
 
 def profile(batch_size: int) -> dict[str, float]:
     """Measure Paddle's operators with `paddle.profiler`: milliseconds per step, if 0.02 or more."""
-    network, optimizer, loss_function = _lenet_training()
+    network, optimizer, loss_function = _training(LENET)
     source = batches(batch_size)
 
     def step() -> None:
@@ -173,42 +213,21 @@ def start(batch_size: int) -> dict[str, float]:
         "def first(*args, **kwargs): train_batch(*args, **kwargs); os._exit(0)\n"
         "Model.train_batch = first; runpy.run_path(sys.argv[0], run_name='__main__')"
     )
+    return _run_tool(batch_size, "-c", code)
+
+
+def job(batch_size: int) -> dict[str, float]:
+    """Measure the seconds from the start of `tools/train.py`, export included, to its end."""
+    return _run_tool(batch_size)
+
+
+def _run_tool(batch_size: int, *python: str) -> dict[str, float]:
     tool = str(Path(__file__).resolve().parents[2] / "tools" / "train.py")
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-c", code, tool, "--output-dir", folder]
+        command = [sys.executable, *python, tool, "--output-dir", folder]
         started = time.perf_counter()
         subprocess.run([*command, "--batch-size", str(batch_size)], check=True, capture_output=True)
         return {"seconds": time.perf_counter() - started}
-
-
-def grow(num_images: int) -> dict[str, float]:
-    """Measure `fit` on a memory-mapped IDX file of `num_images` images."""
-    with tempfile.TemporaryDirectory() as folder:
-        synthesise(Path(folder), num_images)
-        before = read_anonymous_mb()
-        train_set, eval_set = load_splits("mnist", ("train", "val"), folder)
-        clock = fit_for(4 * NUM_STEPS, 64, train_set, eval_set)
-    return {
-        "images_per_s": 64 / clock.ms_per_step * 1000,
-        "added_mb": clock.anonymous_mb - before,
-        "order_and_labels_mb": 16 * num_images / 2**20,
-    }
-
-
-def synthesise(folder: Path, num_images: int) -> None:
-    """Write `num_images` training images as IDX files: MNIST's, shifted by up to 5 pixels."""
-    digits = load_dataset("mnist", "train", val_size=0)
-    files = {"images-idx3": struct.pack(">4I", 0x803, num_images, 28, 28)}
-    files["labels-idx1"] = struct.pack(">2I", 0x801, num_images)
-    for name, header in files.items():
-        with (folder / f"train-{name}-ubyte").open("wb") as file:
-            file.write(header)
-            for block, start in enumerate(range(0, num_images, len(digits))):
-                count = min(len(digits), num_images - start)
-                shift = (block % 11 - 5, block // 11 % 11 - 5)
-                moved = np.roll(digits.images[:count], shift, axis=(1, 2))
-                labels = digits.labels[:count].astype(np.uint8)
-                file.write(moved.data if name == "images-idx3" else labels.data)
 
 
 def network(batch_size: int) -> dict[str, float]:
@@ -254,59 +273,6 @@ def evaluation(batch_size: int) -> dict[str, float]:
     started = time.perf_counter()
     evaluate(lenet, test_set, batch_size=batch_size)
     return {"seconds": time.perf_counter() - started}
-
-
-def load(batch_size: int, dataset: str = "mnist", data_dir: str | None = None) -> dict[str, float]:
-    """Measure reading a data set and one epoch of training batches, and the process's peak memory.
-
-    The memory includes Paddle.
-    """
-    started = time.perf_counter()
-    train_set, _, _ = load_splits(dataset, ("train", "val", "test"), data_dir)
-    read = time.perf_counter() - started
-    for _ in BatchLoader(train_set, batch_size, shuffle=True):
-        pass
-    prepared = time.perf_counter() - started - read
-    peak = read_peak_mb()
-    return {"images": len(train_set), "read_s": read, "prepare_s": prepared, "peak_mb": peak}
-
-
-def read_peak_mb() -> float:
-    """Return this process's peak memory in MB. Raises `InputError` on Windows."""
-    if sys.platform == "win32":
-        raise InputError("Windows does not tell the peak memory; measure this in WSL2")
-    import resource
-
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, else KB
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
-
-
-def load_fashion(batch_size: int) -> dict[str, float]:
-    """Measure the same for Fashion-MNIST, from its usual folder."""
-    return load(batch_size, "fashion_mnist")
-
-
-def load_npz(batch_size: int) -> dict[str, float]:
-    """Measure the same for MNIST in a .npz file."""
-    with tempfile.TemporaryDirectory() as folder:
-        arrays = {}
-        for part in ("train", "test"):
-            digits = load_dataset("mnist", part, val_size=0)
-            arrays[f"x_{part}"], arrays[f"y_{part}"] = digits.images, digits.labels
-        np.savez_compressed(Path(folder) / "mnist.npz", **arrays)
-        return load(batch_size, "npz", f"{folder}/mnist.npz")
-
-
-def load_folder(batch_size: int) -> dict[str, float]:
-    """Measure the same for 2,000 PNG files of 112x112 pixels."""
-    digits = load_dataset("mnist", "test")
-    with tempfile.TemporaryDirectory() as folder:
-        for i in range(2000):
-            picture = Image.fromarray(np.kron(digits.images[i], np.ones((4, 4), np.uint8)))
-            place = Path(folder) / digits.classes[digits.labels[i]]
-            place.mkdir(exist_ok=True)
-            picture.save(place / f"{i}.png")
-        return load(batch_size, "folder", folder)
 
 
 def fast(seed: int) -> dict[str, float]:

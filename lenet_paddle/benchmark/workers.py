@@ -1,4 +1,7 @@
-"""Run one worker: `python -m lenet_paddle.benchmark.workers NAME SIZE` prints one JSON line."""
+"""Run one worker: `python -m lenet_paddle.benchmark.workers WORKER SIZE` prints one JSON line.
+
+A worker is the name of a function, or `NAME NETWORK`, as in "ours lenet5".
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,9 @@ from lenet_paddle.benchmark.measurements import find_module
 
 
 def measure(worker: str, size: int) -> dict[str, float]:
-    """Call a worker by its name. Raises KeyError for an unknown one."""
-    return getattr(importlib.import_module(find_module(worker)), worker)(size)
+    """Call a worker. Raises KeyError for an unknown one."""
+    name, *network = worker.split()
+    return getattr(importlib.import_module(find_module(worker)), name)(size, *network)
 
 
 if __name__ == "__main__":
