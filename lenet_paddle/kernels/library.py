@@ -223,10 +223,13 @@ def _temporary_folder() -> Iterator[Path]:
         yield Path(folder)
 
 
-def count_threads() -> int:
+def count_threads(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
     """Return how many threads the operators use: OMP_NUM_THREADS, or this rank's share of the
-    processors that the process may use."""
+    processors that the process may use, by its affinity and by a container's quota."""
     with contextlib.suppress(ValueError):
-        return max(1, int(os.environ.get("OMP_NUM_THREADS", "")))
+        return max(1, int(os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]))
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    with contextlib.suppress(OSError, ValueError):  # "max 100000" without one
+        time_used, period = map(int, quota.read_text(encoding="utf-8").split())
+        usable = min(usable or 1, -(-time_used // period))
     return max(1, (usable or 1) // int(os.environ.get("PADDLE_LOCAL_SIZE", 1)))

@@ -380,6 +380,39 @@ def test_a_cache_home_that_is_empty_or_relative_is_the_users_own(
         assert folder == tmp_path / ".cache" / "lenet_paddle"
 
 
+# ---- threads -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("omp", "ranks", "quota", "threads"),
+    [
+        ("3", "1", None, 3),
+        ("2,1", "1", None, 2),  # of nested loops, for OpenMP
+        ("0", "1", None, 1),
+        ("many", "1", None, 8),
+        (None, "1", None, 8),
+        (None, "2", None, 4),
+        (None, "16", None, 1),
+        ("3", "2", None, 3),
+        (None, "1", "max 100000", 8),
+        (None, "1", "150000 100000", 2),
+        (None, "2", "400000 100000", 2),
+        (None, "1", "1600000 100000", 8),
+    ],
+)
+def test_threads_are_those_of_openmp_or_the_share_of_a_rank(
+    monkeypatch, tmp_path, omp, ranks, quota, threads
+):
+    monkeypatch.setattr(library.os, "sched_getaffinity", lambda _: range(8), raising=False)
+    monkeypatch.setenv("PADDLE_LOCAL_SIZE", ranks)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if omp:
+        monkeypatch.setenv("OMP_NUM_THREADS", omp)
+    if quota:
+        (tmp_path / "cpu.max").write_text(quota + "\n")
+    assert library.count_threads(tmp_path / "cpu.max") == threads
+
+
 # ---- $CC, the wheel ------------------------------------------------------------------------------
 
 
