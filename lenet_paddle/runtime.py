@@ -225,13 +225,17 @@ def _check_rendezvous_port() -> None:
             ) from None
 
 
-def count_threads() -> int:
+def count_threads(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
     """Return how many threads the operators use: LENET_PADDLE_THREADS, else OMP_NUM_THREADS as the
-    user set it, else this rank's share of the processors that the process may use."""
-    wanted = os.environ.get(THREADS, "")
+    user set it, else this rank's share of the processors that the process may use, by its affinity
+    and by a container's quota."""
+    wanted = os.environ.get(THREADS, "").partition(",")[0]
     if wanted.isdecimal() and int(wanted):
         return int(wanted)
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    with contextlib.suppress(OSError, ValueError):  # "max 100000" without one
+        time_used, period = map(int, quota.read_text(encoding="utf-8").split())
+        usable = min(usable or 1, -(-time_used // period))
     return max(1, (usable or 1) // int(os.environ.get("PADDLE_LOCAL_SIZE", 1)))
 
 

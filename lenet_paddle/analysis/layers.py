@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,7 @@ from lenet_paddle.analysis.counting import (
 from lenet_paddle.analysis.hooks import leaf_layers
 from lenet_paddle.errors import InputError
 from lenet_paddle.models import build_model, input_size
+from lenet_paddle.models.chains import find_stages
 from lenet_paddle.models.parameters import learned_parameters
 
 DEFINITIONS = {
@@ -72,6 +74,8 @@ class LayerRow:
     depth: int
     """Layers with weights on the longest path from the picture, this one included."""
     memory: int
+    is_covered: bool = False
+    """Whether the package's own operators compute it in training on a CPU."""
 
 
 @dataclass(frozen=True)
@@ -114,11 +118,30 @@ def analyse(network: nn.Layer, shape: tuple[int, ...]) -> list[LayerRow]:
         images.stop_gradient = False  # so that Paddle records the graph
         with paddle.enable_grad():
             tracer.begin(images * 1)
+            network.train()
+            covered = find_covered(network, tracer.shapes)
     finally:
         tracer.remove_hooks()
-        if was_training:
-            network.train()
-    return tracer.rows
+        network.train() if was_training else network.eval()
+    return [dataclasses.replace(row, is_covered=row.name in covered) for row in tracer.rows]
+
+
+def find_covered(network: nn.Layer, shapes: Mapping[str, tuple[int, ...]]) -> set[str]:
+    """Return the names of the layers that the own operators compute in the mode of `network`.
+
+    shapes: of each layer's input, without the batch, by name. Where the operators are missing,
+    Paddle computes these layers too.
+    """
+    names = {id(layer): name for name, layer in leaf_layers(network).items()}
+    covered: set[str] = set()
+    for block in network.sublayers(include_self=True):
+        layers = list(block) if type(block) is nn.Sequential else []
+        while layers:
+            shape = shapes.get(names.get(id(layers[0]), ""))
+            length = 0 if shape is None else find_stages(layers, shape)[1]
+            covered.update(names[id(layer)] for layer in layers[:length] if id(layer) in names)
+            layers = layers[length or 1 :]
+    return covered
 
 
 def totals(rows: list[LayerRow]) -> dict[str, Any]:
@@ -138,6 +161,9 @@ def totals(rows: list[LayerRow]) -> dict[str, Any]:
         "field": tuple(np.max([row.field for row in maps or rows], axis=0).tolist()),
         "activation_bytes": sum(row.memory for row in rows),
         "weight_bytes": 4 * sum(row.parameters + row.not_trained for row in rows),
+        "layers": len(rows),
+        "covered": sum(row.is_covered for row in rows),
+        "covered_macs": sum(row.macs for row in rows if row.is_covered),
         "unknown_kinds": sorted({row.kind for row in rows if not row.is_counted}),
     }
 
@@ -148,6 +174,7 @@ class _Tracer:
     def __init__(self, network: nn.Layer) -> None:
         self.network = network
         self.rows: list[LayerRow] = []
+        self.shapes: dict[str, tuple[int, ...]] = {}  # of each layer's input
         self.places: dict[int, Place] = {}  # by the node that made the tensor
         self.alive: list[paddle.Tensor] = []  # else a node's pointer may be used again
         self.called: set[int] = set()
@@ -175,6 +202,7 @@ class _Tracer:
     def record(self, name: str, layer: nn.Layer, x: paddle.Tensor, y: Any) -> None:
         y = y[0] if isinstance(y, (tuple, list)) else y
         sizes = tuple(x.shape), tuple(y.shape)
+        self.shapes[name] = sizes[0][1:]
         place = move(self._find(x), layer, *sizes)
         self._put(y, place)
         is_new = id(layer) not in self.called

@@ -82,6 +82,7 @@ def _layer_dict(row: LayerRow, sums: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _total_lines(sums: Mapping[str, Any]) -> list[str]:
+    share = _percent(sums["covered_macs"], sums["macs"])
     lines = [
         f"Total params: {sums['parameters']:,}",
         f"MACs: {sums['macs']:,}",
@@ -90,6 +91,8 @@ def _total_lines(sums: Mapping[str, Any]) -> list[str]:
         f"Receptive field of the last map: {show_field(sums['field'])}",
         f"Activations: {sums['activation_bytes']:,} bytes for a picture",
         f"Weights: {sums['weight_bytes'] / 1e6:.2f} MB (10^6 bytes, float32)",
+        f"Own operators in training: {sums['covered']} of {sums['layers']} layers, "
+        f"{share} % of the MACs",
     ]
     if sums["frozen"]:
         trainable = sums["parameters"] - sums["frozen"]

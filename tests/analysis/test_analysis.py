@@ -18,10 +18,12 @@ import pytest
 from paddle import nn
 from tools_help import assert_refused, tool
 
+from lenet_paddle.analysis.hooks import leaf_layers
 from lenet_paddle.analysis.layers import LayerRow, analyse, analyse_model, totals
 from lenet_paddle.analysis.tables import format_layers
 from lenet_paddle.benchmark import side_by_side
 from lenet_paddle.errors import InputError
+from lenet_paddle.kernels.library import Missing, load_library
 from lenet_paddle.models import MODELS, build_model, input_size
 from lenet_paddle.models.layers import fast_layers
 from lenet_paddle.tables import format_json, format_records
@@ -62,6 +64,39 @@ def test_lenet5_has_the_receptive_fields_worked_by_hand() -> None:
     assert [row.field[0] for row in rows] == [5, 6, 14, 16, 32]  # 14 = 6 + 4*2, 32 = 16 + 4*4
     assert [row.stride[0] for row in rows] == [1, 2, 2, 4, 4]
     assert [row.memory for row in rows] == [18_816, 4_704, 6_400, 1_600, 480]  # 4 bytes each
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_layers_that_own_operators_compute_are_those_that_are_not_called(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    try:
+        load_library([])
+    except Missing as reason:
+        pytest.skip(str(reason))
+    network, called = build_model(name), set()
+    for kind in {type(layer) for layer in leaf_layers(network).values()}:
+
+        def forward(self: nn.Layer, *args: Any, own: Any = kind.forward) -> Any:
+            called.add(id(self))
+            return own(self, *args)
+
+        monkeypatch.setattr(kind, "forward", forward)
+    rows = analyse(network, (1, input_size(name), input_size(name)))
+    network.train()
+    called.clear()
+    with fast_layers(network):
+        network(paddle.rand([2, 1, input_size(name), input_size(name)]))
+    names = {name for name, layer in leaf_layers(network).items() if id(layer) not in called}
+    assert {row.name for row in rows if row.is_covered} == names
+
+
+def test_own_operators_compute_lenet_whole_and_the_table_says_so() -> None:
+    rows = analyse_model("lenet_builtin")
+    assert all(row.is_covered for row in rows if row.macs)
+    text = format_layers("lenet_builtin", (1, 28, 28), rows, "table")
+    assert "Own operators in training: 9 of 9 layers, 100.0 % of the MACs" in text
+    assert totals(analyse_model("vision:resnet18"))["covered"] == 0
 
 
 @pytest.mark.parametrize("name", [*MODELS, *VISION])

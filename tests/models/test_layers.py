@@ -6,8 +6,9 @@ import pytest
 from paddle import nn
 
 from lenet_paddle import build_model
+from lenet_paddle.kernels.library import SWITCH
 from lenet_paddle.models import MODELS
-from lenet_paddle.models.layers import Conv2D, LateReLU, PoolReLU, fast_layers
+from lenet_paddle.models.layers import ChainedSequential, Conv2D, LateReLU, PoolReLU, fast_layers
 
 
 def outputs_and_gradients(network, batch):
@@ -21,20 +22,51 @@ def outputs_and_gradients(network, batch):
     return logits.numpy(), {**gradients, "images": images.grad.numpy()}
 
 
-@pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("batch_size", [1, 7])
-def test_forward_is_the_same_bit_for_bit_and_gradients_to_rounding(name, batch_size):
+@pytest.fixture
+def without_operators(monkeypatch):
+    monkeypatch.setenv(SWITCH, "off")
+
+
+def outputs_and_gradients_of_both(name, batch_size):
+    """Return those of Paddle's layers, then those of the faster ones."""
     network, size = build_model(name), MODELS[name][1]
     batch = np.random.default_rng(0).standard_normal((batch_size, 1, size, size)).astype("float32")
-    expected, expected_gradients = outputs_and_gradients(network, batch)
+    expected = outputs_and_gradients(network, batch)
     with fast_layers(network):
-        logits, gradients = outputs_and_gradients(network, batch)
+        return expected, outputs_and_gradients(network, batch)
+
+
+def assert_close(values, expected, share):
+    assert list(values) == list(expected)
+    for key, value in values.items():
+        atol = share * np.abs(expected[key]).max()
+        np.testing.assert_allclose(value, expected[key], atol=atol, err_msg=key)
+
+
+@pytest.mark.usefixtures("without_operators")
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("batch_size", [1, 7])
+def test_without_operators_forward_is_the_same_bit_for_bit_and_gradients_to_rounding(
+    name, batch_size
+):
+    (expected, expected_gradients), (logits, gradients) = outputs_and_gradients_of_both(
+        name, batch_size
+    )
     np.testing.assert_array_equal(logits, expected)
-    for key, gradient in gradients.items():
-        scale = np.abs(expected_gradients[key]).max()
-        np.testing.assert_allclose(gradient, expected_gradients[key], atol=1e-5 * scale)
+    assert_close(gradients, expected_gradients, 1e-5)
 
 
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("batch_size", [1, 7])
+def test_with_operators_logits_and_gradients_are_the_same_to_rounding(name, batch_size):
+    (expected, expected_gradients), (logits, gradients) = outputs_and_gradients_of_both(
+        name, batch_size
+    )
+    assert_close({"logits": logits}, {"logits": expected}, 2e-6)
+    assert_close(gradients, expected_gradients, 1e-5)
+
+
+@pytest.mark.usefixtures("without_operators")
 @pytest.mark.parametrize(
     "settings",
     [
@@ -131,4 +163,5 @@ SHARED = nn.ReLU()
 def test_other_layers_keep_their_places(network):
     kinds = [type(layer) for layer in network.sublayers()]
     with fast_layers(network):
-        assert [type(layer) for layer in network.sublayers()] == kinds
+        now = [type(layer) for layer in network.sublayers()]
+        assert [nn.Sequential if kind is ChainedSequential else kind for kind in now] == kinds

@@ -21,6 +21,7 @@ from lenet_paddle.analysis.layers import analyse
 from lenet_paddle.config import TrainConfig
 from lenet_paddle.errors import InputError
 from lenet_paddle.evaluation.evaluate import predict_logits
+from lenet_paddle.kernels.library import SWITCH
 from lenet_paddle.models import MODELS, VISION_NAMES, build_model, input_size
 from lenet_paddle.models.layers import Conv2D, fast_layers
 from lenet_paddle.models.zoo import SMALLEST_SIDE, smallest_side
@@ -159,10 +160,15 @@ def test_googlenets_main_output_is_untouched_by_the_loss_of_its_auxiliary_heads(
         ),
     ],
 )
-def test_fast_layers_change_no_bit_of_the_logits(name: str, digits: paddle.Tensor) -> None:
+def test_fast_layers_change_the_logits_by_rounding_and_without_operators_no_bit(
+    name: str, digits: paddle.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
     network = build_model(f"vision:{name}")
     network.eval()
     expected = network(digits).numpy()
+    with fast_layers(network):
+        np.testing.assert_allclose(network(digits).numpy(), expected, rtol=1e-5, atol=1e-5)
+    monkeypatch.setenv(SWITCH, "off")
     with fast_layers(network):
         biased = [x for x in network.sublayers() if type(x) is Conv2D]
         np.testing.assert_array_equal(network(digits).numpy(), expected)

@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from crash_help import result_of
-from tools_help import PORTS, ROOT, SMALL, assert_refused, tool, wait_for
+from tools_help import PORTS, QUICK, ROOT, SMALL, assert_refused, tool, wait_for
 
 from lenet_paddle import build_model, evaluate, load_dataset
+from lenet_paddle.kernels.compiler import Missing, find_compiler
 from lenet_paddle.training.weights import load_weights
 
 NUM_RANKS = 2
@@ -185,3 +186,22 @@ def test_running_statistics_are_shared_before_they_are_evaluated_and_saved(tmp_p
         network = build_model(model)
         network.set_state_dict({name: weights[name] for name in network.state_dict()})
         assert evaluate(network, val)["loss"] == pytest.approx(row[key], rel=1e-4)
+
+
+@pytest.mark.slow
+def test_processes_that_start_together_in_an_empty_cache_build_the_operators(tmp_path):
+    try:
+        find_compiler()
+    except Missing as reason:
+        pytest.skip(str(reason))
+    environment = ENVIRONMENT | {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    command = launch_command(*QUICK, "--model", "lenet_builtin", "--output-dir", tmp_path)
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    logs = "".join(path.read_text() for path in (tmp_path / "log").glob("workerlog.*"))
+    assert "building operators" in logs and "Paddle's own layers" not in logs
+    names = [path.name for path in (tmp_path / "cache" / "lenet_paddle").iterdir()]
+    assert all(name.endswith(".so") for name in names)
+    assert len({name.rpartition("-")[0] for name in names}) == 3  # chain.c and two convolutions
