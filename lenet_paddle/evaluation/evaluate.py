@@ -22,7 +22,7 @@ def predict_logits(
     network: paddle.nn.Layer,
     image_set: ImageSet,
     input_size: int = SIZE,
-    batch_size: int = 128,
+    batch_size: int = 256,
 ) -> np.ndarray:
     """Compute the logits of every image in order, float32 (N, C)."""
     loader = BatchLoader(image_set, batch_size, input_size=input_size)
@@ -43,7 +43,7 @@ def image_spec(input_size: int) -> InputSpec:
 
 
 def evaluate(
-    network: paddle.nn.Layer, image_set: ImageSet, input_size: int = SIZE, batch_size: int = 128
+    network: paddle.nn.Layer, image_set: ImageSet, input_size: int = SIZE, batch_size: int = 256
 ) -> dict[str, Any]:
     """Compute the metrics of `network` on `image_set`, see `metrics.summarise`."""
     logits = predict_logits(network, image_set, input_size, batch_size)
@@ -55,7 +55,7 @@ def evaluate_corruptions(
     sets: Mapping[str, ImageSet],
     input_size: int = SIZE,
     name: str = "",
-    batch_size: int = 128,
+    batch_size: int = 256,
 ) -> dict[str, Result]:
     """Compute the metrics of `network` on each set, see `robustness.summarise_corruption`.
 
