@@ -14,7 +14,7 @@ from tools_help import ROOT
 from lenet_paddle.runtime import read_cpuinfo
 
 pytestmark = pytest.mark.slow
-TESTS = "tests/kernels/test_operators.py"
+TESTS = "tests/kernels/test_chain.py"
 # Runs them in a process of its own, since a library stays loaded.
 CODE = """
 import sys
