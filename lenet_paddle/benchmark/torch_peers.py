@@ -9,16 +9,12 @@ Each network has PyTorch's own initial weights.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lenet_paddle.benchmark.steps import FAST, count_steps, time_steps
 from lenet_paddle.models import VISION_PREFIX, input_size
-
-if TYPE_CHECKING:
-    from lenet_paddle.config import TrainConfig
 
 LENET = "lenet_builtin"
 
@@ -159,7 +155,7 @@ def pytorch_loader(batch_size: int) -> dict[str, float]:
 
 
 def pytorch_fast(seed: int) -> dict[str, float]:
-    """Train configs/mnist_fast.yaml in PyTorch: same schedule, Muon and AdamW, PyTorch's own init.
+    """Train configs/mnist_fast.yaml in PyTorch: the same schedule, PyTorch's own initial weights.
 
     The network has the best eager form. As in `own.fast`, each epoch ends with an evaluation, and
     each batch is normalised when used.
@@ -180,57 +176,24 @@ def pytorch_fast(seed: int) -> dict[str, float]:
     network = build_network("lenet_relu", late_relu=True).to(memory_format=torch.channels_last)
     steps_per_epoch = -(-len(images) // config.batch_size)
     total = config.epochs * steps_per_epoch
-    warmup = round(config.warmup_epochs * steps_per_epoch)
-    update = _build_muon(network, config)
+    rate, decay = config.learning_rate, config.weight_decay
+    adamw = torch.optim.AdamW(network.parameters(), rate, weight_decay=decay, fused=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(adamw, rate, total, cycle_momentum=False)
+    loss_function = nn.CrossEntropyLoss(label_smoothing=config.label_smoothing)
     started = time.perf_counter()
     for step in range(total):
         if step % steps_per_epoch == 0:
             order = torch.randperm(len(images)).split(config.batch_size)
         chosen = order[step % steps_per_epoch]
         batch = (images[chosen][:, None].float() - 127.5) / 127.5
-        loss = nn.functional.cross_entropy(network(batch), labels[chosen])
+        adamw.zero_grad(set_to_none=True)
+        loss = loss_function(network(batch), labels[chosen])
         loss.backward()
-        rise, fall = (step + 1) / max(1, warmup), (step - warmup) / (total - warmup)
-        update(rise if step < warmup else 0.5 * (1 + math.cos(math.pi * fall)))
+        adamw.step()
+        schedule.step()
         loss.item()
         if (step + 1) % steps_per_epoch == 0:
             with torch.no_grad():
                 preds = torch.cat([network(part).argmax(1) for part in tested.split(128)]).numpy()
     seconds = time.perf_counter() - started
     return {"seconds": seconds, "accuracy": float((preds == test_set.labels).mean())}
-
-
-def _build_muon(network: Any, config: TrainConfig) -> Callable[[float], None]:
-    """Return the update of `training.muon.Muon` for PyTorch; it takes the share of the top rate."""
-    import torch
-
-    last = network[-1]
-    own = [p for p in network.parameters() if p.ndim >= 2 and p is not last.weight]
-    rest = [p for p in network.parameters() if p.ndim < 2]
-    groups = [
-        {"params": rest, "weight_decay": 0.0},
-        {"params": [last.weight], "weight_decay": config.weight_decay},
-    ]
-    adamw = torch.optim.AdamW(groups, lr=config.muon_adam_rate, betas=(0.9, 0.99))
-    momenta = [torch.zeros_like(p) for p in own]
-
-    @torch.no_grad()
-    def update(share: float) -> None:
-        rate = share * config.learning_rate
-        for weight, momentum in zip(own, momenta, strict=True):
-            momentum.lerp_(weight.grad, 1 - config.momentum)
-            x = weight.grad.lerp(momentum, config.momentum).flatten(1)
-            outputs, inputs = x.shape
-            x = (x.T if outputs > inputs else x) / (x.norm() + 1e-7)
-            for _ in range(4):
-                gram = x @ x.T
-                x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
-            x = (x.T if outputs > inputs else x).reshape(weight.shape)
-            weight.mul_(1 - rate * config.weight_decay)
-            weight.sub_(x, alpha=rate * max(1.0, outputs / inputs) ** 0.5)
-        for group in adamw.param_groups:
-            group["lr"] = share * config.muon_adam_rate
-        adamw.step()
-        network.zero_grad(set_to_none=True)
-
-    return update
