@@ -128,7 +128,7 @@ def orthogonalise(matrix: paddle.Tensor) -> paddle.Tensor:
     a, b, c = COEFFICIENTS
     is_tall = matrix.shape[0] > matrix.shape[1]
     x = matrix.T if is_tall else matrix
-    x = x / (paddle.linalg.norm(x) + 1e-7)
+    x = x / (paddle.square(x).sum().sqrt() + 1e-7)  # linalg.norm takes ten times as long
     for _ in range(STEPS):
         gram = paddle.matmul(x, x, transpose_y=True)
         x = paddle.addmm(x, paddle.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
