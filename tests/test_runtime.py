@@ -160,8 +160,9 @@ def test_a_home_in_which_a_library_could_not_write_is_replaced(
 ) -> None:
     (tmp_path / folder).mkdir(parents=True)
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv(USER_HOME, raising=False)
-    monkeypatch.delenv("MPLCONFIGDIR", raising=False)
+    for name in (USER_HOME, "MPLCONFIGDIR"):
+        monkeypatch.setenv(name, "")  # for it to be removed at the end, whatever is set meanwhile
+        monkeypatch.delenv(name)
     closed = str(tmp_path / folder)  # by a test that root's rights do not pass over
     monkeypatch.setattr(os, "access", lambda path, _: str(path) != closed)
     runtime.give_home()

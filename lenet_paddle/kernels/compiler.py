@@ -13,6 +13,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from lenet_paddle.files import open_file
+
 # Never -ffast-math: a library built with it makes the whole process round small numbers to 0.
 FLAGS = [
     "-fno-fast-math",  # whatever $CC says
@@ -90,7 +92,8 @@ def _wait(process: subprocess.Popen[bytes], log: Path) -> str:
     except subprocess.TimeoutExpired:
         _kill(process)
         log.write_text(f"error: it takes more than {PATIENCE} s", encoding="utf-8")
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    with open_file(log) as file:
+        lines = file.read().decode(errors="replace").splitlines()
     status = f"status {process.returncode}"
     return next((line for line in lines if "error" in line), lines[-1] if lines else status)
 

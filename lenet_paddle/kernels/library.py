@@ -23,7 +23,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from lenet_paddle.files import read_text
+from lenet_paddle.files import open_file, read_text
 from lenet_paddle.kernels.compiler import (
     FLAGS,
     PATIENCE,
@@ -141,7 +141,7 @@ def _find(convs: Sequence[Conv | None]) -> None:
 def _open(folder: Path, conv: Conv | None) -> None:
     """Load a library that is in `folder` and whole; remove one that is not."""
     for path in folder.glob(f"{_name(conv)}-*.so"):
-        if path.stem.rpartition("-")[2] == _digest(path.read_bytes()):
+        if path.stem.rpartition("-")[2] == _digest_file(path):
             with contextlib.suppress(OSError):
                 os.utime(path)  # it is used
             _found[conv] = ctypes.CDLL(str(path))
@@ -165,7 +165,7 @@ def _build(folder: Path, convs: Sequence[Conv | None]) -> None:
                 _found[conv] = Missing("{} fails on {} ({}); $CC names another".format(*words))
                 continue
             path.chmod(0o700)
-            path.replace(folder / f"{_name(conv)}-{_digest(path.read_bytes())}.so")
+            path.replace(folder / f"{_name(conv)}-{_digest_file(path)}.so")
             _open(folder, conv)
 
 
@@ -189,6 +189,11 @@ def _name(conv: Conv | None) -> str:
 
 def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:20]
+
+
+def _digest_file(path: Path) -> str:
+    with open_file(path) as file:
+        return _digest(file.read())
 
 
 def _remove(paths: Iterable[Path], seconds: float) -> None:

@@ -18,6 +18,8 @@ from PIL import Image
 from tools_help import ROOT, free_port, tool, tool_command, wait_for
 from training_help import bars, write_bars
 
+from lenet_paddle.settings import USER_HOME
+
 # A user without a passwd entry, who may read all (the interpreter may lie in root's home) but
 # writes only what is his.
 _OTHER_USER = [
@@ -35,7 +37,8 @@ Runner = Callable[..., Any]
 
 
 def _environment(home: str | None) -> dict[str, str]:
-    kept = {k: v for k, v in os.environ.items() if k not in ("HOME", "MPLCONFIGDIR", "TMPDIR")}
+    given = ("HOME", USER_HOME, "MPLCONFIGDIR", "TMPDIR")
+    kept = {k: v for k, v in os.environ.items() if k not in given}
     return {**kept, "OMP_NUM_THREADS": "1"} | ({} if home is None else {"HOME": home})
 
 
