@@ -10,7 +10,6 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <unistd.h>
 
 #include "vectors.h"
 
@@ -97,16 +96,22 @@ enum { SPINS = 20000 };  // about 0.2 ms, the time between two operators of a st
 #define PAUSE() ((void)0)
 #endif
 
-static struct {
+typedef struct {
     pthread_mutex_t caller, lock;
     pthread_cond_t called;
     atomic_uint call;  // number of the last call
     atomic_int next, busy;
     int open, helpers, threads, items;  // more helpers may have been started than now work
-    pid_t process;
     void (*run)(void *argument, int item, int worker);
     void *argument;
-} pool;
+} pool_t;
+
+#define NEW_POOL {.caller = PTHREAD_MUTEX_INITIALIZER, .lock = PTHREAD_MUTEX_INITIALIZER, \
+                  .called = PTHREAD_COND_INITIALIZER}
+static pool_t pool = NEW_POOL;
+
+static void forget_helpers(void) { pool = (pool_t)NEW_POOL; }  // a child has none
+__attribute__((constructor)) static void at_load(void) { pthread_atfork(0, 0, forget_helpers); }
 
 static void take_items(int worker) {
     for (int item; (item = atomic_fetch_add(&pool.next, 1)) < pool.items;)
@@ -144,13 +149,6 @@ static void start_helpers(int helpers) {
 }
 
 static void parallel(void (*run)(void *, int, int), void *argument, int items, int threads) {
-    if (pool.process != getpid()) {
-        memset(&pool, 0, sizeof pool);
-        pthread_mutex_init(&pool.caller, 0);
-        pthread_mutex_init(&pool.lock, 0);
-        pthread_cond_init(&pool.called, 0);
-        pool.process = getpid();
-    }
     if (threads <= 1 || items <= 1 || pthread_mutex_trylock(&pool.caller)) {
         for (int item = 0; item < items; item++) run(argument, item, 0);
         return;
