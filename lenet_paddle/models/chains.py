@@ -31,7 +31,7 @@ def find_stages(
             stage, conv = _take_convolution(layer, rest, shape)
             stages.append(stage)
             shape = list(conv.output)
-        elif kind is nn.Linear and shape == [layer.weight.shape[0]]:
+        elif kind is nn.Linear and shape == layer.weight.shape[:1] and _is_float32(layer):
             rest.take(nn.Linear)
             stages.append(Stage(layer, activation=rest.take_one_of(_ACTIVATIONS)))
             shape = [layer.weight.shape[1]]
@@ -107,7 +107,7 @@ def _is_covered(layer: nn.Conv2D, shape: list[int]) -> bool:
     return (
         len(shape) == 3
         and shape[0] == channels
-        and layer.weight.dtype == paddle.float32
+        and _is_float32(layer)
         and layer._groups == 1
         and [*layer._stride, *layer._dilation] == [1] * 4
         and layer._padding_mode == "zeros"
@@ -116,6 +116,14 @@ def _is_covered(layer: nn.Conv2D, shape: list[int]) -> bool:
         and layer._data_format == "NCHW"
         and kernel == width <= _LARGEST_KERNEL
         and min(shape[1:]) + 2 * layer._updated_padding[0] >= kernel
+    )
+
+
+def _is_float32(layer: nn.Layer) -> bool:
+    """Return whether chain.c can read a layer's weights and statistics where they are."""
+    tensors = (layer.weight, layer.bias, *layer.buffers())
+    return all(
+        t is None or (t.dtype, t.place.is_cpu_place()) == (paddle.float32, True) for t in tensors
     )
 
 
@@ -145,4 +153,5 @@ def _is_constant(layer: nn.Layer | None) -> bool:
         and layer._data_format == "NCHW"
         and layer.weight is not None
         and layer.bias is not None
+        and _is_float32(layer)
     )
