@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import paddle
 from paddle import nn
@@ -31,7 +32,7 @@ def find_stages(
             stage, conv = _take_convolution(layer, rest, shape)
             stages.append(stage)
             shape = list(conv.output)
-        elif kind is nn.Linear and shape == layer.weight.shape[:1] and _is_float32(layer):
+        elif kind is nn.Linear and shape == layer.weight.shape[:1] and _has_readable_tensors(layer):
             rest.take(nn.Linear)
             stages.append(Stage(layer, activation=rest.take_one_of(_ACTIVATIONS)))
             shape = [layer.weight.shape[1]]
@@ -107,7 +108,7 @@ def _is_covered(layer: nn.Conv2D, shape: list[int]) -> bool:
     return (
         len(shape) == 3
         and shape[0] == channels
-        and _is_float32(layer)
+        and _has_readable_tensors(layer)
         and layer._groups == 1
         and [*layer._stride, *layer._dilation] == [1] * 4
         and layer._padding_mode == "zeros"
@@ -119,12 +120,19 @@ def _is_covered(layer: nn.Conv2D, shape: list[int]) -> bool:
     )
 
 
-def _is_float32(layer: nn.Layer) -> bool:
-    """Return whether chain.c can read a layer's weights and statistics where they are."""
-    tensors = (layer.weight, layer.bias, *layer.buffers())
-    return all(
-        t is None or (t.dtype, t.place.is_cpu_place()) == (paddle.float32, True) for t in tensors
+def is_readable(values: Any) -> bool:
+    """Return whether chain.c can read `values`: a tensor in the memory of the CPU, not empty."""
+    return (
+        isinstance(values, paddle.Tensor)
+        and values.dtype == paddle.float32
+        and 0 not in values.shape
+        and values.place.is_cpu_place()
     )
+
+
+def _has_readable_tensors(layer: nn.Layer) -> bool:
+    tensors = (layer.weight, layer.bias, *layer.buffers())
+    return all(is_readable(tensor) for tensor in tensors if tensor is not None)
 
 
 def _is_halving(layer: nn.Layer | None, sides: Sequence[int]) -> bool:
@@ -153,5 +161,5 @@ def _is_constant(layer: nn.Layer | None) -> bool:
         and layer._data_format == "NCHW"
         and layer.weight is not None
         and layer.bias is not None
-        and _is_float32(layer)
+        and _has_readable_tensors(layer)
     )

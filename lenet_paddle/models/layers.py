@@ -21,7 +21,7 @@ from paddle.nn import functional as F
 
 from lenet_paddle.kernels.library import SWITCH, Missing
 from lenet_paddle.kernels.operators import Chain
-from lenet_paddle.models.chains import find_stages
+from lenet_paddle.models.chains import find_stages, is_readable
 
 _log = logging.getLogger(__name__)
 
@@ -109,9 +109,8 @@ class ChainedSequential(nn.Sequential):
         self, layers: list[nn.Layer], start: int, values: paddle.Tensor
     ) -> tuple[int, Chain | None]:
         """Return the number of layers to compute next, and their chain if they have one."""
-        is_covered = isinstance(values, paddle.Tensor) and values.dtype == paddle.float32
         has_gradients = paddle.is_grad_enabled()
-        if not is_covered or not values.size or (has_gradients and not self.training):
+        if not is_readable(values) or (has_gradients and not self.training):
             return 1, None
         modes = tuple(layer.training for layer in layers)
         key = (start, tuple(values.shape[1:]), *layers, modes, has_gradients)
