@@ -192,6 +192,7 @@ typedef struct {
     float *partials, *rows;       // of each block; of each image
     int64_t keep;                 // whether backward follows
     int64_t block, own, sums, row_floats;  // their sizes; set by `plan`
+    int64_t most;                 // values of one image in the largest map; set by `plan`
 } chain_t;
 
 int vector_width(void) { return V; }
@@ -202,7 +203,8 @@ INLINE int is_row_major(const stage_t *stage) { return stage->weight_out == 1; }
 
 // Lay out a block. Returns 0, or -1 if a stage does not take what the one before gives.
 int plan(chain_t *chain) {
-    int64_t block = chain->stages[0].inputs, most = block, g = 0;
+    int64_t block = chain->stages[0].inputs, g = 0;
+    chain->most = block;
     chain->sums = chain->row_floats = 0;
     for (int i = 0; i < chain->count; i++) {
         stage_t *stage = chain->stages + i;
@@ -216,11 +218,11 @@ int plan(chain_t *chain) {
         chain->sums += (conv ? conv->weights : 0) + stage->channels;
         stage->rows = chain->row_floats;
         if (!conv) chain->row_floats += round_up(is_row_major(stage) ? stage->outputs : stage->inputs);
-        if (stage->outputs > most) most = stage->outputs;
+        if (stage->outputs > chain->most) chain->most = stage->outputs;
         if (conv && conv->sums > g) g = conv->sums;
     }
     chain->block = block;
-    chain->own = 2 * most + g;
+    chain->own = 2 * chain->most + g;
     return 0;
 }
 
@@ -256,10 +258,7 @@ static void backward_block(void *argument, int i, int worker) {
     vf *block = chain->blocks + i * chain->block, *d = chain->scratch + worker * chain->own;
     const stage_t *stage = chain->stages + chain->count - 1;
     const int64_t outputs = stage->outputs;
-    int64_t most = chain->stages->inputs;
-    for (int s = 0; s < chain->count; s++)
-        if (chain->stages[s].outputs > most) most = chain->stages[s].outputs;
-    vf *other = d + most, *g = other + most;
+    vf *other = d + chain->most, *g = other + chain->most;
     pack(chain->dy + i * V * outputs, images, (int)outputs, d);
     for (; stage >= chain->stages; stage--) {
         const int first = stage == chain->stages;

@@ -42,7 +42,7 @@ class _ChainStruct(ctypes.Structure):
         *((name, _LONG) for name in ("count", "images", "threads")),
         *((name, _POINTER) for name in ("x", "dy", "y", "dx")),
         *((name, _POINTER) for name in ("blocks", "scratch", "partials", "rows")),
-        *((name, _LONG) for name in ("keep", "block", "own", "sums", "row_floats")),
+        *((name, _LONG) for name in ("keep", "block", "own", "sums", "row_floats", "most")),
     )
 
 
