@@ -89,3 +89,24 @@ def test_model_save_names_the_inference_files_json_and_pdiparams(tmp_path):
         str(tmp_path / "m"), training=False
     )
     assert {p.name for p in tmp_path.iterdir()} == {"m.json", "m.pdiparams"}
+
+
+def test_a_pylayer_has_no_gradient_for_some_of_its_inputs_only():
+    """Nor `retain_graph`, which ends the process: see `models.layers.ChainedSequential`."""
+
+    class Product(paddle.autograd.PyLayer):
+        @staticmethod
+        def forward(ctx, a, b):
+            ctx.save_for_backward(a, b)
+            return a * b
+
+        @staticmethod
+        def backward(ctx, gradient):
+            a, b = ctx.saved_tensor()
+            return gradient * b, gradient * a
+
+    a, b = (paddle.to_tensor([value], stop_gradient=False) for value in (2.0, 3.0))
+    gradients = paddle.grad(Product.apply(a, b), [a, b])
+    assert [gradient.item() for gradient in gradients] == [3.0, 2.0]
+    with pytest.raises(ValueError, match="None"):
+        paddle.grad(Product.apply(a, b), a)

@@ -10,7 +10,6 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <unistd.h>
 
 #include "vectors.h"
 
@@ -97,16 +96,22 @@ enum { SPINS = 20000 };  // about 0.2 ms, the time between two operators of a st
 #define PAUSE() ((void)0)
 #endif
 
-static struct {
+typedef struct {
     pthread_mutex_t caller, lock;
     pthread_cond_t called;
     atomic_uint call;  // number of the last call
     atomic_int next, busy;
     int open, helpers, threads, items;  // more helpers may have been started than now work
-    pid_t process;
     void (*run)(void *argument, int item, int worker);
     void *argument;
-} pool;
+} pool_t;
+
+#define NEW_POOL {.caller = PTHREAD_MUTEX_INITIALIZER, .lock = PTHREAD_MUTEX_INITIALIZER, \
+                  .called = PTHREAD_COND_INITIALIZER}
+static pool_t pool = NEW_POOL;
+
+static void forget_helpers(void) { pool = (pool_t)NEW_POOL; }  // a child has none
+__attribute__((constructor)) static void at_load(void) { pthread_atfork(0, 0, forget_helpers); }
 
 static void take_items(int worker) {
     for (int item; (item = atomic_fetch_add(&pool.next, 1)) < pool.items;)
@@ -144,13 +149,6 @@ static void start_helpers(int helpers) {
 }
 
 static void parallel(void (*run)(void *, int, int), void *argument, int items, int threads) {
-    if (pool.process != getpid()) {
-        memset(&pool, 0, sizeof pool);
-        pthread_mutex_init(&pool.caller, 0);
-        pthread_mutex_init(&pool.lock, 0);
-        pthread_cond_init(&pool.called, 0);
-        pool.process = getpid();
-    }
     if (threads <= 1 || items <= 1 || pthread_mutex_trylock(&pool.caller)) {
         for (int item = 0; item < items; item++) run(argument, item, 0);
         return;
@@ -194,6 +192,7 @@ typedef struct {
     float *partials, *rows;       // of each block; of each image
     int64_t keep;                 // whether backward follows
     int64_t block, own, sums, row_floats;  // their sizes; set by `plan`
+    int64_t most;                 // values of one image in the largest map; set by `plan`
 } chain_t;
 
 int vector_width(void) { return V; }
@@ -204,7 +203,8 @@ INLINE int is_row_major(const stage_t *stage) { return stage->weight_out == 1; }
 
 // Lay out a block. Returns 0, or -1 if a stage does not take what the one before gives.
 int plan(chain_t *chain) {
-    int64_t block = chain->stages[0].inputs, most = block, g = 0;
+    int64_t block = chain->stages[0].inputs, g = 0;
+    chain->most = block;
     chain->sums = chain->row_floats = 0;
     for (int i = 0; i < chain->count; i++) {
         stage_t *stage = chain->stages + i;
@@ -218,11 +218,11 @@ int plan(chain_t *chain) {
         chain->sums += (conv ? conv->weights : 0) + stage->channels;
         stage->rows = chain->row_floats;
         if (!conv) chain->row_floats += round_up(is_row_major(stage) ? stage->outputs : stage->inputs);
-        if (stage->outputs > most) most = stage->outputs;
+        if (stage->outputs > chain->most) chain->most = stage->outputs;
         if (conv && conv->sums > g) g = conv->sums;
     }
     chain->block = block;
-    chain->own = 2 * most + g;
+    chain->own = 2 * chain->most + g;
     return 0;
 }
 
@@ -258,10 +258,7 @@ static void backward_block(void *argument, int i, int worker) {
     vf *block = chain->blocks + i * chain->block, *d = chain->scratch + worker * chain->own;
     const stage_t *stage = chain->stages + chain->count - 1;
     const int64_t outputs = stage->outputs;
-    int64_t most = chain->stages->inputs;
-    for (int s = 0; s < chain->count; s++)
-        if (chain->stages[s].outputs > most) most = chain->stages[s].outputs;
-    vf *other = d + most, *g = other + most;
+    vf *other = d + chain->most, *g = other + chain->most;
     pack(chain->dy + i * V * outputs, images, (int)outputs, d);
     for (; stage >= chain->stages; stage--) {
         const int first = stage == chain->stages;

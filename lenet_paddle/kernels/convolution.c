@@ -1,6 +1,7 @@
 // A convolution with bias and the 2x2 pooling behind it, for sizes that the flags give: CHANNELS
 // of HEIGHT x WIDTH with PADDING -> MAPS, by a square KERNEL; POOL; and INNER, the activation
-// before pooling (before the maximum only ReLU). All loops over the kernel and over sums in registers are unrolled.
+// before pooling (before the maximum only ReLU). All loops over the kernel and over sums in
+// registers are unrolled.
 #include "vectors.h"
 
 #define LARGEST_DIVISOR(n, most)                                                                   \

@@ -42,7 +42,7 @@ class _ChainStruct(ctypes.Structure):
         *((name, _LONG) for name in ("count", "images", "threads")),
         *((name, _POINTER) for name in ("x", "dy", "y", "dx")),
         *((name, _POINTER) for name in ("blocks", "scratch", "partials", "rows")),
-        *((name, _LONG) for name in ("keep", "block", "own", "sums", "row_floats")),
+        *((name, _LONG) for name in ("keep", "block", "own", "sums", "row_floats", "most")),
     )
 
 
@@ -99,7 +99,7 @@ class Chain:
         if not images.is_contiguous():
             images = images.contiguous()
         count = images.shape[0]
-        result = paddle.empty([count, *self.output_shape])
+        result = paddle.empty([count, *self.output_shape], "float32")  # whatever the default
         places = -(-count // self.width) if keep else self.struct.threads
         blocks = _allocate(places * self.struct.block * self.width)
         with self.lock:
@@ -115,6 +115,9 @@ class Chain:
         self, gradient: paddle.Tensor, blocks: np.ndarray, images: paddle.Tensor
     ) -> tuple[paddle.Tensor | None, ...]:
         """Return the gradients of the images and of each weight and bias, None for a frozen one."""
+        shape = [images.shape[0], *self.output_shape]
+        if gradient.shape != shape:  # its dtype is made that of the output by Paddle
+            raise ValueError(f"a gradient of shape {list(gradient.shape)}, expected {shape}")
         if not gradient.is_contiguous():
             gradient = gradient.contiguous()
         found = [None if t.stop_gradient else _empty_like(t) for t in (images, *self.tensors)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import paddle
 from paddle import nn
@@ -31,7 +32,7 @@ def find_stages(
             stage, conv = _take_convolution(layer, rest, shape)
             stages.append(stage)
             shape = list(conv.output)
-        elif kind is nn.Linear and shape == [layer.weight.shape[0]]:
+        elif kind is nn.Linear and shape == layer.weight.shape[:1] and _has_readable_tensors(layer):
             rest.take(nn.Linear)
             stages.append(Stage(layer, activation=rest.take_one_of(_ACTIVATIONS)))
             shape = [layer.weight.shape[1]]
@@ -107,7 +108,7 @@ def _is_covered(layer: nn.Conv2D, shape: list[int]) -> bool:
     return (
         len(shape) == 3
         and shape[0] == channels
-        and layer.weight.dtype == paddle.float32
+        and _has_readable_tensors(layer)
         and layer._groups == 1
         and [*layer._stride, *layer._dilation] == [1] * 4
         and layer._padding_mode == "zeros"
@@ -117,6 +118,21 @@ def _is_covered(layer: nn.Conv2D, shape: list[int]) -> bool:
         and kernel == width <= _LARGEST_KERNEL
         and min(shape[1:]) + 2 * layer._updated_padding[0] >= kernel
     )
+
+
+def is_readable(values: Any) -> bool:
+    """Return whether chain.c can read `values`: a tensor in the memory of the CPU, not empty."""
+    return (
+        isinstance(values, paddle.Tensor)
+        and values.dtype == paddle.float32
+        and 0 not in values.shape
+        and values.place.is_cpu_place()
+    )
+
+
+def _has_readable_tensors(layer: nn.Layer) -> bool:
+    tensors = (layer.weight, layer.bias, *layer.buffers())
+    return all(is_readable(tensor) for tensor in tensors if tensor is not None)
 
 
 def _is_halving(layer: nn.Layer | None, sides: Sequence[int]) -> bool:
@@ -145,4 +161,5 @@ def _is_constant(layer: nn.Layer | None) -> bool:
         and layer._data_format == "NCHW"
         and layer.weight is not None
         and layer.bias is not None
+        and _has_readable_tensors(layer)
     )

@@ -13,6 +13,7 @@ import itertools
 import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import paddle
 from paddle import nn
@@ -20,7 +21,7 @@ from paddle.nn import functional as F
 
 from lenet_paddle.kernels.library import SWITCH, Missing
 from lenet_paddle.kernels.operators import Chain
-from lenet_paddle.models.chains import find_stages
+from lenet_paddle.models.chains import find_stages, is_readable
 
 _log = logging.getLogger(__name__)
 
@@ -80,15 +81,24 @@ class PoolReLU(nn.MaxPool2D):
         return F.relu(super().forward(maps))
 
 
+class _Chains(dict[tuple[Any, ...], tuple[int, Chain | None]]):
+    """Chains of an `nn.Sequential`, which a copy of it does not share."""
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        return _Chains, ()
+
+
 class ChainedSequential(nn.Sequential):
     """An `nn.Sequential` that computes each chain among its layers by one operator.
 
-    A chain with a hook on one of its layers is computed layer by layer, so that the hook runs.
+    A chain with a hook on one of its layers is computed layer by layer, so that the hook runs; and
+    so is all in evaluation mode with gradients, as when a callback asks what the network looks at:
+    Paddle's `PyLayer` has neither `paddle.grad` for some of its inputs nor `retain_graph`.
     """
 
     def forward(self, values: paddle.Tensor) -> paddle.Tensor:
         """Return the result of all layers, whatever the first one takes."""
-        layers, i = list(self), 0
+        layers, i = list(self._sub_layers.values()), 0
         while i < len(layers):
             length, chain = self._find_chain(layers, i, values)
             values = chain(values) if chain else layers[i](values)
@@ -99,21 +109,24 @@ class ChainedSequential(nn.Sequential):
         self, layers: list[nn.Layer], start: int, values: paddle.Tensor
     ) -> tuple[int, Chain | None]:
         """Return the number of layers to compute next, and their chain if they have one."""
-        if values.dtype != paddle.float32 or not values.shape[0]:
+        has_gradients = paddle.is_grad_enabled()
+        if not is_readable(values) or (has_gradients and not self.training):
             return 1, None
         modes = tuple(layer.training for layer in layers)
-        key = (start, tuple(values.shape[1:]), modes, paddle.is_grad_enabled())
-        chains = self.__dict__.setdefault("_chains", {})
+        key = (start, tuple(values.shape[1:]), *layers, modes, has_gradients)
+        chains = self.__dict__.setdefault("_chains", _Chains())
         if key not in chains:
             chains[key] = _build_chain(layers[start:], values.shape[1:])
         length, chain = chains[key]
-        if chain and any(map(_has_hooks, layers[start : start + length])):
+        if chain and any(map(_is_changed, layers[start : start + length])):
             return 1, None
         return length, chain
 
 
-def _has_hooks(layer: nn.Layer) -> bool:
-    return bool(layer._forward_pre_hooks or layer._forward_post_hooks)
+def _is_changed(layer: nn.Layer) -> bool:
+    """Return whether a layer does more than its class says: by a hook or a `forward` of its own."""
+    own = layer._forward_pre_hooks or layer._forward_post_hooks
+    return bool(own) or "forward" in vars(layer)
 
 
 def _build_chain(layers: Sequence[nn.Layer], shape: Sequence[int]) -> tuple[int, Chain | None]:

@@ -19,6 +19,7 @@ from typing import Any
 
 import paddle
 from paddle import nn
+from paddle.hapi.model import to_list
 
 GradientHook = Callable[[Sequence[paddle.Tensor]], None]
 
@@ -73,9 +74,11 @@ def short_steps(model: paddle.Model) -> Iterator[None]:
         if update:
             model._optimizer.minimize(loss)
             model.network.clear_gradients()
-        (metric,) = model._metrics
-        correct = metric.update(*(t.numpy() for t in metric.compute(logits, targets)))
-        return [loss.numpy()], [correct]
+        metrics = [
+            metric.update(*(tensor.numpy() for tensor in to_list(metric.compute(logits, targets))))
+            for metric in model._metrics
+        ]
+        return [loss.numpy()], metrics
 
     model._adapter.train_batch = train_batch
     try:

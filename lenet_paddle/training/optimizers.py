@@ -85,14 +85,18 @@ class Adam(paddle.optimizer.Adam):
         return None
 
     def _is_plain(self) -> bool:
-        """Return whether nothing but gradients, all of float32, changes the parameters."""
+        """Return whether gradients of float32 and one fixed rate are all that is in an update."""
         return (
             self._parameter_list is not None
             and len(self._parameter_list) == len(self._param_dict["FP32_DenseTensor"][0])
+            and not isinstance(self._learning_rate, paddle.optimizer.lr.LRScheduler)
             and self.regularization is None
             and self._grad_clip is None
             and self._get_auxiliary_var("found_inf") is None
-            and all(parameter.regularizer is None for parameter in self._parameter_list)
+            and all(
+                p.regularizer is None and p.optimize_attr["learning_rate"] == 1.0
+                for p in self._parameter_list
+            )
         )
 
 

@@ -101,6 +101,39 @@ chain(paddle.rand([64, 3]))
         assert ("heap-buffer-overflow" in done.stderr) == (outputs == 39)
 
 
+TWO_CALLERS = """
+#include "chain.c"
+static int sums[2];
+static void add(void *sum, int item, int worker) {
+    (void)worker;
+    __atomic_fetch_add((int *)sum, item, __ATOMIC_RELAXED);
+}
+static void *call(void *sum) {
+    for (int i = 0; i < 1000; i++) parallel(add, sum, 10, 3);
+    return 0;
+}
+int main(void) {
+    pthread_t threads[2];
+    for (int i = 0; i < 2; i++) pthread_create(threads + i, 0, call, sums + i);
+    for (int i = 0; i < 2; i++) pthread_join(threads[i], 0);
+    return sums[0] != 45000 || sums[1] != 45000;
+}
+"""
+
+
+def test_threads_that_call_at_once_have_no_data_race(tmp_path):
+    if not shutil.which("cc"):
+        pytest.skip("there is no cc")
+    (tmp_path / "callers.c").write_text(TWO_CALLERS)
+    sources = ROOT / "lenet_paddle" / "kernels"
+    flags = ["-fsanitize=thread", "-O1", "-g", "-std=gnu11", "-pthread", f"-I{sources}"]
+    command = ["cc", *flags, tmp_path / "callers.c", "-o", tmp_path / "callers"]
+    if subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("cc has no thread sanitizer")
+    done = subprocess.run([tmp_path / "callers"], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[:3000]
+
+
 @pytest.mark.parametrize(
     ("native_flag", "needs", "width"),
     [("-march=x86-64", "sse2", "4"), ("-march=x86-64-v3", "avx2", "8"), ("", "avx512f", "16")],

@@ -2,6 +2,7 @@
 
 import itertools
 import multiprocessing
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import paddle
@@ -251,3 +252,21 @@ def test_two_batches_forward_then_both_backward():
 def test_small_numbers_are_not_rounded_to_zero():
     chain_of(lenet(), (1, 28, 28))  # loads the library
     assert np.float32(1e-38) / np.float32(100) > 0
+
+
+def test_a_gradient_of_another_shape_is_refused_before_it_is_read():
+    chain = chain_of(lenet(), (1, 28, 28))
+    images = paddle.to_tensor(normal(5, 1, 28, 28))
+    _, blocks = chain.forward(images, keep=True)
+    with pytest.raises(ValueError, match=r"\[5, 1\], expected \[5, 10\]"):
+        chain.backward(paddle.ones([5, 1]), blocks, images)
+
+
+def test_python_threads_at_once_get_the_same_bits():
+    network, images = lenet(), normal(100, 1, 28, 28)
+    images = paddle.to_tensor(images)
+    chains = [chain_of(network, (1, 28, 28)) for _ in range(2)]
+    expected = chains[0](images).numpy().tobytes()
+    with ThreadPoolExecutor(4) as threads:  # two for each chain
+        found = list(threads.map(lambda i: chains[i % 2](images).numpy().tobytes(), range(40)))
+    assert set(found) == {expected}

@@ -1,5 +1,7 @@
 """The faster layers against Paddle's."""
 
+import copy
+
 import numpy as np
 import paddle
 import pytest
@@ -165,3 +167,105 @@ def test_other_layers_keep_their_places(network):
     with fast_layers(network):
         now = [type(layer) for layer in network.sublayers()]
         assert [nn.Sequential if kind is ChainedSequential else kind for kind in now] == kinds
+
+
+# ---- what else a network of a library's user may do --------------------------------------------
+
+
+def small_network():
+    paddle.seed(0)
+    return nn.Sequential(
+        *(nn.Conv2D(1, 6, 3), nn.ReLU(), nn.MaxPool2D(2)),
+        *(nn.Flatten(), nn.Linear(54, 10), nn.Tanh()),
+    )
+
+
+IMAGES = paddle.to_tensor(np.random.default_rng(0).standard_normal((5, 1, 8, 8)).astype("float32"))
+
+
+def test_the_default_dtype_does_not_change_the_result():
+    network = small_network()
+    expected = network(IMAGES).numpy()
+    paddle.set_default_dtype("float64")
+    try:
+        with fast_layers(network):
+            found = network(IMAGES)
+    finally:
+        paddle.set_default_dtype("float32")
+    assert found.dtype == paddle.float32
+    np.testing.assert_allclose(found.numpy(), expected, atol=2e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "bfloat16"])
+def test_weights_of_another_dtype_are_refused_by_paddle_and_not_read_as_float32(dtype):
+    network = nn.Sequential(nn.Linear(4, 3)).to(dtype=dtype)
+    with fast_layers(network), pytest.raises((ValueError, RuntimeError), match="operator <"):
+        network(paddle.ones([2, 4]))
+
+
+def test_batch_normalisation_of_another_dtype_is_refused_by_paddle_too():
+    network = nn.Sequential(nn.Conv2D(1, 2, 3), nn.BatchNorm2D(2))
+    network[1].to(dtype="float64")
+    network.eval()
+    with fast_layers(network), paddle.no_grad(), pytest.raises(ValueError, match="dtype"):
+        network(IMAGES)
+
+
+def test_a_sequence_may_take_a_tuple_or_one_number():
+    class Sum(nn.Layer):
+        def forward(self, pair):
+            return pair[0] + pair[1]
+
+    network = nn.Sequential(Sum(), nn.ReLU())
+    with fast_layers(network):
+        assert network((IMAGES, IMAGES)).shape == IMAGES.shape
+        assert network[1:](paddle.to_tensor(-1.0)).item() == 0
+
+
+def test_in_evaluation_mode_gradients_are_paddles_with_all_that_it_offers():
+    network = small_network()
+    network.eval()
+    images = paddle.to_tensor(IMAGES.numpy(), stop_gradient=False)
+    [expected] = paddle.grad(network(images).sum(), images)
+    with fast_layers(network):
+        total = network(images).sum()
+        [found] = paddle.grad(total, images, retain_graph=True)
+        total.backward()  # a second time
+    np.testing.assert_array_equal(found.numpy(), expected.numpy())
+    np.testing.assert_array_equal(images.grad.numpy(), expected.numpy())
+
+
+def test_a_layer_in_the_place_of_another_is_used_from_then_on():
+    network = small_network()
+    with fast_layers(network):
+        network(IMAGES)
+        network[5] = nn.ReLU()
+        assert network(IMAGES).min() == 0
+        network[4] = nn.Linear(54, 3)
+        assert network(IMAGES).shape == [5, 3]
+
+
+def test_a_forward_that_a_layer_has_of_its_own_is_called():
+    network = small_network()
+    network[5].forward = paddle.zeros_like
+    with fast_layers(network):
+        assert not network(IMAGES).any()
+
+
+def test_a_network_can_be_copied_while_it_has_faster_layers():
+    network = small_network()
+    with fast_layers(network):
+        expected = network(IMAGES).numpy()
+        twin = copy.deepcopy(network)
+        network[4].weight.set_value(paddle.zeros([54, 10]))
+        np.testing.assert_array_equal(twin(IMAGES).numpy(), expected)
+
+
+def test_a_layer_that_is_used_twice_gets_the_sum_of_its_gradients():
+    layer = nn.Linear(7, 7)
+    network = nn.Sequential(layer, nn.Tanh(), layer)
+    batch = np.random.default_rng(0).standard_normal((5, 7)).astype("float32")
+    _, expected = outputs_and_gradients(network, batch)
+    with fast_layers(network):
+        _, found = outputs_and_gradients(network, batch)
+    assert_close(found, expected, 1e-5)

@@ -27,10 +27,16 @@ def model():
     return made
 
 
-def run_epoch(model, callbacks=(), patch=None):
+def run_epoch(model, callbacks=(), patch=None, accumulate=1):
     loader = BatchLoader(bars(100), 32)
     with patch or contextlib.nullcontext():
-        model.fit(loader, epochs=1, verbose=0, callbacks=list(callbacks))
+        model.fit(
+            loader,
+            epochs=1,
+            verbose=0,
+            callbacks=list(callbacks),
+            accumulate_grad_batches=accumulate,
+        )
 
 
 def cheap(model):
@@ -82,6 +88,30 @@ def test_the_cheap_calls_change_no_weight():
     stock, patched = trained(False), trained(True)
     for name, tensor in stock.items():
         np.testing.assert_array_equal(patched[name].numpy(), tensor.numpy())
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_short_steps_give_the_weights_the_losses_and_the_metric_of_hapi(accumulate):
+    def trained(is_patched):
+        logged = []
+
+        class Log(paddle.callbacks.Callback):
+            def on_train_batch_end(self, step, logs=None):
+                logged.append((logs["loss"], logs["acc"]))
+
+        with paddle.utils.unique_name.guard():
+            paddle.seed(0)
+            network = build_model("lenet_builtin", 3)
+            made = paddle.Model(network, inputs=[image_spec(28)])
+            optimizer = paddle.optimizer.Adam(parameters=network.parameters())
+            made.prepare(optimizer, paddle.nn.CrossEntropyLoss(), paddle.metric.Accuracy())
+            patch = hapi_patches.short_steps(made) if is_patched else contextlib.nullcontext()
+            with patch:
+                run_epoch(made, [Log()], accumulate=accumulate)
+            assert "train_batch" not in vars(made._adapter)
+        return [p.numpy().tobytes() for p in network.parameters()], logged
+
+    assert trained(True) == trained(False)
 
 
 def test_an_evaluation_still_changes_the_mode(model):

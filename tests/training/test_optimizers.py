@@ -7,7 +7,12 @@ import paddle
 import pytest
 
 from lenet_paddle import InputError, TrainConfig, build_model
-from lenet_paddle.training.optimizers import build_optimizer, count_plateaus, learning_rate_at
+from lenet_paddle.training.optimizers import (
+    Adam,
+    build_optimizer,
+    count_plateaus,
+    learning_rate_at,
+)
 
 EPOCHS, PER_EPOCH = 6, 10
 
@@ -158,3 +163,50 @@ def test_weight_decay_adds_half_c_times_the_squared_weights():
     (weight * 0.0).sum().backward()
     optimizer.step()
     np.testing.assert_allclose(weight.numpy(), [0.95, -1.9], rtol=1e-6)  # w - 0.1 * 0.5 * w
+
+
+def halved():
+    return paddle.optimizer.lr.StepDecay(0.1, step_size=1, gamma=0.5)
+
+
+def trained_by(kind, *, build_rate=lambda: 0.1, share=1.0, between=lambda *_: None):
+    """Return the weights and the state after five updates by the Adam of class `kind`."""
+    with paddle.utils.unique_name.guard():
+        paddle.seed(0)
+        slow = paddle.ParamAttr(learning_rate=share)
+        network = paddle.nn.Sequential(
+            paddle.nn.Linear(4, 5, weight_attr=slow), paddle.nn.Tanh(), paddle.nn.Linear(5, 3)
+        )
+        rate = build_rate()
+        optimizer = kind(rate, parameters=network.parameters(), use_multi_tensor=True)
+        for step in range(5):
+            loss = network(paddle.full([2, 4], 1.0 + step)).square().mean()
+            loss.backward()
+            optimizer.minimize(loss)
+            for parameter in network.parameters():
+                parameter.clear_gradient(False)
+            if rate != 0.1:
+                rate.step()
+            between(step, optimizer)
+    tensors = [v for v in optimizer.state_dict().values() if isinstance(v, paddle.Tensor)]
+    return [tensor.numpy().tobytes() for tensor in (*network.parameters(), *tensors)]
+
+
+def lower_rate(step, optimizer):
+    optimizer.set_lr(0.1 / (step + 2))
+
+
+def restore(step, optimizer):
+    if step == 1:
+        optimizer.kept = {name: value.clone() for name, value in optimizer.state_dict().items()}
+    if step == 3:
+        optimizer.set_state_dict(optimizer.kept)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"build_rate": halved}, {"share": 0.1}, {"between": lower_rate}, {"between": restore}],
+    ids=["plain", "scheduler", "a parameter's own rate", "set_lr", "set_state_dict"],
+)
+def test_adam_is_paddles_adam_bit_for_bit(settings):
+    assert trained_by(Adam, **settings) == trained_by(paddle.optimizer.Adam, **settings)
