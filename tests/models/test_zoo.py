@@ -215,7 +215,7 @@ def test_each_family_trains_a_few_steps_through_our_fit(tmp_path: Path, name: st
     after = weights_of(network)
     assert sum((after[key] != before[key]).any() for key in after) > len(after) / 2
     images = bars(8, seed=3)
-    assert export_inference(network, tmp_path / "inference", images, 28, {}) <= 1e-5
+    export_inference(network, tmp_path / "inference", images, 28, {})  # raises if it differs
 
 
 @pytest.mark.slow
