@@ -5,7 +5,7 @@ PY := .venv/bin/python
 .PHONY: help train test coverage test-all lint docs clean
 
 help:
-	@echo "make train      train LeNet on the embedded MNIST, evaluate and export it (2 minutes)"
+	@echo "make train      train LeNet on the embedded MNIST, evaluate and export it (20 seconds)"
 	@echo "make test       lint, then the quick tests (6 minutes on two cores)"
 	@echo "make coverage   the same, and the share of lines and branches that the tests run"
 	@echo "make test-all   coverage, then the slow tests (half an hour)"
