@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
+import refusal_help
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from lenet_paddle.cli import parse_args
-from lenet_paddle.errors import InputError
 from lenet_paddle.figures.catalog import DRAWINGS
 from lenet_paddle.figures.options import VisualizeConfig
 from lenet_paddle.figures.visualize import visualize
@@ -27,7 +26,4 @@ def texts_of(figure: Figure) -> str:
 
 def refusal(*argv: str) -> str:
     """Return the one line with which the tool refuses these flags."""
-    with pytest.raises(InputError) as caught:
-        visualize(parse_args(VisualizeConfig, "", argv))
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
+    return refusal_help.refusal(lambda: visualize(parse_args(VisualizeConfig, "", argv)))

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from refusal_help import refusal
 
 from lenet_paddle.cli import MORE_MEMORY, parse_args, run_tool
 from lenet_paddle.config import FinetuneConfig, TrainConfig
@@ -41,10 +42,7 @@ def _parse(*argv: str) -> TrainConfig:
 
 
 def _refusal(*argv: str) -> str:
-    with pytest.raises(InputError) as caught:
-        _parse(*argv)
-    message = str(caught.value)
-    assert "\n" not in message
+    message = refusal(lambda: _parse(*argv))
     assert not set(message) & set("╭╮╰╯│─\x1b")
     return message
 

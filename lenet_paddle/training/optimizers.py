@@ -72,16 +72,12 @@ class Adam(paddle.optimizer.Adam):
         if not parameters or not self._is_plain() or any(g is None for g in gradients):
             return super().minimize(loss, *args, **kwargs)
         rates = [self._global_learning_rate()] * len(parameters)
-        state = [
-            values["FP32_DenseTensor"][0] for values in (self._moment1_dict, self._moment2_dict)
-        ]
-        powers = [
-            values["FP32_DenseTensor"][0]
-            for values in (self._beta1_pow_acc_dict, self._beta2_pow_acc_dict)
-        ]
+        moments = (self._moment1_dict, self._moment2_dict)
+        powers = (self._beta1_pow_acc_dict, self._beta2_pow_acc_dict)
+        state = [values["FP32_DenseTensor"][0] for values in (*moments, *powers)]
         settings = (self._beta1, self._beta2, self._epsilon, False, False, False)
         update: Any = _C_ops.merged_adam_
-        update(parameters, gradients, rates, *state, None, *powers, None, *settings)
+        update(parameters, gradients, rates, *state[:2], None, *state[2:], None, *settings)
         return None
 
     def _is_plain(self) -> bool:

@@ -8,22 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from refusal_help import refusal_of
 
 from lenet_paddle.data.folder import load_folder
 from lenet_paddle.data.imageset import ImageSet
 from lenet_paddle.errors import InputError
 
 Writer = Callable[[Path, np.ndarray], Path]
-
-
-def _refusal(path: Path, load: Callable[[], object]) -> str:
-    """Return the message of the `InputError` that `load` raises: one line that names `path`."""
-    with pytest.raises(InputError) as caught:
-        load()
-    message = str(caught.value)
-    assert str(path) in message
-    assert "\n" not in message
-    return message
 
 
 def _load_folder(folder: Path, part: str = "train", test_size: int | None = None) -> ImageSet:
@@ -202,13 +193,13 @@ def test_a_spoilt_folder_is_refused_with_the_path_of_the_fault(
     two_trees: Path, spoil: Callable[[Path], Path], said: str
 ) -> None:
     at_fault = spoil(two_trees)
-    assert said in _refusal(at_fault, lambda: _load_folder(two_trees))
+    assert said in refusal_of(at_fault, lambda: _load_folder(two_trees))
 
 
 def test_a_path_that_is_not_a_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for path in (tmp_path / "missing", tmp_path / "file"):
-        assert "is not a folder" in _refusal(path, lambda path=path: _load_folder(path))
+        assert "is not a folder" in refusal_of(path, lambda path=path: _load_folder(path))
 
 
 # --- parts and classes by name ---
@@ -266,7 +257,7 @@ def test_a_class_may_be_called_like_a_part(plant: Callable) -> None:
 
 def test_two_folders_for_one_part_are_refused(plant: Callable) -> None:
     folder = plant("val/a/1", "valid/a/1", "train/a/1", "train/b/1")
-    assert "val/ and valid/ are both for val" in _refusal(folder, lambda: _load_folder(folder))
+    assert "val/ and valid/ are both for val" in refusal_of(folder, lambda: _load_folder(folder))
 
 
 def test_folders_beside_the_parts_are_named_with_their_count(plant: Callable) -> None:
@@ -319,7 +310,7 @@ def test_the_order_of_classes_does_not_depend_on_the_form_of_unicode(plant: Call
 
 def test_a_class_in_both_forms_at_once_is_refused(plant: Callable) -> None:
     folder = plant(f"{NFC}/1", f"{NFD}/1")
-    assert "a class name twice" in _refusal(folder, lambda: _load_folder(folder))
+    assert "a class name twice" in refusal_of(folder, lambda: _load_folder(folder))
 
 
 def test_classes_are_in_natural_order_or_in_that_of_an_old_run(plant: Callable) -> None:
@@ -373,7 +364,7 @@ def seven_bad(plant: Callable) -> Path:
 
 
 def test_all_unreadable_pictures_are_named_at_once(seven_bad: Path) -> None:
-    message = _refusal(seven_bad, lambda: _load_folder(seven_bad))
+    message = refusal_of(seven_bad, lambda: _load_folder(seven_bad))
     assert "7 of 9 pictures cannot be read" in message and "--skip-unreadable" in message
     assert [i for i in range(7) if f"bad{i}.png" in message] == [0, 1, 2, 3, 4]
 

@@ -10,24 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from refusal_help import refusal_of
 
 from lenet_paddle.data import sources
-from lenet_paddle.errors import InputError
 
 Writer = Callable[[Path, np.ndarray], Path]
 
 README = (sources.EMBEDDED / "README.md").read_text(encoding="utf-8")
 CANONICAL = re.findall(r"^\| (\S+-ubyte) \| ([\d,]+) \| ([0-9a-f]{32}) \|$", README, re.M)
-
-
-def _refusal(path: Path, load: Callable[[], object]) -> str:
-    """Return the message of the `InputError` that `load` raises: one line that names `path`."""
-    with pytest.raises(InputError) as caught:
-        load()
-    message = str(caught.value)
-    assert str(path) in message
-    assert "\n" not in message
-    return message
 
 
 # --- MNIST ---
@@ -88,12 +78,12 @@ def test_idx_files_are_found_under_every_name_in_circulation(
 
 @pytest.mark.parametrize("load", [sources.load_mnist, sources.load_fashion_mnist])
 def test_a_missing_idx_file_is_named(tmp_path: Path, write_idx: Writer, load: Callable) -> None:
-    assert "is not a folder" in _refusal(
+    assert "is not a folder" in refusal_of(
         tmp_path / "nowhere", lambda: load("test", tmp_path / "nowhere")
     )
-    assert "t10k-images-idx3-ubyte" in _refusal(tmp_path, lambda: load("test", tmp_path))
+    assert "t10k-images-idx3-ubyte" in refusal_of(tmp_path, lambda: load("test", tmp_path))
     write_idx(tmp_path / "t10k-images-idx3-ubyte", np.zeros((1, 28, 28)))
-    assert "t10k-labels-idx1-ubyte" in _refusal(tmp_path, lambda: load("test", tmp_path))
+    assert "t10k-labels-idx1-ubyte" in refusal_of(tmp_path, lambda: load("test", tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -105,7 +95,7 @@ def test_idx_files_that_do_not_belong_together_are_refused(
 ) -> None:
     images, labels = np.zeros((num_images, 28, 28)), np.zeros(num_labels)
     _write_set(write_idx, tmp_path, "train", images, labels, "-idx#-ubyte")
-    message = _refusal(tmp_path, lambda: sources.load_mnist("train", tmp_path))
+    message = refusal_of(tmp_path, lambda: sources.load_mnist("train", tmp_path))
     assert re.search(said, message)
 
 
@@ -141,7 +131,7 @@ def test_fashion_mnist_that_cannot_be_had_names_all_the_ways(
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr(sources, "_find_idx", lambda *_: None)  # Debian's package may be there
     monkeypatch.setattr(paddle.vision.datasets, "FashionMNIST", no_network)
-    message = _refusal(tmp_path, lambda: sources.load_fashion_mnist("train", None))
+    message = refusal_of(tmp_path, lambda: sources.load_fashion_mnist("train", None))
     ways = [str(tmp_path / ".cache/paddle/dataset/fashion-mnist"), "/usr/share/datasets"]
     ways += ["download failed (ConnectionError)", "--data-dir", "dataset-fashion-mnist", "four IDX"]
     assert [way for way in ways if way not in message] == []
@@ -215,7 +205,7 @@ def test_arrays_in_another_layout_are_refused(
         said = said.replace(".npz file", ".npy file")
         said = "x_test, x_train, y_test; expected" if said.startswith("expected x_") else said
         said = said.replace("has y_train, x_test, y_test", "has x_test, y_test, y_train")
-    assert said in _refusal(path, lambda: sources.load_npz("train", path))
+    assert said in refusal_of(path, lambda: sources.load_npz("train", path))
 
 
 def test_a_test_label_that_training_never_shows_is_refused(
@@ -223,7 +213,7 @@ def test_a_test_label_that_training_never_shows_is_refused(
 ) -> None:
     path = tmp_path / "a.npz"
     np.savez(path, **(keras | {"y_test": np.array([0, 3])}))
-    message = _refusal(path, lambda: sources.load_npz("test", path))
+    message = refusal_of(path, lambda: sources.load_npz("test", path))
     assert "labels run from 0 to 3; expected 0 to 2" in message
 
 
@@ -256,6 +246,6 @@ def test_a_file_that_is_not_npz_is_refused(
 ) -> None:
     path = tmp_path / "b.npz"
     path.write_bytes(_not_npz(tmp_path, keras)[kind])
-    message = _refusal(path, lambda: sources.load_npz("train", path))
+    message = refusal_of(path, lambda: sources.load_npz("train", path))
     assert "not a readable .npz file" in message and "pickle" not in message
     assert said in message

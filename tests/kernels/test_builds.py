@@ -32,19 +32,25 @@ sys.exit(status or found != int(width or found))
 
 def run_tests(folder, *, native_flag="", flags="", width="", more=(), **environment):
     """Run the operators' tests with another build, which `width` names: its images a vector."""
-    command = [sys.executable, "-c", CODE, native_flag, flags, width, TESTS, *more]
-    with (folder / "output.txt").open("w+") as output:
+    args = (native_flag, flags, width, TESTS, *more)
+    status, output = run_python(folder, CODE, *args, timeout=900, **environment)
+    assert status == 0, output[:9000]
+
+
+def run_python(folder, code, *args, timeout, **environment):
+    """Run code with a cache of its own in `folder`; return its status and all that it wrote."""
+    with (folder / "output.txt").open("w+") as output:  # a child that is left keeps no pipe open
         done = subprocess.run(
-            command,
+            [sys.executable, "-c", code, *args],
             cwd=ROOT,
             env=os.environ | {"XDG_CACHE_HOME": str(folder)} | environment,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            timeout=900,
+            timeout=timeout,
         )
         output.seek(0)
-        assert done.returncode == 0, output.read()[:9000]
+        return done.returncode, output.read()
 
 
 @pytest.fixture
@@ -88,17 +94,9 @@ chain = Chain(find_stages([layer], [3])[0], [int(sys.argv[1])])
 chain(paddle.rand([64, 3]))
 """
     for outputs in (40, 39):  # the size of what is allocated for the result
-        done = subprocess.run(
-            [sys.executable, "-c", code, str(outputs)],
-            cwd=ROOT,
-            env=os.environ | {"XDG_CACHE_HOME": str(tmp_path)} | asan,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-        assert (done.returncode == 0) == (outputs == 40), done.stderr[-3000:]
-        assert ("heap-buffer-overflow" in done.stderr) == (outputs == 39)
+        status, output = run_python(tmp_path, code, str(outputs), timeout=300, **asan)
+        assert (status == 0) == (outputs == 40), output[-3000:]
+        assert ("heap-buffer-overflow" in output) == (outputs == 39)
 
 
 TWO_CALLERS = """
