@@ -23,7 +23,7 @@ from lenet_paddle.data.datasets import (
     corruption_names,
 )
 from lenet_paddle.errors import InputError
-from lenet_paddle.models import KNOWN_MODEL, ModelName
+from lenet_paddle.models import KNOWN_MODEL, ModelName, input_size
 from lenet_paddle.runtime import Device
 from lenet_paddle.settings import (
     BELOW_1,
@@ -203,6 +203,11 @@ class TrainConfig(
     def _check_together(self) -> None:
         super()._check_together()
         check_validation(self.val_size, self)
+
+    @property
+    def input_size(self) -> int:
+        """The side in pixels of the network's input, of a run whose form is decided."""
+        return input_size(self.model, self.form.size)
 
     def on_data(self, dataset: DatasetName | None, data_dir: str | None) -> TrainConfig:
         """Return the same run on other data; itself when that is its own, or none is named."""

@@ -24,6 +24,7 @@ import yaml
 from lenet_paddle import runtime
 from lenet_paddle.config import FinetuneConfig, TrainConfig
 from lenet_paddle.data.datasets import find_dataset
+from lenet_paddle.data.form import SIZE
 from lenet_paddle.errors import InputError, quote
 from lenet_paddle.files import (
     follow_link,
@@ -129,8 +130,8 @@ class Run:
     def config(self) -> TrainConfig:
         """The settings of the run. Raises `InputError`."""
         settings = load_yaml(self.config_file, TrainConfig)
-        try:
-            return TrainConfig(**settings)
+        try:  # before there were other forms, all pictures were grey 28x28
+            return TrainConfig(**{"channels": 1, "image_size": SIZE, **settings})
         except InputError as error:
             raise InputError(f"{self.config_file}: {error}") from None
 
@@ -193,7 +194,7 @@ class Run:
 
         path = self.find_checkpoint(checkpoint)
         classes = tuple(read_state(path).classes)
-        network = build_model(self.config.model, len(classes))
+        network = build_model(self.config.model, len(classes), *self.config.form)
         set_weights(network, load_weights(path / "model.pdparams"), str(path))
         network.eval()
         return network, classes

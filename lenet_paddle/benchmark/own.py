@@ -79,14 +79,13 @@ def fit_for(
 ) -> Clock:
     """Train with `fit` and all its callbacks for `num_steps` steps after a warm-up."""
     config, clock = TrainConfig(batch_size=batch_size, model=model), Clock(num_steps, warmup)
-    side = input_size(model)
     with (
         tempfile.TemporaryDirectory() as folder,
         paddle.utils.unique_name.guard(),
         contextlib.suppress(RunStopped),
     ):
         network = build_model(model)
-        fit(config, network, train_set, eval_set, Path(folder), input_size=side, stop=clock)
+        fit(config, network, train_set, eval_set, Path(folder), stop=clock)
     return clock
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from lenet_paddle.data.datasets import IDENTITY
-from lenet_paddle.data.preprocess import SIZE
+from lenet_paddle.data.form import SIZE
 from lenet_paddle.errors import InputError
 
 BLOCK = 200  # images corrupted at once, with a generator per block

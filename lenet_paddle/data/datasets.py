@@ -7,9 +7,11 @@ follow from the record.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
+from lenet_paddle.data.form import SIZE, Channels, Form, ImageSize
 from lenet_paddle.errors import InputError
 from lenet_paddle.settings import (
     COUNT,
@@ -23,7 +25,7 @@ from lenet_paddle.settings import (
 )
 
 Preprocess = Literal["digit", "resize"]
-"""How a picture from outside is brought to 28x28: as MNIST's digits were, or scaled."""
+"""How a picture from outside is prepared for the network: as MNIST's digits were, or scaled."""
 
 DIGITS = tuple("0123456789")
 FASHION = (
@@ -51,7 +53,7 @@ class DatasetRecord:
     classes: tuple[str, ...] | None
     """The class names; None: found in the data."""
     preprocess: Preprocess
-    """How `preprocess: auto` brings pictures from outside to 28x28."""
+    """How `preprocess: auto` brings pictures from outside to the network's form."""
     is_light_on_dark: bool
     """Whether it shows light things on a dark ground, as far as that is known."""
     title: str | None = None
@@ -111,7 +113,10 @@ DATASETS: dict[str, DatasetRecord] = {
         data_dir="a folder of pictures",
         is_sorted=True,
         may_shrink_val=True,
-        options=("preprocess", "test_size", "classes", "whole", "skip_unreadable", "say"),
+        options=(
+            *("preprocess", "test_size", "channels", "image_size", "classes", "whole"),
+            *("skip_unreadable", "say"),
+        ),
         may_have_val=True,
     ),
     "npz": DatasetRecord(
@@ -188,6 +193,9 @@ def corruption_names(known: tuple[str, ...]) -> Bound:
 CORRUPTION = Bound(lambda v: v in ALL_CORRUPTIONS, f"one of {', '.join(ALL_CORRUPTIONS)}")
 
 
+Config = TypeVar("Config", bound="DatasetConfig")
+
+
 @dataclass(frozen=True)
 class DatasetConfig(Settings):
     """The images to train and test on."""
@@ -210,7 +218,13 @@ class DatasetConfig(Settings):
     limit: Annotated[int | None, COUNT] = None
     """Train on the first N images only, for a quick look."""
     preprocess: Literal["auto", "digit", "resize"] = "auto"
-    """How pictures from outside are brought to 28x28: digit (as MNIST was made) or resize."""
+    """How pictures from outside are brought to the network's form: digit (grey 28x28, as MNIST was
+    made) or resize."""
+    channels: Channels = "auto"
+    """1: grey pictures, 3: colour (default: as the training images are)."""
+    image_size: ImageSize = "auto"
+    """Side in pixels of the pictures that the network gets, 28 to 224 (default: that of arrays; of
+    a folder 28, 32 or 64 by the size of its pictures)."""
     seed: Annotated[int, between(0, 2**32 - 1, "a whole number")] = 0
     """Seed of the initial weights, the order of the images and all random draws in training; the
     validation and test images do not depend on it."""
@@ -220,12 +234,29 @@ class DatasetConfig(Settings):
         check_request(
             self.dataset, self.data_dir, scale=self.scale, skip_unreadable=self.skip_unreadable
         )
+        if self.picture_mode == "digit":
+            for name, only in (("channels", 1), ("image_size", SIZE)):
+                if getattr(self, name) not in ("auto", only):
+                    raise InputError(
+                        f"{name} is {getattr(self, name)}; preprocess digit makes grey pictures of "
+                        f"{SIZE}x{SIZE}: use --preprocess resize for others"
+                    )
 
     @property
     def picture_mode(self) -> Preprocess:
         """Return `preprocess`, with the data set's own mode in place of `auto`."""
         own = find_dataset(self.dataset).preprocess
         return own if self.preprocess == "auto" else self.preprocess
+
+    def with_form(self: Config, form: Form) -> Config:
+        """Return the same settings for pictures of `form`."""
+        return dataclasses.replace(self, channels=form.channels, image_size=form.size)
+
+    @property
+    def form(self) -> Form:
+        """The form of the pictures of a run, whose settings have no `auto` for it."""
+        assert self.channels != "auto" and self.image_size != "auto"
+        return Form(self.channels, self.image_size)
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,9 @@ import numpy as np
 
 from lenet_paddle.data.datasets import Preprocess
 from lenet_paddle.data.depth import Depth
+from lenet_paddle.data.form import Channels, Form, Side
 from lenet_paddle.data.imageset import ImageSet, check_classes, normal_name, stratified_draw
-from lenet_paddle.data.preprocess import SIZE, holds_several, load_picture, prepare_picture
+from lenet_paddle.data.preprocess import holds_several, load_picture, prepare_picture
 from lenet_paddle.data.sources import TEST_DRAW, check_links
 from lenet_paddle.errors import InputError, Say
 from lenet_paddle.progress import Progress
@@ -45,6 +46,8 @@ def load_folder(
     preprocess: Preprocess = "resize",
     test_size: int | None = None,
     *,
+    channels: Channels = "auto",
+    image_size: Side = "auto",
     classes: Sequence[str] | None = None,
     whole: bool = False,
     skip_unreadable: bool = False,
@@ -54,7 +57,8 @@ def load_folder(
 
     The parts may also be named training, valid, validation and testing, in any case. Classes are
     the folders' names in natural order (1, 2, 10), or in the order of `classes` where these are
-    the same. Pictures of any colour and size become grey uint8 (N, 28, 28) by `prepare_picture`.
+    the same. Pictures of any colour and size become uint8 (N, S, S) or (N, S, S, 3) by
+    `prepare_picture`; `channels` and `image_size` are chosen by the training pictures if `auto`.
     Where there is no test/, `test_size` images (default a tenth) are drawn as test set,
     stratified, the same ones in every run; with `whole` a folder without parts is the test set.
     Returns None for the part "val" where there is none. `say` gets a line for what is skipped.
@@ -75,7 +79,13 @@ def load_folder(
         labels = np.concatenate([of_part for _, of_part in tree.files.values()])
     else:
         files, labels = _draw(part, *tree.files["train"], test_size)
-    return _read_pictures(tree, files, labels, preprocess, skip_unreadable, say)
+    form = _choose_form(tree, preprocess, channels, image_size)
+    return _read_pictures(tree, files, labels, form, preprocess, skip_unreadable, say)
+
+
+def _choose_form(tree: _Tree, preprocess: Preprocess, channels: Channels, size: Side) -> Form:
+    """Return the form in which pictures are prepared."""
+    return Form(1 if channels == "auto" else channels, 28 if size == "auto" else size)
 
 
 def _draw(
@@ -241,17 +251,22 @@ def _read_pictures(
     tree: _Tree,
     files: list[Path],
     labels: np.ndarray,
+    form: Form,
     preprocess: Preprocess,
     skip_unreadable: bool,
     say: Say,
 ) -> ImageSet:
-    images = np.empty((len(files), SIZE, SIZE), np.uint8)
+    images = np.empty((len(files), *form.shape), np.uint8)
     depth, deep, several, errors = Depth(), [], [], {}
+
+    def prepare(file: Path) -> np.ndarray:
+        return prepare_picture(load_picture(file, depth, form.channels), preprocess, form.size)
+
     progress = Progress(len(files), "pictures")
     for i, file in enumerate(files):
         count = depth.count
         try:
-            images[i] = prepare_picture(load_picture(file, depth), preprocess)
+            images[i] = prepare(file)
             if holds_several(file):
                 several.append(file)
         except (InputError, OSError) as error:
@@ -271,7 +286,7 @@ def _read_pictures(
         _measure(tree, set(files), depth)
         say(f"{tree.data_dir}: {depth.count:,} pictures of more than 8 bits: {depth}")
         for i in deep:
-            images[i] = prepare_picture(load_picture(files[i], depth), preprocess)
+            images[i] = prepare(files[i])
     kept = np.array([i for i in range(len(files)) if i not in errors], np.int64)
     names = np.array([str(file.relative_to(tree.data_dir)) for file in files], object)
     image_set = ImageSet(images, labels, tree.classes, names)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from lenet_paddle.data.form import Form
 from lenet_paddle.errors import InputError
 
 
@@ -55,10 +56,10 @@ class JoinedImages:
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Grey images with labels.
+    """Grey or colour images with labels.
 
-    images: uint8 (N, H, W), 0..255, 0 is the background of MNIST-like data; an array, or
-        `MappedImages`, which acts as one.
+    images: uint8 (N, H, W) grey or (N, H, W, 3) RGB, 0..255, 0 is the background of MNIST-like
+        data; an array, or `MappedImages`, which acts as one.
     labels: int64 (N,), in [0, len(classes)).
     classes: the class names; `classes[label]` is the class of an image.
     names: where each image comes from, str (N,), for messages; None where that is not known.
@@ -72,9 +73,11 @@ class ImageSet:
     names: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        if self.images.ndim != 3 or self.images.dtype != np.uint8:
+        is_image = self.images.ndim == 3 or (self.images.ndim == 4 and self.images.shape[3] == 3)
+        if not is_image or self.images.dtype != np.uint8:
             raise InputError(
-                f"images are {self.images.dtype} {self.images.shape}; expected uint8 (N, H, W)"
+                f"images are {self.images.dtype} {self.images.shape}; "
+                "expected uint8 (N, H, W) or (N, H, W, 3)"
             )
         if self.labels.shape != self.images.shape[:1]:
             raise InputError(
@@ -89,6 +92,11 @@ class ImageSet:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    @property
+    def form(self) -> Form:
+        """The channels and the longer side of the images."""
+        return Form(3 if self.images.ndim == 4 else 1, max(self.images.shape[1:3]))
 
     @property
     def num_classes(self) -> int:
@@ -110,8 +118,10 @@ class ImageSet:
         names = None if self.names is None else self.names[indices]
         return ImageSet(images, self.labels[indices], self.classes, names)
 
-    def as_paddle_dataset(self, input_size: int = 28) -> Any:
-        """Return a `paddle.io.Dataset` of (float32 (1, S, S) in [-1, 1], int64 (1,)).
+    def as_paddle_dataset(self, input_size: int | None = None) -> Any:
+        """Return a `paddle.io.Dataset` of (float32 (C, S, S) in [-1, 1], int64 (1,)).
+
+        S is `input_size`, by default the images' own side.
 
         It is for `paddle.Model.fit` and `paddle.io.DataLoader` as tutorials use them;
         `BatchLoader` normalises whole batches at once and is faster.
@@ -120,11 +130,11 @@ class ImageSet:
 
         from lenet_paddle.data.preprocess import normalise
 
-        image_set = self
+        image_set, side = self, input_size or self.form.size
 
         class _Dataset(paddle.io.Dataset):
             def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-                image = normalise(image_set.images[index : index + 1], input_size)[0]
+                image = normalise(image_set.images[index : index + 1], side)[0]
                 return image, image_set.labels[index : index + 1]
 
             def __len__(self) -> int:

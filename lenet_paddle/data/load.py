@@ -20,8 +20,8 @@ from lenet_paddle.data.datasets import (
     check_request,
     find_dataset,
 )
+from lenet_paddle.data.form import Channels, Side, bring_to_form, choose_form
 from lenet_paddle.data.imageset import ImageSet, join_sets, normal_name, stratified_draw
-from lenet_paddle.data.preprocess import SIZE
 from lenet_paddle.data.sources import TEST_DRAW
 from lenet_paddle.errors import InputError, Say, one_line
 
@@ -41,6 +41,8 @@ def load_dataset(
     corruption: str | None = None,
     scale: float | None = None,
     skip_unreadable: bool = False,
+    channels: Channels = "auto",
+    image_size: Side = "auto",
 ) -> ImageSet:
     """Load one split, "train", "val" or "test", of a data set as uint8 images with labels.
 
@@ -50,7 +52,9 @@ def load_dataset(
     are there) are mixed evenly and `val` is the end of the mixture. Where the record says
     `may_shrink_val`, a `val_size` of over half of the images becomes a tenth of them, with a
     message. `test_size`, `preprocess` and `skip_unreadable` matter for `folder` only (see
-    `folder.load_folder`), `scale` for `npz` (see `sources.load_npz`). Raises `InputError` for
+    `folder.load_folder`), `scale` for `npz` (see `sources.load_npz`). `channels` and
+    `image_size` are the form of the images, by default that of the data (see `form.choose_form`).
+    Raises `InputError` for
     unknown names and bad files.
     """
     [image_set] = load_splits(
@@ -63,6 +67,8 @@ def load_dataset(
         corruption=corruption,
         scale=scale,
         skip_unreadable=skip_unreadable,
+        channels=channels,
+        image_size=image_size,
     )
     return image_set
 
@@ -73,6 +79,9 @@ def load_splits(
     data_dir: str | Path | None = None,
     val_size: int = 5000,
     say: Say = _log.warning,
+    *,
+    channels: Channels = "auto",
+    image_size: Side = "auto",
     **given: Any,
 ) -> list[ImageSet]:
     """Load several splits of one data set (see `load_dataset`), reading each file once.
@@ -89,7 +98,7 @@ def load_splits(
     record = find_dataset(name)
     path = None if data_dir is None else Path(data_dir)
     said: dict[str, None] = {}  # each once: the parts of a data set share their oddities
-    given["say"] = said.setdefault
+    given |= {"say": said.setdefault, "channels": channels, "image_size": image_size}
     options = {key: value for key, value in given.items() if key in record.options}
     load = find_loader(record)
     loaded: dict[str, ImageSet] = {}
@@ -97,6 +106,12 @@ def load_splits(
         loaded = _load_training(load, record, path, val_size, options, needs_val="val" in splits)
     if "test" in splits:
         loaded["test"] = load("test", path, **options)
+    if "channels" not in record.options:  # others are loaded in the form that is wanted
+        leading = loaded.get("train") or loaded["test"]
+        form = choose_form(leading.images, channels, image_size)
+        for split, image_set in loaded.items():
+            images = bring_to_form(image_set.images, form, path or name, said.setdefault)
+            loaded[split] = dataclasses.replace(image_set, images=images)
     if record.title is None and len(splits) > 1:
         check_splits(path, {split: loaded[split] for split in splits}, said.setdefault)
     for text in said:
@@ -182,15 +197,9 @@ def load_data(
         skip_unreadable=config.skip_unreadable,
         classes=classes,
         whole=whole,
+        channels=config.channels,
+        image_size=config.image_size,
     )
-    for split, image_set in zip(splits, loaded, strict=True):
-        height, width = image_set.images.shape[1:]
-        if (height, width) != (SIZE, SIZE):
-            raise InputError(
-                f"{config.data_dir}: {split} images are {height}x{width}; expected {SIZE}x{SIZE}, "
-                "the size that every picture is brought to: resize them first: x = np.stack("
-                f"[PIL.Image.fromarray(i).resize(({SIZE}, {SIZE})) for i in x])"
-            )
     return [
         _add_replay(config, image_set.take(slice(0, config.limit)))
         if split == "train"

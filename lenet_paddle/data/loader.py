@@ -6,14 +6,15 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from lenet_paddle.data.form import SIZE
 from lenet_paddle.data.imageset import ImageSet
-from lenet_paddle.data.preprocess import SIZE, normalise
+from lenet_paddle.data.preprocess import normalise
 
 AUGMENTATION = 0x617567  # separates its generators from those of other draws
 
 
 class BatchLoader:
-    """Yields `[images float32 (B, 1, S, S) in [-1, 1], labels int64 (B, 1)]`.
+    """Yields `[images float32 (B, C, S, S) in [-1, 1], labels int64 (B, 1)]`.
 
     `paddle.Model.fit`, `evaluate` and `predict` take it in place of a `DataLoader`. The last,
     partial batch is kept. With `shuffle`, `set_epoch` chooses the order: a permutation drawn from
@@ -24,9 +25,9 @@ class BatchLoader:
     the last batch gets that batch's first, to keep step (`count_own` is 0 then); with `even` all
     ranks get equally many, as gathering needs.
 
-    `augment` maps a batch, uint8 (B, H, W), and a generator from (seed, epoch, step) to a batch
-    of the same shape. It gets the batch of all ranks, so that they train on the variants that one
-    process would.
+    `augment` maps a batch, uint8 (B, H, W) or (B, H, W, 3), and a generator from (seed, epoch,
+    step) to a batch of the same shape. It gets the batch of all ranks, so that they train on the
+    variants that one process would.
     """
 
     def __init__(

@@ -13,8 +13,8 @@ import numpy as np
 
 from lenet_paddle.data.corrupt import corrupt
 from lenet_paddle.data.datasets import ALL_CORRUPTIONS, CORRUPTIONS, DIGITS, IDENTITY
+from lenet_paddle.data.form import SIZE
 from lenet_paddle.data.imageset import ImageSet, check_counts, join_sets
-from lenet_paddle.data.preprocess import SIZE
 from lenet_paddle.data.sources import check_links, load_mnist, map_npy
 from lenet_paddle.errors import InputError
 from lenet_paddle.files import make_folder, replacing

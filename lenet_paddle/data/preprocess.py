@@ -1,4 +1,4 @@
-"""Prepare pictures (any picture -> uint8 28x28) and normalise batches (uint8 -> float32).
+"""Prepare pictures (any picture -> uint8 SxS) and normalise batches (uint8 -> float32).
 
 Training, evaluation, prediction, the export's check and the server all use these functions.
 """
@@ -15,6 +15,7 @@ import numpy as np
 
 from lenet_paddle.data.datasets import Preprocess
 from lenet_paddle.data.depth import Depth, is_deep, stated_white, to_eight_bits
+from lenet_paddle.data.form import SIZE
 from lenet_paddle.data.heic import allow_heic, name_format
 from lenet_paddle.errors import InputError
 from lenet_paddle.files import describe_content, open_file
@@ -22,7 +23,6 @@ from lenet_paddle.files import describe_content, open_file
 if TYPE_CHECKING:
     from PIL import Image
 
-SIZE = 28  # side in pixels of MNIST images, and of every prepared picture
 MAX_PIXELS = 50_000_000  # larger pictures are refused before they are decoded
 MAX_SIDE = 65_535  # JPEG's limit; scaling down a longer side takes memory beyond the pixels
 MAX_SCANS = 100  # of a JPEG file, each a pass over all pixels; 10 are usual
@@ -35,34 +35,36 @@ class TooManyPixels(InputError):
 
 
 def normalise(images: np.ndarray, input_size: int = SIZE) -> np.ndarray:
-    """Normalise uint8 (B, H, W), 0..255, to float32 (B, 1, S, S), (x - 127.5) / 127.5 in [-1, 1].
+    """Normalise uint8 images, 0..255, to float32, (x - 127.5) / 127.5 in [-1, 1].
 
-    Smaller images are centred on the background (-1). Raises `InputError` for images larger than
-    S.
+    Grey (B, H, W) becomes (B, 1, S, S), RGB (B, H, W, 3) becomes (B, 3, S, S). Smaller images are
+    centred on the background (-1). Raises `InputError` for images larger than S.
     """
-    batch, height, width = images.shape
+    batch, height, width = images.shape[:3]
     if height > input_size or width > input_size:
         raise InputError(
             f"images are {height}x{width}; this network takes at most {input_size}x{input_size}"
         )
     top, left = (input_size - height) // 2, (input_size - width) // 2
-    result = np.full((batch, 1, input_size, input_size), -1.0, np.float32)
-    inside = result[:, 0, top : top + height, left : left + width]
-    np.subtract(images, np.float32(127.5), out=inside)
+    planes = images[:, None] if images.ndim == 3 else images.transpose(0, 3, 1, 2)
+    result = np.full((batch, planes.shape[1], input_size, input_size), -1.0, np.float32)
+    inside = result[:, :, top : top + height, left : left + width]
+    np.subtract(planes, np.float32(127.5), out=inside)
     inside /= np.float32(127.5)
     return result
 
 
-def load_picture(path: Path, depth: Depth | None = None) -> np.ndarray:
-    """Read a picture of any format that Pillow knows, and HEIC, as grey uint8 (H, W).
+def load_picture(path: Path, depth: Depth | None = None, channels: int = 1) -> np.ndarray:
+    """Read a picture of any format that Pillow knows, and HEIC.
 
-    It is rotated as its EXIF data say; transparent parts become white, or black under light ink.
+    Returns uint8 (H, W) grey, or with 3 `channels` (H, W, 3) RGB. The picture is rotated as its
+    EXIF data say; transparent parts become white, or black under light ink.
     White of a picture of more than 8 bits is what the file states, else what `depth` knows of its
     set, else its own largest value rounded up to 8, 10, 12 or 16 bits (floats: to 1). Raises
     `InputError` for a file that is not a picture, is damaged, or has more than 50 million pixels.
     """
     with open_file(path) as file:
-        return decode_picture(file, str(path), depth=depth)
+        return decode_picture(file, str(path), depth=depth, channels=channels)
 
 
 def holds_several(path: Path) -> bool:
@@ -91,6 +93,7 @@ def decode_picture(
     max_pixels: int = MAX_PIXELS,
     formats: tuple[str, ...] | None = None,
     depth: Depth | None = None,
+    channels: int = 1,
 ) -> np.ndarray:
     """Read a picture from an open binary file, like `load_picture`; errors call it `name`.
 
@@ -127,7 +130,8 @@ def decode_picture(
             if picture.format == "TIFF":
                 _check_tiles(file, name, max_pixels)
             stated = stated_white(picture)
-            return np.array(_to_grey(ImageOps.exif_transpose(picture), stated, depth))
+            grey_or_rgb = _to_mode(ImageOps.exif_transpose(picture), channels, stated, depth)
+            return np.array(grey_or_rgb)
     except InputError:
         raise
     except UnidentifiedImageError:
@@ -196,18 +200,20 @@ def _check_tiles(file: IO[bytes], name: str, max_pixels: int) -> None:
         )
 
 
-def _to_grey(
-    picture: Image.Image, stated: float | None = None, depth: Depth | None = None
+def _to_mode(
+    picture: Image.Image, channels: int, stated: float | None = None, depth: Depth | None = None
 ) -> Image.Image:
+    """Return the picture in mode L, or RGB with 3 `channels`, on an opaque ground."""
     from PIL import Image
 
-    if is_deep(picture):
-        return Image.fromarray(to_eight_bits(picture, stated, depth))
+    mode = "RGB" if channels == 3 else "L"
+    if is_deep(picture):  # all of them are grey
+        return Image.fromarray(to_eight_bits(picture, stated, depth)).convert(mode)
     if "A" in picture.getbands() or "transparency" in picture.info:
         rgba = picture.convert("RGBA")
         ground = Image.new("RGBA", rgba.size, _contrasting_ground(rgba))
         picture = Image.alpha_composite(ground, rgba)
-    return picture.convert("L")
+    return picture.convert(mode)
 
 
 def _contrasting_ground(picture: Image.Image) -> str:
@@ -217,68 +223,75 @@ def _contrasting_ground(picture: Image.Image) -> str:
     return "black" if opaque.size and np.median(opaque) > 127 else "white"
 
 
-def prepare_picture(picture: np.ndarray, mode: Preprocess) -> np.ndarray:
-    """Bring a grey picture, uint8 (H, W) of any size, to uint8 (28, 28).
+def prepare_picture(picture: np.ndarray, mode: Preprocess, size: int = SIZE) -> np.ndarray:
+    """Bring a picture, uint8 (H, W) or (H, W, 3) of any size, to `size` x `size` pixels.
 
-    Mode `digit` turns it into a digit like those of MNIST (`digit.prepare_digit`), which are
-    returned unchanged. Mode `resize` scales it to fit, keeps its aspect ratio, and fills the rest
-    with the median of its border; a picture of 28x28 is returned unchanged.
+    Mode `digit` turns a grey picture into a digit like those of MNIST, 28x28
+    (`digit.prepare_digit`); these are returned unchanged. Mode `resize` scales it to fit, keeps its
+    aspect ratio, and fills the rest with the median of its border; a picture that has the size is
+    returned unchanged.
     """
     if mode == "digit":
         from lenet_paddle.data.digit import prepare_digit
 
         return prepare_digit(picture)
-    return picture if picture.shape == (SIZE, SIZE) else _resize(picture)
+    return picture if picture.shape[:2] == (size, size) else _resize(picture, size)
 
 
-def is_prepared(picture: np.ndarray, mode: Preprocess) -> bool:
+def is_prepared(picture: np.ndarray, mode: Preprocess, size: int = SIZE) -> bool:
     """Return whether `prepare_picture` would return the picture unchanged, without preparing it."""
     if mode == "digit":
         from lenet_paddle.data.digit import has_mnist_form
 
         return has_mnist_form(picture)
-    return picture.shape == (SIZE, SIZE)
+    return picture.shape[:2] == (size, size)
 
 
 def is_empty(seen: np.ndarray) -> bool:
-    """Return whether nothing is written in a prepared picture, uint8 (28, 28): it has one value."""
-    return bool((seen == seen[0, 0]).all())
+    """Return whether nothing is written in a prepared picture, uint8 (S, S): it has one value.
+
+    One of a single colour, uint8 (S, S, 3), is not empty: colour may be its class.
+    """
+    return seen.ndim == 2 and bool((seen == seen[0, 0]).all())
 
 
 def encode_png(picture: np.ndarray) -> bytes:
-    """Encode a grey picture, uint8 (H, W), as a PNG file; for 28x28 in a third of Pillow's time.
+    """Encode a picture, uint8 (H, W) or (H, W, 3), as PNG; for 28x28 in a third of Pillow's time.
 
     Source: the PNG specification, https://www.w3.org/TR/png-3/, sections 5 and 11.
     """
-    height, width = picture.shape
-    rows = np.zeros((height, 1 + width), np.uint8)  # each row begins with its filter, 0: none
-    rows[:, 1:] = picture
-    header = struct.pack(">2I5B", width, height, 8, 0, 0, 0, 0)  # 8 bits, grey
+    height, width = picture.shape[:2]
+    values = picture.reshape(height, -1)
+    rows = np.zeros((height, 1 + values.shape[1]), np.uint8)  # each begins with its filter, 0: none
+    rows[:, 1:] = values
+    kind = 0 if picture.ndim == 2 else 2  # grey, RGB
+    header = struct.pack(">2I5B", width, height, 8, kind, 0, 0, 0)  # 8 bits
     chunks = (b"IHDR" + header, b"IDAT" + zlib.compress(rows.tobytes(), 1), b"IEND")
     body = [struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in chunks]
     return b"\x89PNG\r\n\x1a\n" + b"".join(body)
 
 
 def shrink(picture: np.ndarray, side: int) -> np.ndarray:
-    """Scale down a grey picture, uint8 (H, W), so that no side is longer than `side`."""
-    longer = max(picture.shape)
+    """Scale down a picture, uint8 (H, W) or (H, W, 3), so that no side is longer than `side`."""
+    longer = max(picture.shape[:2])
     return picture if longer <= side else _scaled(picture, side / longer)
 
 
 def enlarge(picture: np.ndarray, times: int) -> np.ndarray:
-    """Enlarge a grey picture, uint8 (H, W), `times` in both directions, bicubic."""
+    """Enlarge a picture, uint8 (H, W) or (H, W, 3), `times` in both directions, bicubic."""
     from PIL import Image
 
-    height, width = picture.shape
+    height, width = picture.shape[:2]
     size = (width * times, height * times)
     return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC))
 
 
-def _resize(picture: np.ndarray) -> np.ndarray:
-    small = _scaled(picture, SIZE / max(picture.shape))
+def _resize(picture: np.ndarray, side: int) -> np.ndarray:
+    small = _scaled(picture, side / max(picture.shape[:2]))
     border = np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
-    result = np.full((SIZE, SIZE), np.median(border), np.uint8)
-    top, left = (SIZE - small.shape[0]) // 2, (SIZE - small.shape[1]) // 2
+    result = np.empty((side, side, *picture.shape[2:]), np.uint8)
+    result[:] = np.median(border, axis=0).astype(np.uint8)
+    top, left = (side - small.shape[0]) // 2, (side - small.shape[1]) // 2
     result[top : top + small.shape[0], left : left + small.shape[1]] = small
     return result
 
@@ -286,6 +299,6 @@ def _resize(picture: np.ndarray) -> np.ndarray:
 def _scaled(picture: np.ndarray, scale: float) -> np.ndarray:
     from PIL import Image
 
-    height, width = picture.shape
+    height, width = picture.shape[:2]
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS))

@@ -9,9 +9,9 @@ import numpy as np
 import paddle
 from paddle.static import InputSpec
 
+from lenet_paddle.data.form import SIZE
 from lenet_paddle.data.imageset import ImageSet
 from lenet_paddle.data.loader import BatchLoader
-from lenet_paddle.data.preprocess import SIZE
 from lenet_paddle.evaluation.metrics import summarise
 from lenet_paddle.evaluation.robustness import Result, summarise_corruption
 from lenet_paddle.models.layers import fast_layers
@@ -32,14 +32,14 @@ def predict_logits(
 
 @paddle.no_grad()
 def compute_logits(network: paddle.nn.Layer, batch: np.ndarray) -> np.ndarray:
-    """Run a normalised batch, float32 (B, 1, S, S), in evaluation mode: float32 (B, C)."""
+    """Run a normalised batch, float32 (B, C, S, S), in evaluation mode: float32 (B, C)."""
     network.eval()
     return network(paddle.to_tensor(batch)).numpy()
 
 
-def image_spec(input_size: int) -> InputSpec:
-    """Return the spec of a network's input: `image`, float32 (B, 1, S, S)."""
-    return InputSpec([None, 1, input_size, input_size], "float32", "image")
+def image_spec(input_size: int, channels: int = 1) -> InputSpec:
+    """Return the spec of a network's input: `image`, float32 (B, C, S, S)."""
+    return InputSpec([None, channels, input_size, input_size], "float32", "image")
 
 
 def evaluate(

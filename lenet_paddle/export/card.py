@@ -8,6 +8,7 @@ from typing import Any
 
 from lenet_paddle.config import TrainConfig
 from lenet_paddle.data.datasets import find_dataset
+from lenet_paddle.data.form import Form
 from lenet_paddle.files import read_text
 from lenet_paddle.tables import format_markdown
 
@@ -44,15 +45,20 @@ def describe_model(
 def _summary(result: dict[str, Any], description: dict[str, Any]) -> str:
     classes = description["classes"]
     named = ", ".join(map(_plain, classes[:_MAX_NAMED])) + (", ..." * (len(classes) > _MAX_NAMED))
-    side = description["input"]["shape"][-1]
+    shape = ", ".join(map(str, description["input"]["shape"][1:]))
+    kind, values = ("colour", "RGB") if _form(description).channels == 3 else ("grey", "grey")
     return (
-        f"Classifies a small grey picture as one of {len(classes)} classes: "
+        f"Classifies a small {kind} picture as one of {len(classes)} classes: "
         f"{named}. Accuracy on the test set {result['accuracy']:.4f}.\n\n"
         f"Exported from the checkpoint {result['checkpoint']} of the run `{description['run']}` "
         f"with lenet_paddle {description['versions']['lenet_paddle']}. Input `image`, float32 "
-        f"(batch, 1, {side}, {side}), {description['input']['normalise']} of grey values 0..255; "
+        f"(batch, {shape}), {description['input']['normalise']} of {values} values 0..255; "
         f"output `logits`, float32 (batch, {len(classes)})."
     )
+
+
+def _form(description: dict[str, Any]) -> Form:
+    return Form(description["input"]["shape"][1], description["image_size"])
 
 
 def _data(config: TrainConfig, result: dict[str, Any]) -> str:
@@ -141,9 +147,10 @@ def _files(description: dict[str, Any]) -> str:
 
 
 def _limits(result: dict[str, Any], description: dict[str, Any]) -> str:
+    size = _form(description).size
     prepared = {
         "digit": "converted to the form of MNIST's digits (white on black, centred by mass)",
-        "resize": "scaled to 28x28 with its aspect ratio kept",
+        "resize": f"scaled to {size}x{size} with its aspect ratio kept",
     }[description["preprocess"]]
     return (
         f"- It has {len(description['classes'])} classes and cannot reject a picture: a picture of "
@@ -161,11 +168,12 @@ def _licence(config: TrainConfig) -> str:
 
 
 def _chinese(config: TrainConfig, result: dict[str, Any], description: dict[str, Any]) -> str:
-    record = find_dataset(config.dataset)
+    record, form = find_dataset(config.dataset), _form(description)
+    kind = "彩色图" if form.channels == 3 else "灰度图"
     licence = record.terms if record.title else "自有数据，许可由数据提供者决定"
     return (
         "## 中文摘要\n\n"
-        f"`{config.model}` 在 `{config.dataset}` 上训练，把 28x28 的灰度图分为 "
+        f"`{config.model}` 在 `{config.dataset}` 上训练，把 {form.size}x{form.size} 的{kind}分为 "
         f"{len(description['classes'])} 类；在 {result['num_images']:,} 张测试图上准确率 "
         f"{result['accuracy']:.4f}，校准误差 {result['calibration_error']:.4f}。"
         "各种格式的文件都与训练好的网络逐一比较过（见上表）。\n\n"

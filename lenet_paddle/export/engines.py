@@ -1,13 +1,13 @@
 """Run an exported model with Paddle Inference, or with ONNX Runtime and without Paddle.
 
-An engine maps a normalised batch, float32 (B, 1, S, S), to logits, float32 (B, C). The packages
+An engine maps a normalised batch, float32 (B, C, S, S), to logits, float32 (B, C). The packages
 are imported on first use, so that a server of ONNX files starts without Paddle.
 """
 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -49,8 +49,8 @@ def _missing_files(folder: Path, name: EngineName) -> list[str]:
     return [file for file in ENGINES[name][1] if not (folder / file).is_file()]
 
 
-def load_engine(folder: Path, name: EngineName, num_classes: int, size: int) -> Engine:
-    """Load an exported model and run it once on a blank picture of `size` x `size` pixels.
+def load_engine(folder: Path, name: EngineName, num_classes: int, shape: Sequence[int]) -> Engine:
+    """Load an exported model and run it once on a blank picture of `shape` (C, S, S).
 
     Raises `InputError` if files or the package are missing, if the files are damaged, or if the
     model does not have `num_classes` outputs.
@@ -63,7 +63,7 @@ def load_engine(folder: Path, name: EngineName, num_classes: int, size: int) -> 
     engine: Engine
     try:
         engine = load_paddle(folder) if name == "paddle" else OnnxModel(folder / files[0])
-        shape = engine(np.zeros((1, 1, size, size), np.float32)).shape
+        shape = engine(np.zeros((1, *shape), np.float32)).shape
     except Exception:  # C++ errors of any type, many lines long
         raise InputError(f"{folder}: a damaged exported model; export it again") from None
     if shape != (1, num_classes):

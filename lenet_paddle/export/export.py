@@ -88,7 +88,7 @@ def export_formats(
     rows: dict[str, Row] = {}
     with replacing_folder(folder) as temporary, tempfile.TemporaryDirectory() as scratch:
         job = Job(
-            *(network, input_size, test_set.classes, info, temporary, Path(scratch)),
+            *(network, input_size, test_set.form, test_set.classes, info, temporary, Path(scratch)),
             load_train_set=load_train_set,
         )
         progress = Progress(len(formats), "formats")

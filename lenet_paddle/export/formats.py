@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from lenet_paddle.data.form import Form
 from lenet_paddle.data.imageset import ImageSet
 from lenet_paddle.data.loader import BatchLoader
 from lenet_paddle.data.preprocess import NORMALISATION
@@ -40,6 +41,8 @@ class Job:
 
     network: paddle.nn.Layer
     input_size: int
+    form: Form
+    """The form of the pictures, before they are padded to `input_size`."""
     classes: tuple[str, ...]
     info: dict[str, Any]
     """What inference.yml says about the run: model, dataset, preprocess ..."""
@@ -53,7 +56,10 @@ class Job:
     @cached_property
     def onnx_file(self) -> Path:
         """The network as ONNX in `scratch`, to be copied or changed."""
-        convert(self.network, self.input_size, self.scratch / "model.onnx")
+        from lenet_paddle.evaluation.evaluate import image_spec
+
+        spec = image_spec(self.input_size, self.form.channels)
+        convert(self.network, spec, self.scratch / "model.onnx")
         return self.scratch / "model.onnx"
 
     @cached_property
@@ -62,17 +68,19 @@ class Job:
 
         The list is empty, and there is no such file, for a network without convolutions.
         """
-        return write_features(self.onnx_file, self.scratch / FEATURES, self.input_size)
+        shape = (1, self.form.channels, self.input_size, self.input_size)
+        return write_features(self.onnx_file, self.scratch / FEATURES, shape)
 
     def describe(self) -> dict[str, Any]:
         """Return what inference.yml says about every format: input, output, classes."""
         side, num_classes = self.input_size, len(self.classes)
         return {
             **self.info,
+            "image_size": self.form.size,
             "input": {
                 "name": "image",
                 "dtype": "float32",
-                "shape": [-1, 1, side, side],
+                "shape": [-1, self.form.channels, side, side],
                 "normalise": NORMALISATION,
                 "padding": -1.0,
             },
@@ -103,7 +111,7 @@ def write_paddle(job: Job, model: Path, weights: Path) -> Written:
 
     job.network.eval()
     # What paddle.Model.save(training=False) calls; a paddle.Model would wait for other ranks.
-    spec = [image_spec(job.input_size)]
+    spec = [image_spec(job.input_size, job.form.channels)]
     paddle.jit.save(job.network, str(model.with_suffix("")), input_spec=spec)
     try:
         return Written([model, weights], load_paddle(model.parent))
@@ -161,10 +169,8 @@ def write_triton(job: Job, repository: Path) -> Written:
     folder = repository / "lenet"
     (folder / "1").mkdir(parents=True)
     shutil.copyfile(job.onnx_file, path := folder / "1" / "model.onnx")
-    side = job.input_size
-    write_text(
-        folder / "config.pbtxt", TRITON_CONFIG % (TRITON_BATCH, side, side, len(job.classes))
-    )
+    shape = (job.form.channels, job.input_size, job.input_size)
+    write_text(folder / "config.pbtxt", TRITON_CONFIG % (TRITON_BATCH, *shape, len(job.classes)))
     labels = [" ".join(name.split()) for name in job.classes]  # one per line
     write_text(folder / "labels.txt", "\n".join(labels) + "\n")
     return Written([path], OnnxModel(path))
@@ -174,7 +180,7 @@ TRITON_CONFIG = """\
 name: "lenet"
 backend: "onnxruntime"
 max_batch_size: %d
-input [ { name: "image" data_type: TYPE_FP32 dims: [ 1, %d, %d ] } ]
+input [ { name: "image" data_type: TYPE_FP32 dims: [ %d, %d, %d ] } ]
 output [ { name: "logits" data_type: TYPE_FP32 dims: [ %d ] label_filename: "labels.txt" } ]
 dynamic_batching { }
 """
@@ -194,7 +200,7 @@ def write_safetensors(job: Job, path: Path) -> Written:
     metadata = {"model": model, "classes": json.dumps(job.classes, ensure_ascii=False)}
     save_safetensors(path, weights, metadata)
     with paddle.utils.unique_name.guard():
-        network = build_model(model, len(job.classes))
+        network = build_model(model, len(job.classes), *job.form)
     set_weights(network, load_safetensors(path), str(path))
     return Written([path], lambda batch: compute_logits(network, batch))
 

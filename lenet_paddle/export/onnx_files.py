@@ -21,27 +21,26 @@ from lenet_paddle.runtime import need
 
 if TYPE_CHECKING:
     import paddle
+    from paddle.static import InputSpec
 
 OPSET = 17  # ONNX Runtime 1.12, Triton 22.07 and onnxruntime-web support it
 _ACTIVATIONS = ("Relu", "Tanh", "Sigmoid", "Clip", "HardSwish", "LeakyRelu", "Elu", "Gelu")
 _BETWEEN = ("BatchNormalization", "MaxPool", "AveragePool")  # may stand before the activation
 
 
-def convert(network: paddle.nn.Layer, input_size: int, path: Path) -> None:
+def convert(network: paddle.nn.Layer, spec: InputSpec, path: Path) -> None:
     """Write `network` to `path` as ONNX of opset 17, checked by `onnx.checker`.
 
-    paddle2onnx converts it; ONNX Runtime folds constants, and biases and batch norms into
-    convolutions. Raises `InputError` for a missing package, `RunStopped` for a network that cannot
-    be converted.
+    `spec` is that of its input. paddle2onnx converts it; ONNX Runtime folds constants, and biases
+    and batch norms into convolutions. Raises `InputError` for a missing package, `RunStopped` for a
+    network that cannot be converted.
     """
     import paddle
-
-    from lenet_paddle.evaluation.evaluate import image_spec
 
     onnx, paddle2onnx, runtime = need("onnx"), need("paddle2onnx"), need("onnxruntime")
     prefix = path.with_suffix("")
     network.eval()
-    paddle.jit.save(network, str(prefix), input_spec=[image_spec(input_size)])
+    paddle.jit.save(network, str(prefix), input_spec=[spec])
     converted = b""
     with silence(), contextlib.suppress(Exception):  # it logs errors and raises none
         # Without an output file it skips its own optimizer, which installs packages with pip.
@@ -86,12 +85,13 @@ def _tidy(model: Any) -> Any:
     return model
 
 
-def write_features(source: Path, path: Path, input_size: int) -> list[dict[str, Any]]:
+def write_features(source: Path, path: Path, shape: tuple[int, ...]) -> list[dict[str, Any]]:
     """Add the feature maps of every convolution to the outputs; return their names and shapes.
 
     The model in `source` is written to `path` with the outputs `feature_1`, `feature_2` ..., of
     shape `[C, H, W]`. They are taken after the activation if one follows (pooling and batch norm
-    may come between), else after the convolution. A model without convolutions is not written.
+    may come between), else after the convolution. `shape` is that of an input. A model without
+    convolutions is not written.
     """
     onnx = need("onnx")
     model = onnx.load(str(source))
@@ -109,7 +109,7 @@ def write_features(source: Path, path: Path, input_size: int) -> list[dict[str, 
         )
         model.graph.output.append(value)
     onnx.save(model, str(path))
-    maps = OnnxModel(path).run_all(np.zeros((1, 1, input_size, input_size), np.float32))
+    maps = OnnxModel(path).run_all(np.zeros(shape, np.float32))
     del maps["logits"]
     features = [{"name": name, "shape": list(array.shape[1:])} for name, array in maps.items()]
     for value, feature in zip(model.graph.output[1:], features, strict=True):

@@ -17,9 +17,9 @@ import numpy as np
 
 from lenet_paddle.data.datasets import Preprocess
 from lenet_paddle.data.depth import Depth
+from lenet_paddle.data.form import SIZE, Form
 from lenet_paddle.data.imageset import check_classes
 from lenet_paddle.data.preprocess import (
-    SIZE,
     holds_several,
     is_empty,
     load_picture,
@@ -51,9 +51,9 @@ class Answer:
     name: str
     """The file, or another name given for the picture."""
     picture: np.ndarray
-    """The picture for display: grey uint8 (H, W), at most 400 pixels a side."""
+    """The picture for display: uint8 (H, W) or (H, W, 3), at most 400 pixels a side."""
     seen: np.ndarray
-    """The network's input before normalisation: uint8 (28, 28)."""
+    """The network's input before normalisation: uint8 (S, S) or (S, S, 3)."""
     top_k: list[tuple[str, float]]
     """Pairs (class, probability), the most probable first; empty if nothing is written."""
 
@@ -81,8 +81,10 @@ class Predictor:
     engine: EngineName
     classes: tuple[str, ...]
     preprocess: Preprocess
+    form: Form
+    """The form of the pictures."""
     size: int
-    """The input's side in pixels; 28x28 pictures are padded if it is larger."""
+    """The input's side in pixels; pictures are padded if it is larger."""
     dataset: str
     description: dict[str, Any]
     """The content of inference.yml; empty for a run's checkpoint."""
@@ -94,18 +96,18 @@ class Predictor:
         self.description = read_description(self.folder / "inference.yml")
         self.classes = self.description["classes"]
         self.preprocess = self.description["preprocess"]
-        self.size = self.description["input"]["shape"][-1]
+        _, channels, _, self.size = shape = self.description["input"]["shape"]
+        self.form = Form(channels, self.description["image_size"])
         self.dataset = str(self.description["dataset"])
         if engine == "auto":
             engine = choose_engine(self.folder, self.description["engine"])
         self.engine = engine
-        self.compute_logits = load_engine(self.folder, engine, len(self.classes), self.size)
+        self.compute_logits = load_engine(self.folder, engine, len(self.classes), shape[1:])
 
     @classmethod
     def from_run(cls, run_dir: Path, checkpoint: str = "best") -> Predictor:
         """Load a run's checkpoint (`best`, `latest`, `epoch_0005`). Raises `InputError`."""
         from lenet_paddle.evaluation.evaluate import compute_logits
-        from lenet_paddle.models import input_size
         from lenet_paddle.run_folder import Run
 
         run = Run.open(run_dir)
@@ -113,7 +115,7 @@ class Predictor:
         made = cls.__new__(cls)
         made.folder, made.description, made.engine = run_dir, {}, "paddle"
         made.classes, made.preprocess = classes, config.picture_mode
-        made.size, made.dataset = input_size(config.model), config.dataset
+        made.form, made.size, made.dataset = config.form, config.input_size, config.dataset
         made.compute_logits = lambda batch: compute_logits(network, batch)
         return made
 
@@ -123,9 +125,10 @@ class Predictor:
         if not path.is_file():
             raise InputError(f"{self.folder}: it has no {FEATURES}; export it with format onnx")
         need("onnxruntime")
+        shape = (1, self.form.channels, self.size, self.size)
         try:
             model = OnnxModel(path)
-            logits = model.run_all(np.zeros((1, 1, self.size, self.size), np.float32))["logits"]
+            logits = model.run_all(np.zeros(shape, np.float32))["logits"]
         except Exception:  # C++ errors of any type, many lines long
             raise InputError(f"{path}: a damaged model; export it again") from None
         if logits.shape != (1, len(self.classes)):
@@ -142,20 +145,22 @@ class Predictor:
         return compute_probs(outputs.pop("logits")), outputs
 
     def predict(self, images: np.ndarray) -> np.ndarray:
-        """Return probabilities, float64 (N, C), of one or more images, uint8 (N, 28, 28).
+        """Return probabilities, float64 (N, C), of one or more images, uint8 (N, *self.form.shape).
 
         `answer` and `data.preprocess.prepare_picture` take pictures of other sizes. Raises
         `InputError` for another dtype or shape.
         """
-        if images.dtype != np.uint8 or images.shape[1:] != (SIZE, SIZE) or not len(images):
+        if images.dtype != np.uint8 or images.shape[1:] != self.form.shape or not len(images):
+            expected = ", ".join(map(str, self.form.shape))
             raise InputError(
-                f"images: {images.dtype} {images.shape}; expected uint8 (N, {SIZE}, {SIZE}), N >= 1"
+                f"images: {images.dtype} {images.shape}; expected uint8 (N, {expected}), N >= 1"
             )
         return compute_probs(self.compute_logits(normalise(images, self.size)))
 
     def answer(self, name: str, picture: np.ndarray, top_k: int = 3) -> Answer:
-        """Classify one grey picture, uint8 (H, W) of any size; an empty one has no class."""
-        seen, ranked = prepare_picture(picture, self.preprocess), []
+        """Classify one picture of any size, uint8 (H, W), or (H, W, 3) if the network takes colour;
+        an empty one has no class."""
+        seen, ranked = prepare_picture(picture, self.preprocess, self.form.size), []
         if not is_empty(seen):
             probs = self.predict(seen[None])[0]
             order = np.argsort(-probs, kind="stable")[:top_k]
@@ -171,7 +176,8 @@ class Predictor:
         depth = Depth()
         for path in paths:
             try:
-                answer = self.answer(str(path), load_picture(path, depth), top_k)
+                picture = load_picture(path, depth, self.form.channels)
+                answer = self.answer(str(path), picture, top_k)
                 if holds_several(path):
                     _log.warning("%s: holds several pictures; only the first is classified", path)
                 yield answer
@@ -190,17 +196,18 @@ class Predictor:
 def read_description(path: Path) -> dict[str, Any]:
     """Read and check an `inference.yml`.
 
-    The result has `classes` as a tuple of texts, `preprocess`, `dataset`, `input` with a shape that
-    ends with the side in pixels, `engine` (default `paddle`), and `features`, the names and shapes
-    of the maps in features.onnx. Raises `InputError` if an entry is missing or invalid.
+    The result has `classes` as a tuple of texts, `preprocess`, `dataset`, `input` with a shape (-1,
+    C, S, S), `image_size` (default 28), `engine` (default `paddle`), and `features`, the names
+    and shapes of the maps in features.onnx. Raises `InputError` if an entry is missing or invalid.
     """
     try:
-        description = {"engine": "paddle", "features": [], **read_yaml(path)}
+        description = {"engine": "paddle", "features": [], "image_size": SIZE, **read_yaml(path)}
         description["classes"] = tuple(
             str(name) for name in description["classes"] if isinstance(name, (str, int))
         )
         checked = {key: description[key] for key in ("dataset", "preprocess", "engine")}
-        checked["size"] = size = description["input"]["shape"][-1]
+        _, checked["channels"], _, size = description["input"]["shape"]
+        checked |= {"size": size, "image_size": description["image_size"]}
         description["features"] = [
             {"name": str(row["name"]), "shape": [int(n) for n in row["shape"]]}
             for row in description["features"]
@@ -211,7 +218,9 @@ def read_description(path: Path) -> dict[str, Any]:
     except (KeyError, TypeError, IndexError, ValueError, OverflowError) as error:
         raise InputError(f"{path}: not what an export writes ({reprlib.repr(error)})") from None
     is_known = checked["preprocess"] in ("digit", "resize") and checked["engine"] in AUTOMATIC
-    if not is_known or not isinstance(size, int) or not 1 <= size <= 512:
+    is_known = is_known and checked["channels"] in (1, 3)
+    sides = (checked["image_size"], size)
+    if not is_known or not all(isinstance(side, int) and 1 <= side <= 512 for side in sides):
         came = ", ".join(f"{key} {reprlib.repr(value)}" for key, value in checked.items())
         raise InputError(f"{path}: {came}; export it again")
     return description

@@ -17,7 +17,6 @@ from lenet_paddle.data.preprocess import load_picture, normalise, prepare_pictur
 from lenet_paddle.errors import InputError
 from lenet_paddle.figures.options import VisualizeConfig
 from lenet_paddle.figures.words import say
-from lenet_paddle.models import input_size
 from lenet_paddle.run_folder import Run
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ class Subject:
     @property
     def side(self) -> int:
         """The network's input size: S pixels a side."""
-        return input_size(self.config.model)
+        return self.config.input_size
 
     def normalise(self, images: np.ndarray) -> np.ndarray:
         """Prepare images for this network: uint8 (N, 28, 28) -> float32 (N, 1, S, S)."""

@@ -1,8 +1,9 @@
 """Networks: batch -> logits. `MODELS` names them; importing it does not import Paddle.
 
-To add a network, write a function of its name that takes the number of classes, in a module of
-this package, and a line in `MODELS`. The first line of its docstring says what it is, up to a
-semicolon (docs/reference.md shows that), then its input and `N parameters`.
+To add a network, write a function `(num_classes, channels, side)` of its name in a module of this
+package, side being that of its square input, and a line in `MODELS`. The first line of its
+docstring says what it is, up to a semicolon (docs/reference.md shows that), then its input and `N
+parameters`, those of grey 28x28 and ten classes.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ class ModelRecord(NamedTuple):
 
     module: str
     """The module of this package; its function of the network's name builds it."""
-    input_size: int = 28
-    """The side in pixels of the square input."""
+    smallest_input: int = 28
+    """The side in pixels to which smaller pictures are padded."""
 
 
 MODELS: dict[str, ModelRecord] = {
-    "lenet5": ModelRecord("lenet", input_size=32),
+    "lenet5": ModelRecord("lenet", smallest_input=32),
     "lenet_sequential": ModelRecord("lenet"),
     "lenet_subclass": ModelRecord("lenet"),
     "lenet_builtin": ModelRecord("lenet"),
@@ -76,10 +77,18 @@ def check_model(name: str) -> None:
         raise InputError(f"model {name!r} is unknown; expected {KNOWN_MODEL.words}")
 
 
-def build_model(name: str, num_classes: int = 10) -> nn.Layer:
-    """Build the network `name`, freshly initialised. Raises `InputError` for an unknown name
-    and for fewer than one class."""
+def build_model(
+    name: str, num_classes: int = 10, channels: int = 1, image_size: int = 28
+) -> nn.Layer:
+    """Build the network `name`, freshly initialised, for pictures of `image_size` x `image_size`
+    pixels and 1 or 3 `channels`. Raises `InputError` for an unknown name, for fewer than one class,
+    and for pictures smaller than 28x28."""
     check_model(name)
+    if channels not in (1, 3) or image_size < 28:
+        raise InputError(
+            f"pictures of {image_size}x{image_size} with {channels} channels; expected 28x28 or "
+            "more with 1 or 3"
+        )
     if num_classes < 1:
         raise InputError(f"num_classes is {num_classes}; expected a whole number of 1 or more")
     if name.startswith(VISION_PREFIX):
@@ -87,13 +96,14 @@ def build_model(name: str, num_classes: int = 10) -> nn.Layer:
 
         return VisionModel(name.removeprefix(VISION_PREFIX), num_classes)
     module = importlib.import_module(f"lenet_paddle.models.{MODELS[name].module}")
-    network: nn.Layer = getattr(module, name)(num_classes)
+    side = input_size(name, image_size)
+    network: nn.Layer = getattr(module, name)(num_classes, channels, side)
     return network
 
 
-def input_size(name: str) -> int:
-    """Return the side in pixels of the network's square input.
+def input_size(name: str, image_size: int = 28) -> int:
+    """Return the side in pixels of the network's square input, for pictures of side `image_size`.
 
-    Networks of `vision:` take 28 and enlarge the pictures themselves where they must.
+    Networks of `vision:` enlarge the pictures themselves where they must.
     """
-    return 28 if name.startswith(VISION_PREFIX) else MODELS[name].input_size
+    return max(image_size, MODELS[name].smallest_input if name in MODELS else 28)

@@ -6,33 +6,35 @@ from paddle import ParamAttr, nn
 from paddle.nn.initializer import XavierUniform
 from paddle.regularizer import L2Decay
 
-from lenet_paddle.models.lenet import lenet_sequential
+from lenet_paddle.models.lenet import lenet_grid, lenet_sequential, pool_to_grid
 
 
-def lenet_relu(num_classes: int = 10) -> nn.Sequential:
+def lenet_relu(num_classes: int = 10, channels: int = 1, side: int = 28) -> nn.Sequential:
     """Paddle's LeNet with ReLU between its linear layers; input (B, 1, 28, 28), 61,610 parameters.
 
     Without ReLU, as Paddle ships it, the three linear layers are one linear map.
     """
-    *maps, first, second, last = lenet_sequential(num_classes).children()
+    *maps, first, second, last = lenet_sequential(num_classes, channels, side).children()
     return nn.Sequential(*maps, first, nn.ReLU(), second, nn.ReLU(), last)
 
 
-def lenet_d2l(num_classes: int = 10) -> nn.Sequential:
+def lenet_d2l(num_classes: int = 10, channels: int = 1, side: int = 28) -> nn.Sequential:
     """LeNet of "Dive into Deep Learning" (chapter 7.6); input (B, 1, 28, 28), 61,706 parameters.
 
     Sigmoids and average pooling; weights are initialised by Xavier's uniform distribution
     (Glorot and Bengio 2010), biases by 0.
     """
+    grid, pooling = pool_to_grid(side, lenet_grid)
     return nn.Sequential(
-        nn.Conv2D(1, 6, 5, padding=2, weight_attr=_xavier()),  # (B, 6, 28, 28)
+        nn.Conv2D(channels, 6, 5, padding=2, weight_attr=_xavier()),  # (B, 6, 28, 28)
         nn.Sigmoid(),
         nn.AvgPool2D(2),  # (B, 6, 14, 14)
         nn.Conv2D(6, 16, 5, weight_attr=_xavier()),  # (B, 16, 10, 10)
         nn.Sigmoid(),
         nn.AvgPool2D(2),  # (B, 16, 5, 5)
+        *pooling,
         nn.Flatten(),  # (B, 400)
-        nn.Linear(400, 120, weight_attr=_xavier()),
+        nn.Linear(16 * grid * grid, 120, weight_attr=_xavier()),
         nn.Sigmoid(),
         nn.Linear(120, 84, weight_attr=_xavier()),
         nn.Sigmoid(),
@@ -40,22 +42,24 @@ def lenet_d2l(num_classes: int = 10) -> nn.Sequential:
     )
 
 
-def cnn_regularized(num_classes: int = 10) -> nn.Sequential:
+def cnn_regularized(num_classes: int = 10, channels: int = 1, side: int = 28) -> nn.Sequential:
     """A Keras course's regularised CNN; input (B, 1, 28, 28), 232,650 parameters.
 
     The kernels of the convolutions and of the two hidden linear layers have Keras's l2(0.001),
     which adds 0.001 * sum(w^2) to the loss; dropout follows the hidden linear layers. Weights are
     initialised by Xavier's uniform distribution, as in Keras.
     """
+    grid, pooling = pool_to_grid(side, lambda side: ((side - 2) // 2 - 2) // 2)
     return nn.Sequential(
-        nn.Conv2D(1, 32, 3, weight_attr=_xavier(0.001)),  # (B, 32, 26, 26)
+        nn.Conv2D(channels, 32, 3, weight_attr=_xavier(0.001)),  # (B, 32, 26, 26)
         nn.ReLU(),
         nn.MaxPool2D(2),  # (B, 32, 13, 13)
         nn.Conv2D(32, 64, 3, weight_attr=_xavier(0.001)),  # (B, 64, 11, 11)
         nn.ReLU(),
         nn.MaxPool2D(2),  # (B, 64, 5, 5)
+        *pooling,
         nn.Flatten(),  # (B, 1600)
-        nn.Linear(1600, 128, weight_attr=_xavier(0.001)),
+        nn.Linear(64 * grid * grid, 128, weight_attr=_xavier(0.001)),
         nn.ReLU(),
         nn.Dropout(0.5),
         nn.Linear(128, 64, weight_attr=_xavier(0.001)),
@@ -65,15 +69,16 @@ def cnn_regularized(num_classes: int = 10) -> nn.Sequential:
     )
 
 
-def lenet_modern(num_classes: int = 10) -> nn.Sequential:
+def lenet_modern(num_classes: int = 10, channels: int = 1, side: int = 28) -> nn.Sequential:
     """LeNet's shape with modern details; input (B, 1, 28, 28), 56,546 parameters.
 
     LeNet-5's three convolutions, the last again with 120 maps, but wider, with batch
     normalisation (Ioffe and Szegedy 2015) in place of biases, ReLU, and one linear layer. Pooling
     directly follows the convolution, so that later layers work on a quarter of the values.
     """
+    grid, pooling = pool_to_grid(side, lambda side: ((side - 4) // 2 - 4) // 2 - 2)
     return nn.Sequential(
-        nn.Conv2D(1, 8, 5, bias_attr=False),  # (B, 8, 24, 24)
+        nn.Conv2D(channels, 8, 5, bias_attr=False),  # (B, 8, 24, 24)
         nn.MaxPool2D(2),  # (B, 8, 12, 12)
         nn.BatchNorm2D(8),
         nn.ReLU(),
@@ -84,8 +89,9 @@ def lenet_modern(num_classes: int = 10) -> nn.Sequential:
         nn.Conv2D(40, 120, 3, bias_attr=False),  # (B, 120, 2, 2)
         nn.BatchNorm2D(120),
         nn.ReLU(),
+        *pooling,
         nn.Flatten(),  # (B, 480)
-        nn.Linear(480, num_classes),  # logits (B, num_classes)
+        nn.Linear(120 * grid * grid, num_classes),  # logits (B, num_classes)
     )
 
 

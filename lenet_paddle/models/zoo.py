@@ -1,4 +1,4 @@
-"""The classifiers of `paddle.vision.models` for small grey pictures: `vision:resnet18` ...
+"""The classifiers of `paddle.vision.models` for small pictures: `vision:resnet18` ...
 
 They are freshly initialised; nothing is downloaded.
 """
@@ -31,9 +31,9 @@ def smallest_side(name: str) -> int:
 
 
 class VisionModel(nn.Layer):
-    """`paddle.vision.models.<name>` for pictures of one channel.
+    """`paddle.vision.models.<name>` for pictures of one channel or three.
 
-    The grey channel is repeated three times, so that the network keeps its published parameters
+    A grey channel is repeated three times, so that the network keeps its published parameters
     and names; this equals a first convolution with kernels summed over the colours. Pictures
     below the network's smallest side are enlarged to it (bilinear).
     """
@@ -48,8 +48,10 @@ class VisionModel(nn.Layer):
                 setattr(self.network, part, nn.Identity())
 
     def forward(self, images: paddle.Tensor) -> paddle.Tensor:
-        """float32 (B, 1, S, S) in [-1, 1] -> logits float32 (B, num_classes)."""
+        """float32 (B, 1 or 3, S, S) in [-1, 1] -> logits float32 (B, num_classes)."""
         if images.shape[-1] < self.smallest:
             images = self.enlarge(images)
-        logits = self.network(images.expand([-1, 3, -1, -1]))
+        if images.shape[1] == 1:
+            images = images.expand([-1, 3, -1, -1])
+        logits = self.network(images)
         return logits[0] if isinstance(logits, (tuple, list)) else logits

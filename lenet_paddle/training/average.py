@@ -75,7 +75,8 @@ class AverageWeights(Callback):
     @paddle.no_grad()
     def on_eval_begin(self, logs: Any = None) -> None:
         """Evaluate the trained weights, then replace them by the average."""
-        result = evaluate(self.network, self.eval_set, input_size(self.config.model))
+        side = input_size(self.config.model, self.eval_set.form.size)
+        result = evaluate(self.network, self.eval_set, side)
         self.raw_row = {key: float(result[key]) for key in ("loss", "accuracy")}
         self.raw = {}
         for name, tensor in self.weights.items():

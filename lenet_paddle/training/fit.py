@@ -16,10 +16,10 @@ from lenet_paddle import runtime
 from lenet_paddle.config import TrainConfig
 from lenet_paddle.data.imageset import ImageSet
 from lenet_paddle.data.loader import BatchLoader
-from lenet_paddle.data.preprocess import SIZE
 from lenet_paddle.data.transforms import choose_augmentation
 from lenet_paddle.errors import InputError, tool_line
 from lenet_paddle.evaluation.evaluate import image_spec
+from lenet_paddle.models import input_size
 from lenet_paddle.models.freeze import freeze_layers
 from lenet_paddle.models.layers import fast_layers
 from lenet_paddle.training import callbacks as cb
@@ -42,7 +42,6 @@ def fit(
     eval_set: ImageSet,
     run_dir: Path,
     *,
-    input_size: int = SIZE,
     state: TrainState | None = None,
     optimizer_state: dict[str, Any] | None = None,
     average: dict[str, np.ndarray] | None = None,
@@ -62,9 +61,9 @@ def fit(
     frozen = freeze_layers(network, config.freeze)
     if cb.is_finished(config, state):
         return state
-    loader, eval_loader = _build_loaders(config, train_set, eval_set, input_size)
+    loader, eval_loader = _build_loaders(config, train_set, eval_set)
     recorder = Recorder(config, state, LogitsAccuracy(network, eval_loader), loader)
-    model = _prepare(config, network, recorder.metric, input_size, optimizer_state)
+    model = _prepare(config, network, recorder, optimizer_state)
     averager = None
     if config.ema:
         averager = AverageWeights(config, network, state, eval_set, loader, average, frozen)
@@ -83,27 +82,29 @@ def _check_classes(state: TrainState, train_set: ImageSet, run_dir: Path) -> Non
 
 
 def _build_loaders(
-    config: TrainConfig, train_set: ImageSet, eval_set: ImageSet, input_size: int
+    config: TrainConfig, train_set: ImageSet, eval_set: ImageSet
 ) -> tuple[BatchLoader, BatchLoader]:
-    share: dict[str, Any] = {"rank": runtime.get_rank(), "num_ranks": runtime.count_ranks()}
+    share: dict[str, Any] = {
+        "input_size": input_size(config.model, train_set.form.size),
+        "rank": runtime.get_rank(),
+        "num_ranks": runtime.count_ranks(),
+    }
     loader = BatchLoader(
         train_set,
         config.batch_size,
         shuffle=True,
         seed=config.seed,
-        input_size=input_size,
         augment=choose_augmentation(config),
         **share,
     )
-    eval_loader = BatchLoader(eval_set, EVAL_BATCH_SIZE, input_size=input_size, even=True, **share)
+    eval_loader = BatchLoader(eval_set, EVAL_BATCH_SIZE, even=True, **share)
     return loader, eval_loader
 
 
 def _prepare(
     config: TrainConfig,
     network: nn.Layer,
-    metric: LogitsAccuracy,
-    input_size: int,
+    recorder: Recorder,
     optimizer_state: dict[str, Any] | None,
 ) -> paddle.Model:
     """Build a `paddle.Model` ready to train, its optimizer restored if there is a state."""
@@ -112,8 +113,11 @@ def _prepare(
         optimizer.set_state_dict(optimizer_state)
     loss = cb.WeightedLoss(nn.CrossEntropyLoss(label_smoothing=config.label_smoothing))
     label_spec = paddle.static.InputSpec([None, 1], "int64", "label")
-    model = paddle.Model(network, inputs=[image_spec(input_size)], labels=[label_spec])
-    model.prepare(optimizer, loss, metric, amp_configs=None if config.amp == "O0" else config.amp)
+    loader = recorder.loader
+    spec = image_spec(loader.input_size, loader.image_set.form.channels)
+    model = paddle.Model(network, inputs=[spec], labels=[label_spec])
+    amp = None if config.amp == "O0" else config.amp
+    model.prepare(optimizer, loss, recorder.metric, amp_configs=amp)
     return model
 
 

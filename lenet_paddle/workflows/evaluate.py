@@ -22,7 +22,6 @@ from lenet_paddle.figures.results.confusion import plot_confusion
 from lenet_paddle.figures.results.mistakes import plot_mistakes
 from lenet_paddle.figures.style import save_figure
 from lenet_paddle.files import write_json
-from lenet_paddle.models import input_size
 from lenet_paddle.run_folder import Run
 from lenet_paddle.runtime import Device
 from lenet_paddle.workflows.robustness import evaluate_robustness
@@ -113,7 +112,7 @@ def write_report(
     suffix: str = "",
 ) -> dict[str, Any]:
     """Evaluate on `test_set`; write metrics<suffix>.json, confusion matrix and worst mistakes."""
-    logits = predict_logits(network, test_set, input_size(config.model))
+    logits = predict_logits(network, test_set, config.input_size)
     classes = test_set.classes
     result = {
         "dataset": config.dataset,

@@ -13,7 +13,6 @@ from lenet_paddle.errors import InputError
 from lenet_paddle.evaluation.evaluate import evaluate
 from lenet_paddle.export.card import describe_model
 from lenet_paddle.export.export import export_formats, is_replaceable
-from lenet_paddle.models import input_size
 from lenet_paddle.run_folder import Run
 
 
@@ -33,7 +32,7 @@ def export_run(
     if out is not None and out.resolve().exists() and not is_replaceable(out.resolve()):
         raise InputError(f"{out} exists and is not an export; choose another --out, or remove it")
     run = Run.open(run_dir)
-    config, size = run.config, input_size(run.config.model)
+    config, size = run.config, run.config.input_size
     network, classes = run.load_network(checkpoint)
     test_set = load_test_set(config, classes)
     result = {

@@ -18,6 +18,7 @@ import paddle
 from lenet_paddle import runtime
 from lenet_paddle.config import FinetuneConfig, TrainConfig, to_name
 from lenet_paddle.data.datasets import CLEAN, IDENTITY
+from lenet_paddle.data.form import SIZE
 from lenet_paddle.data.imageset import ImageSet
 from lenet_paddle.data.load import load_data, load_dataset, load_test_set
 from lenet_paddle.data.mnist_c import list_corruptions
@@ -76,7 +77,7 @@ def finetune(config: FinetuneConfig) -> Path:
     else:
         runtime.select_device(config.device, config.amp)
         config, source = _settle(config)
-        folder, note = _create(config, source)
+        config, folder, note = _create(config, source)
     with locked(folder), log_to(folder / "finetune.log"):
         remove_leftovers(folder)
         if note:
@@ -140,9 +141,10 @@ def _evaluate(
 ) -> None:
     """Add a row to the matrix, and write table and figure."""
     classes = next(iter(tests.values())).classes
-    network = build_model(str(config.model), len(classes))
+    network = build_model(str(config.model), len(classes), *config.form)
     set_weights(network, load_weights(checkpoint / WEIGHTS), str(checkpoint))
-    results = evaluate_corruptions(network, tests, input_size(str(config.model)), row)
+    side = input_size(str(config.model), config.form.size)
+    results = evaluate_corruptions(network, tests, side, row)
     matrix[row] = {name: result["accuracy"] for name, result in results.items()}
     _log.info("%s: %s", row, ", ".join(f"{k} {v:.4f}" for k, v in matrix[row].items()))
     write_matrix(folder / "matrix.csv", matrix)
@@ -230,6 +232,8 @@ def _settle(config: FinetuneConfig) -> tuple[FinetuneConfig, TrainConfig | None]
     if config.mode != "joint" and corruptions is None:
         found = list_corruptions(Path(str(config.data_dir)))
         corruptions = ",".join(name for name in found if name != IDENTITY)
+    if source:
+        config = config.with_form(source.form)
     preprocess = source.picture_mode if source and config.preprocess == "auto" else None
     stem = weights.stem if source is None else run_dir.name
     return dataclasses.replace(
@@ -242,15 +246,16 @@ def _settle(config: FinetuneConfig) -> tuple[FinetuneConfig, TrainConfig | None]
     ), source
 
 
-def _create(config: FinetuneConfig, source: TrainConfig | None) -> tuple[Path, str]:
+def _create(config: FinetuneConfig, source: TrainConfig | None) -> tuple[FinetuneConfig, Path, str]:
     """Create `output_dir/<name>` with the settings and the initial weights.
 
-    Returns the folder and a line for the log.
+    Returns the settings with the form of the pictures, the folder, and a line for the log.
     """
     folder = Path(config.output_dir) / str(config.name)
     for stage in _stage_configs(config, folder):  # fail before the first training
         only = dataclasses.replace(stage, replay=None)
         [train_set] = load_data(only, "train", classes=_source_classes(config), say=_quiet)
+    config = config.with_form(train_set.form)
     network, note = _start_network(config, train_set.classes)
     with new_folder(folder.parent) as temporary:
         write_text(temporary / SETTINGS, dump_config(config))
@@ -262,7 +267,7 @@ def _create(config: FinetuneConfig, source: TrainConfig | None) -> tuple[Path, s
             raise InputError(
                 f"{folder} exists; choose another --name, or {quote('--resume', folder)}"
             )
-    return folder, f"{folder} from {config.init_from}: {note}"
+    return config, folder, f"{folder} from {config.init_from}: {note}"
 
 
 def _start_network(config: FinetuneConfig, classes: tuple[str, ...]) -> tuple[paddle.nn.Layer, str]:
@@ -274,7 +279,7 @@ def _start_network(config: FinetuneConfig, classes: tuple[str, ...]) -> tuple[pa
     weights = load_weights(path)
     with paddle.utils.unique_name.guard():
         runtime.seed_everything(config.seed)
-        network = build_model(str(config.model), len(classes))
+        network = build_model(str(config.model), len(classes), *config.form)
     own = network.state_dict()
     last = list(weighted_layers(network))[-1]
     of_last = [name for name in own if name.startswith(f"{last}.")]
@@ -312,6 +317,7 @@ def _resumed_config(folder: Path, config: FinetuneConfig) -> FinetuneConfig:
             "what tools/finetune.py made"
         )
     settings: dict[str, Any] = load_yaml(folder / SETTINGS, FinetuneConfig)
+    settings = {"channels": 1, "image_size": SIZE, **settings}  # as those before other forms
     changed = {"data_dir": config.data_dir, "device": config.device}
     if config.device == "auto":
         del changed["device"]

@@ -27,7 +27,6 @@ from lenet_paddle.evaluation.robustness import (
 from lenet_paddle.figures.results.robustness import plot_corruptions, plot_worst_mistakes
 from lenet_paddle.figures.style import save_figure
 from lenet_paddle.files import format_csv, write_json, write_text
-from lenet_paddle.models import input_size
 from lenet_paddle.progress import Progress
 from lenet_paddle.run_folder import Run
 from lenet_paddle.runtime import Device
@@ -60,7 +59,7 @@ class _Subject:
         }
 
     def evaluate(self, sets: Mapping[str, ImageSet]) -> dict[str, Result]:
-        size = input_size(self.run.config.model)
+        size = self.run.config.input_size
         return evaluate_corruptions(self.network, sets, size, self.run.name)
 
 

@@ -94,7 +94,7 @@ def _check_source(config: TrainConfig) -> None:
 
 def _check_settings(run: Run, config: TrainConfig) -> None:
     """Raise `InputError` if `run` was made with settings that change the result."""
-    free = set(FREE)
+    free = {*FREE, *(key for key in ("channels", "image_size") if getattr(config, key) == "auto")}
     if config.init_from is not None and run.read_result() is not None:
         free.add("init_from")  # it may have been removed since
     elif config.init_from is not None:

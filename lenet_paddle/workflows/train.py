@@ -18,7 +18,7 @@ from lenet_paddle.export.predictor import read_description
 from lenet_paddle.figures.results.curves import plot_history
 from lenet_paddle.figures.style import save_figure
 from lenet_paddle.figures.visualdl import build_loggers
-from lenet_paddle.models import build_model, input_size
+from lenet_paddle.models import build_model
 from lenet_paddle.models.freeze import freeze_layers
 from lenet_paddle.models.parameters import count_parameters
 from lenet_paddle.progress import log_to
@@ -70,11 +70,12 @@ def train_and_evaluate(
     oddities: list[str] = []  # of the data; logged once there is a log file
     classes = known_classes(config) or classes
     train_set, eval_set, test_set = _load_splits(config, classes, oddities.append)
+    config = config.with_form(train_set.form)
     # Paddle keys an optimizer's state by generated names; the guard counts them from 0.
     with contextlib.ExitStack() as stack:
         stack.enter_context(paddle.utils.unique_name.guard())
         runtime.seed_everything(config.seed)
-        network = build_model(config.model, train_set.num_classes)
+        network = build_model(config.model, train_set.num_classes, *config.form)
         freeze_layers(network, config.freeze)
         check_penalties(config, network.parameters())  # before a run is made or overwritten
         state, optimizer_state, average, note = TrainState(), None, None, ""
@@ -93,7 +94,7 @@ def train_and_evaluate(
         loggers = []
         if is_writer:
             stack.enter_context(log_to(run.log_file))
-            loggers = build_loggers(config, network, train_set, eval_set, input_size(config.model))
+            loggers = build_loggers(config, network, train_set, eval_set, config.input_size)
         for oddity in oddities:
             _log.warning(oddity)
         _log_start(config, network, state, (train_set, eval_set, test_set), run)
@@ -105,7 +106,6 @@ def train_and_evaluate(
             train_set,
             eval_set,
             run.path,
-            input_size=input_size(config.model),
             state=state,
             optimizer_state=optimizer_state,
             average=average,
@@ -195,7 +195,7 @@ def finish(
     info = export_info(config, run, result)
     if not _is_exported(run, info):
         lost = _other_formats(run)
-        export_inference(network, run.inference, test_set, input_size(config.model), info)
+        export_inference(network, run.inference, test_set, config.input_size, info)
         if lost:
             line = tool_line("export", "--run", run, "--formats", ",".join(["paddle", *lost]))
             _log.info("removed the exports of the old checkpoint; %s makes them again", line)
