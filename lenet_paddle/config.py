@@ -116,6 +116,9 @@ class OptimizationConfig(Settings):
     """Factor by which step and plateau multiply the rate."""
     label_smoothing: Annotated[float, BELOW_1] = 0.0
     """Share of the target spread evenly over all classes, 0 <= s < 1 (training loss only)."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """balanced: in the training loss an image counts N / (classes * images of its class), so that
+    rare classes count as much as frequent ones."""
     accumulate: Annotated[int, COUNT] = 1
     """Average the gradients of N batches before each update."""
     amp: Literal["O0", "O1", "O2"] = "O0"

@@ -67,7 +67,7 @@ def _to_grey(source: str, array: np.ndarray) -> np.ndarray:
     if array.ndim == 2 and math.isqrt(shape[1]) ** 2 == shape[1] > 1:
         side = math.isqrt(shape[1])
         return array.reshape(shape[0], side, side)
-    if array.ndim == 3:
+    if array.ndim == 3 or (array.ndim == 4 and shape[-1] == 3):
         return array
     mend = ""
     if array.ndim == 4 and shape[-1] in (3, 4):

@@ -12,6 +12,7 @@ from lenet_paddle.data.imageset import ImageSet
 from lenet_paddle.errors import Say
 
 FEW = 10  # images of a class
+UNEVEN = 3  # times as many images of one class as of another
 _NAMED = 5
 _BLOCK = 4096  # images read at once
 
@@ -34,6 +35,21 @@ def check_splits(source: Path | None, splits: Mapping[str, ImageSet], say: Say) 
         trained = splits.get("train", splits.get(split))
         if split in splits and len(splits[split]) and (few := _list_few(splits[split], trained)):
             say(f"{source}: {split} has few images of some classes: {few}; {advice[split]}")
+    if "train" in splits:
+        _say_uneven(source, splits["train"], say)
+
+
+def _say_uneven(source: Path | None, train: ImageSet, say: Say) -> None:
+    """`say` that some classes have many more training images than others."""
+    counts = np.bincount(train.labels, minlength=train.num_classes)
+    present = np.flatnonzero(counts)
+    least, most = (present[pick(counts[present])] for pick in (np.argmin, np.argmax))
+    if counts[most] >= UNEVEN * counts[least]:
+        say(
+            f"{source}: train is uneven, from {counts[least]:,} images ({train.classes[least]}) to "
+            f"{counts[most]:,} ({train.classes[most]}); if all classes matter alike, use "
+            "--class-weights balanced"
+        )
 
 
 def _digests(image_set: ImageSet) -> Iterator[tuple[int, bytes]]:

@@ -97,7 +97,8 @@ def bring_to_form(images: np.ndarray, form: Form, source: Path | str, say: Say) 
         images = to_grey(images)
     if (height, width) != (form.size, form.size):
         say(f"{source}: images of {height}x{width} are scaled to {form.size}x{form.size}")
-        images = np.stack([prepare_picture(image, "resize", form.size) for image in images])
+        scaled = [prepare_picture(image, "resize", form.size) for image in images]
+        images = np.array(scaled, np.uint8).reshape(-1, *form.shape)
     return images
 
 

@@ -150,7 +150,8 @@ def summarise(logits: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]) 
     """Compute the metrics of a set for `metrics.json`, JSON-ready.
 
     Keys: num_images, loss, accuracy, top_k (k -> accuracy, for k of 1, 2, 3, 5 below C),
-    calibration_error, per_class (class -> precision, recall, f1, support), confusion_matrix.
+    calibration_error, per_class (class -> precision, recall, f1, support), confusion_matrix, and
+    for two classes binary (`summarise_binary`).
     """
     num_classes = len(classes)
     probs, preds = compute_probs(logits), logits.argmax(axis=1)
@@ -171,7 +172,44 @@ def summarise(logits: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]) 
             for i, name in enumerate(classes)
         },
         "confusion_matrix": confusion.tolist(),
+        **({"binary": summarise_binary(probs, labels, classes)} if num_classes == 2 else {}),
     }
+
+
+def summarise_binary(
+    probs: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]
+) -> dict[str, Any]:
+    """Compute the metrics of a detector of the second of two classes, JSON-ready.
+
+    Keys: positive (its name), threshold (0.5: of its probability), precision, recall, specificity
+    (the recall of the other class), f1, roc_auc and average_precision; the areas are None if the
+    samples are all of one class.
+    """
+    confusion = count_confusion(probs.argmax(axis=1), labels, 2)
+    columns = compute_per_class(confusion)
+    scores, positive = probs[:, 1], labels == 1
+    areas: dict[str, Any] = {"roc_auc": None, "average_precision": None}
+    if 0 < positive.sum() < len(labels):
+        false_rates, true_rates, _ = compute_roc(scores, positive)
+        areas["roc_auc"] = compute_roc_area(false_rates, true_rates)
+        precision, recall, _ = compute_precision_recall(scores, positive)
+        areas["average_precision"] = compute_average_precision(precision, recall)
+    return {
+        "positive": classes[1],
+        "threshold": 0.5,
+        **{name: columns[name][1].item() for name in ("precision", "recall")},
+        "specificity": columns["recall"][0].item(),
+        "f1": columns["f1"][1].item(),
+        **areas,
+    }
+
+
+def format_binary(binary: dict[str, Any]) -> str:
+    """Format the result of `summarise_binary` in one line."""
+    values = {name.replace("_", " "): value for name, value in binary.items()}
+    positive, threshold = values.pop("positive"), values.pop("threshold")
+    shown = [f"{name} {value:.4f}" for name, value in values.items() if value is not None]
+    return f"{positive}, at a probability above {threshold:g}: {', '.join(shown)}"
 
 
 def format_table(result: dict[str, Any]) -> str:
@@ -181,6 +219,7 @@ def format_table(result: dict[str, Any]) -> str:
         f"{result['num_images']:,} images  loss {result['loss']:.4f}  "
         f"accuracy {result['accuracy']:.4f}  {top_k}  "
         f"calibration error {result['calibration_error']:.4f}",
+        *([format_binary(result["binary"])] if "binary" in result else []),
         "",
     ]
     rows = [

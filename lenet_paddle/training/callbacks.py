@@ -108,6 +108,27 @@ class WeightedLoss(paddle.nn.Layer):
         return loss if self.weight == 1.0 else loss * self.weight
 
 
+class BalancedLoss(paddle.nn.Layer):
+    """Cross-entropy in which all classes count alike: an image of class c has the weight
+    N / (C * N_c), as scikit-learn's `class_weight="balanced"`.
+
+    labels: int (N,), those of the training images, of `num_classes` classes. The mean weight of
+    these is 1, and so is the mean over a batch that over its images.
+    """
+
+    def __init__(self, labels: np.ndarray, num_classes: int, label_smoothing: float) -> None:
+        super().__init__()
+        counts = np.bincount(labels, minlength=num_classes)
+        weights = len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1))
+        self.weights = paddle.to_tensor(weights.astype(np.float32))
+        self.loss = paddle.nn.CrossEntropyLoss(reduction="none", label_smoothing=label_smoothing)
+
+    def forward(self, logits: paddle.Tensor, labels: paddle.Tensor) -> paddle.Tensor:
+        """Return the scalar loss of logits (B, C) and labels (B,)."""
+        losses = self.loss(logits, labels).flatten()
+        return (losses * self.weights.gather(labels)).mean()
+
+
 class AverageGradients(paddle.callbacks.Callback):
     """Weight each batch by its share of its update's images.
 

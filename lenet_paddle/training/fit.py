@@ -101,6 +101,12 @@ def _build_loaders(
     return loader, eval_loader
 
 
+def _build_loss(config: TrainConfig, train_set: ImageSet) -> nn.Layer:
+    if config.class_weights == "balanced":
+        return cb.BalancedLoss(train_set.labels, train_set.num_classes, config.label_smoothing)
+    return nn.CrossEntropyLoss(label_smoothing=config.label_smoothing)
+
+
 def _prepare(
     config: TrainConfig,
     network: nn.Layer,
@@ -111,7 +117,7 @@ def _prepare(
     optimizer: Any = build_optimizer(config, network.parameters())
     if optimizer_state is not None:
         optimizer.set_state_dict(optimizer_state)
-    loss = cb.WeightedLoss(nn.CrossEntropyLoss(label_smoothing=config.label_smoothing))
+    loss = cb.WeightedLoss(_build_loss(config, recorder.loader.image_set))
     label_spec = paddle.static.InputSpec([None, 1], "int64", "label")
     loader = recorder.loader
     spec = image_spec(loader.input_size, loader.image_set.form.channels)

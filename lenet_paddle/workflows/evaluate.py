@@ -20,6 +20,7 @@ from lenet_paddle.evaluation.metrics import compute_probs, format_table, summari
 from lenet_paddle.evaluation.robustness import format_report
 from lenet_paddle.figures.results.confusion import plot_confusion
 from lenet_paddle.figures.results.mistakes import plot_mistakes
+from lenet_paddle.figures.results.thresholds import plot_roc
 from lenet_paddle.figures.style import save_figure
 from lenet_paddle.files import write_json
 from lenet_paddle.run_folder import Run
@@ -111,7 +112,10 @@ def write_report(
     *,
     suffix: str = "",
 ) -> dict[str, Any]:
-    """Evaluate on `test_set`; write metrics<suffix>.json, confusion matrix and worst mistakes."""
+    """Evaluate on `test_set`; write metrics<suffix>.json, confusion matrix and worst mistakes.
+
+    Of two classes the ROC curve is drawn too.
+    """
     logits = predict_logits(network, test_set, config.input_size)
     classes = test_set.classes
     result = {
@@ -129,6 +133,8 @@ def write_report(
             test_set.images, test_set.labels, compute_probs(logits), classes, title=title
         ),
     }
+    if "binary" in result:
+        figures["roc"] = plot_roc(compute_probs(logits), test_set.labels, classes, title)
     for name, figure in figures.items():
         save_figure(figure, run.figures / f"{name}{suffix}.png")
     return result

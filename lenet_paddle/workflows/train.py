@@ -13,6 +13,7 @@ from lenet_paddle.config import TrainConfig
 from lenet_paddle.data.imageset import ImageSet
 from lenet_paddle.data.load import load_data
 from lenet_paddle.errors import InputError, Say, tool_line
+from lenet_paddle.evaluation.metrics import format_binary
 from lenet_paddle.export.export import export_inference
 from lenet_paddle.export.predictor import read_description
 from lenet_paddle.figures.results.curves import plot_history
@@ -191,6 +192,8 @@ def finish(
         state.best_epoch,
         config.monitor if config.val_size else "being the last one",
     )
+    if "binary" in result:
+        _log.info(format_binary(result["binary"]))
     stop.check(AFTER_TRAINING)
     info = export_info(config, run, result)
     if not _is_exported(run, info):

@@ -81,6 +81,16 @@ def test_classes_with_few_images_are_named_in_train_and_val(
     assert "val has few images of some classes: b (none); with fewer than 10" in lines[2]
 
 
+def test_classes_of_very_different_sizes_are_said_with_what_helps(
+    tree: Path, caplog: pytest.LogCaptureFixture, write_picture: Writer
+) -> None:
+    for i in range(12, 40):
+        write_picture(tree / f"train/b/{i}.png", np.full((28, 28), 100 + i))
+    [line] = _warnings(caplog, tree)
+    assert "train is uneven, from 12 images (a) to 40 (b)" in line
+    assert "--class-weights balanced" in line
+
+
 def test_validation_images_that_are_not_used_are_counted(
     tree: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

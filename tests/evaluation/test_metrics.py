@@ -201,6 +201,35 @@ def test_the_summary_of_two_classes_has_no_empty_top_k() -> None:
     assert summary["top_k"] == {"1": 1.0}
 
 
+def test_two_classes_have_the_metrics_of_a_detector_as_in_scikit_learn(
+    rng: np.random.Generator,
+) -> None:
+    labels = rng.integers(0, 2, 300)
+    logits = np.stack([np.zeros(300), labels + rng.normal(-0.5, 1.5, 300)], axis=1)
+    found = metrics.summarise(logits, labels, ("no", "yes"))["binary"]
+    scores = metrics.compute_probs(logits)[:, 1]
+    preds = scores > 0.5
+    assert found.pop("positive") == "yes" and found.pop("threshold") == 0.5
+    assert found == pytest.approx(
+        {
+            "precision": reference.precision_score(labels, preds),
+            "recall": reference.recall_score(labels, preds),
+            "specificity": reference.recall_score(labels, preds, pos_label=0),
+            "f1": reference.f1_score(labels, preds),
+            "roc_auc": reference.roc_auc_score(labels, scores),
+            "average_precision": reference.average_precision_score(labels, scores),
+        }
+    )
+
+
+def test_a_detector_tested_on_one_class_alone_has_no_area() -> None:
+    found = metrics.summarise(np.array([[0.0, 1.0]]), np.array([1]), ("no", "yes"))
+    assert found["binary"]["roc_auc"] is None and found["binary"]["recall"] == 1
+    assert json.loads(json.dumps(found)) == found
+    assert "yes, at a probability above 0.5: precision 1.0000" in metrics.format_table(found)
+    assert "roc auc" not in metrics.format_table(found)
+
+
 def test_the_table_shows_the_means_and_a_line_a_class() -> None:
     logits = np.log([[0.7, 0.2, 0.1], [0.2, 0.7, 0.1], [0.1, 0.8, 0.1], [0.1, 0.2, 0.7]])
     summary = metrics.summarise(logits, np.array([0, 0, 1, 2]), ("a", "b", "trousers"))
@@ -220,7 +249,7 @@ def test_the_table_shows_the_means_and_a_line_a_class() -> None:
 def test_the_table_of_short_names_has_room_for_its_heading() -> None:
     summary = metrics.summarise(np.eye(2)[[0] * 1500], np.zeros(1500, int), ("0", "1"))
     lines = metrics.format_table(summary).splitlines()
-    assert lines[2:] == [
+    assert lines[3:] == [
         "class  precision  recall      f1  support",
         "0         1.0000  1.0000  1.0000    1,500",
         "1         0.0000  0.0000  0.0000        0",

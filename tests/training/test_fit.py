@@ -8,12 +8,15 @@ import signal
 import numpy as np
 import paddle
 import pytest
+from sklearn.utils.class_weight import compute_class_weight
 from training_help import bars, train, weights_of
 
 from lenet_paddle import TrainConfig, build_model
 from lenet_paddle.data.loader import BatchLoader
+from lenet_paddle.data.preprocess import normalise
 from lenet_paddle.errors import RunStopped
 from lenet_paddle.evaluation.evaluate import evaluate
+from lenet_paddle.evaluation.metrics import compute_losses
 from lenet_paddle.training import callbacks as cb
 from lenet_paddle.training import checkpoint, ranks
 from lenet_paddle.training.optimizers import learning_rate_at
@@ -300,3 +303,26 @@ def test_a_finished_state_is_not_trained_further(tmp_path):
     _, state = train(tmp_path, epochs=1)
     _, again = train(tmp_path, epochs=1, state=state)
     assert again is state and math.isclose(state.history[0]["epoch"], 1)
+
+
+def test_balanced_classes_count_alike_in_the_training_loss_only(tmp_path):
+    images, settings = bars(100), {"optimizer": "sgd", "learning_rate": 1e-12, "epochs": 1}
+    kept = np.flatnonzero((images.labels > 0) | (np.arange(100) < 9))  # few of class 0
+    images = images.take(kept)
+    _, plain = train(tmp_path / "a", images, **settings)
+    network, weighted = train(tmp_path / "b", images, class_weights="balanced", **settings)
+    assert weighted.history[0]["val_loss"] == plain.history[0]["val_loss"]
+    network.eval()
+    losses = compute_losses(
+        network(paddle.to_tensor(normalise(images.images))).numpy(), images.labels
+    )
+    expected = np.mean([losses[images.labels == label].mean() for label in range(3)])
+    assert weighted.history[0]["train_loss"] == pytest.approx(expected, rel=1e-5)
+    assert abs(plain.history[0]["train_loss"] - expected) > 1e-3
+
+
+def test_balanced_weights_are_scikit_learns():
+    labels = np.array([0] * 7 + [1] * 2 + [3])
+    expected = compute_class_weight("balanced", classes=np.array([0, 1, 3]), y=labels)
+    weights = cb.BalancedLoss(labels, 4, 0.0).weights.numpy()
+    np.testing.assert_allclose(weights[[0, 1, 3]], expected, rtol=1e-6)

@@ -26,7 +26,7 @@ def plot_images(
     for number, (image, caption) in enumerate(zip(images, captions, strict=False)):
         row, column = divmod(number, num_cols)
         middle, bottom = cell[0] * (column + 0.5), height - title_height - cell[1] * (row + 1)
-        high, wide = side * np.array(image.shape) / max(image.shape)
+        high, wide = side * np.array(image.shape[:2]) / max(image.shape[:2])
         extent = (middle - wide / 2, middle + wide / 2, bottom, bottom + high)
         axes.imshow(image, cmap="gray", vmin=0, vmax=255, extent=extent, interpolation="nearest")
         axes.text(middle, bottom + high + 0.04, caption, fontsize=8, ha="center", va="bottom")

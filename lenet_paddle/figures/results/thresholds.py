@@ -91,13 +91,18 @@ def _per_class(
     classes: Sequence[str],
     compute: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray, float]],
 ) -> list[Curve]:
-    """Compute the micro average's curve, then those of the classes that have one."""
+    """Compute the micro average's curve, then those of the classes that have one.
+
+    Of two classes only the second one's curve is computed, which says it all.
+    """
     is_class = labels[:, None] == np.arange(len(classes))  # (N, C)
     names = label_classes(classes)
     detectors = [
         (say("micro average", "微平均"), probs.ravel(), is_class.ravel()),
         *((short(name), probs[:, i], is_class[:, i]) for i, name in enumerate(names)),
     ]
+    if len(classes) == 2:
+        detectors = detectors[2:]
     curves = [(name, *compute(scores, positive)) for name, scores, positive in detectors]
     return [curve for curve in curves if np.isfinite(curve[3])]
 
@@ -114,7 +119,7 @@ def _two_axes(x: str, y: str, title: str) -> tuple[Figure, Any, Any]:
 
 
 def _draw(axes: Any, curves: Sequence[Curve], steps: str) -> None:
-    """Draw the average thick and black, the classes in colours; of many classes only the worst."""
+    """Draw the first curve thick and black, others in colours; of many classes only the worst."""
     by_area = sorted(range(1, len(curves)), key=lambda i: curves[i][3])
     named = by_area[: len(COLOURS)] if len(by_area) > MAX_NAMED else sorted(by_area)
     looks = dict(zip(named, [(c, dash) for dash in ("-", "--") for c in COLOURS], strict=False))
