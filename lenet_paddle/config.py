@@ -17,6 +17,7 @@ from typing import Annotated, Literal
 from lenet_paddle.data.augment import AugmentConfig
 from lenet_paddle.data.datasets import (
     CORRUPTIONS,
+    SPECIAL,
     DataConfig,
     DatasetConfig,
     DatasetName,
@@ -221,11 +222,9 @@ class TrainConfig(
             self,
             dataset=dataset or self.dataset,
             data_dir=data_dir,
-            corruption=self.corruption if is_same else None,
             replay=None,
             preprocess=self.picture_mode,
-            scale=self.scale if is_same else None,
-            skip_unreadable=self.skip_unreadable and is_same,
+            **({} if is_same else dict.fromkeys(SPECIAL) | {"skip_unreadable": False}),
         )
 
     def is_trained_on(self, other: TrainConfig) -> bool:

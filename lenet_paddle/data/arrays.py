@@ -18,29 +18,37 @@ _SAMPLE = 4096  # images of a mapped file that are looked at
 _MOST_COPIED = 1 << 30  # bytes that a mapped file may become in memory
 _DARK = 128  # images whose largest value is below this are named
 _TO_CLASSES = "names, y = np.unique(y, return_inverse=True)"
+_RANGES = {(255, 0): "values from 0 to 1", (1, 0): "values from 0 to 255"}
+_RANGES[127.5, 127.5] = "values from -1 to 1"
+_MAX_CLASSES = 1000  # a stray label must not make a confusion matrix of gigabytes
 
 
 def to_images(
     path: Path,
     name: str,
     array: np.ndarray,
+    count: int,
     scale: float | None,
     reference: Callable[[], np.ndarray],
     say: Say,
-) -> np.ndarray:
-    """Return `array` as uint8 (N, H, W), without a copy where it is uint8 and `scale` is None.
+) -> tuple[np.ndarray, str]:
+    """Return `array` as uint8 (N, H, W) or (N, H, W, 3), and how it was read in a few words.
 
-    Shapes: (N, H, W), (N, H, W, 1), (N, 1, H, W) and, for squares, (N, H*W). Values: whole numbers
-    in 0..255; floats in 0..255, 0..1 or -1..1; booleans. The images of `reference`, those to train
-    on, decide between the ranges. With `scale` values are multiplied by it instead. `say` gets a
-    line for images that use less than half of 0..255. Raises `InputError` for anything else, and
-    for a memory-mapped array that would need over a gigabyte.
+    There is no copy where it is uint8 and `scale` is None. Shapes: (N, H, W), (N, H, W, C),
+    (N, C, H, W) with C of 1 or 3 and, for grey squares, (N, H*W). Values: whole numbers in 0..255;
+    floats in 0..255, 0..1 or -1..1; booleans. `count` is the number of labels. The images of
+    `reference`, those to train on, decide between the ranges. With `scale` values are multiplied
+    by it instead. `say` gets a line for images that use less than half of 0..255. Raises
+    `InputError` for anything else, for shapes that can be understood in two ways, and for a
+    memory-mapped array that would need over a gigabyte.
     """
     source = f"{path}: {name}"
-    array = _to_grey(source, array)
+    given, array = array, _order_axes(source, array, count)
+    kind = f"{'colour' if array.ndim == 4 else 'grey'} {array.shape[2]}x{array.shape[1]}"
+    form = f"{name} {given.dtype} {given.shape} as {kind}"
     if array.dtype == np.uint8 and scale is None:
         _say_dark(path, array, 1, say)
-        return array
+        return array, f"{form}, values as they are"
     if isinstance(array, np.memmap) and array.size > _MOST_COPIED:
         raise InputError(
             f"{source} is {array.dtype} {array.shape}; so many are read in place, which needs "
@@ -54,29 +62,50 @@ def to_images(
     images = _convert(source, array, factor, offset)
     if not offset:
         _say_dark(path, images, factor, say)
-    return images
+    return images, f"{form}, {_RANGES.get((factor, offset), f'values times {factor:g}')}"
 
 
-def _to_grey(source: str, array: np.ndarray) -> np.ndarray:
-    """Return a view of `array` of shape (N, H, W). Raises `InputError`."""
+def is_colour(shape: tuple[int, ...]) -> bool:
+    """Return whether an array of images of this shape has three channels."""
+    return len(shape) == 4 and 3 in (shape[1], shape[3])
+
+
+def _order_axes(source: str, array: np.ndarray, count: int) -> np.ndarray:
+    """Return a view of `array` of shape (N, H, W) or (N, H, W, 3). Raises `InputError`."""
     shape = array.shape
-    if array.ndim == 4 and shape[-1] == 1:
-        return array[..., 0]
-    if array.ndim == 4 and shape[1] == 1:
-        return array[:, 0]
-    if array.ndim == 2 and math.isqrt(shape[1]) ** 2 == shape[1] > 1:
-        side = math.isqrt(shape[1])
-        return array.reshape(shape[0], side, side)
-    if array.ndim == 3 or (array.ndim == 4 and shape[-1] == 3):
-        return array
     mend = ""
-    if array.ndim == 4 and shape[-1] in (3, 4):
-        mend = "; to grey: x = np.round(x[..., :3] @ [0.299, 0.587, 0.114]).astype(np.uint8)"
-    elif array.ndim == 4 and shape[1] in (3, 4):
-        mend = "; to grey: x = np.round(np.moveaxis(x, 1, -1)[..., :3] @ [0.299, 0.587, 0.114])"
-    elif array.ndim == 2 and math.isqrt(shape[0]) ** 2 == shape[0]:
-        mend = "; one image a column? x = x.T"
-    raise InputError(f"{source} is {array.dtype} {shape}; expected uint8 (N, H, W){mend}")
+    if array.ndim > 1 and shape[0] != count and shape[-1] == count:
+        line = "one image a column? x = x.T" if array.ndim == 2 else "x = np.moveaxis(x, -1, 0)"
+        mend = f"; the number of images, {count:,}, comes first: {line}"
+    elif array.ndim == 4:
+        axes = [axis for axis in (3, 1) if shape[axis] in (1, 3, 4)]
+        if len(axes) == 2:
+            mend = (
+                "; which axis holds the channels cannot be decided; the last one, with images of "
+                "over 4 pixels a side, is unmistakable: x = np.moveaxis(x, 1, -1)"
+            )
+        elif axes and shape[axes[0]] == 4:
+            line = "x[..., :3]" if axes == [3] else "np.moveaxis(x, 1, -1)[..., :3]"
+            mend = f"; four channels, the last one alpha? without it: x = {line}"
+        elif axes:
+            ordered = np.moveaxis(array, axes[0], -1)
+            return ordered if ordered.shape[3] == 3 else ordered[..., 0]
+    elif array.ndim == 3:
+        return array
+    elif array.ndim == 2 and shape[1] > 1:
+        side = math.isqrt(shape[1])
+        if side**2 == shape[1]:
+            return array.reshape(shape[0], side, side)
+        side = math.isqrt(shape[1] // 3)
+        if 3 * side**2 == shape[1]:
+            mend = (
+                f"; is that {side}x{side} in colour? channel by channel, as CIFAR's: "
+                f"x = x.reshape(-1, 3, {side}, {side}); pixel by pixel: "
+                f"x = x.reshape(-1, {side}, {side}, 3)"
+            )
+    raise InputError(
+        f"{source} is {array.dtype} {shape}; expected uint8 (N, H, W) or (N, H, W, 3){mend}"
+    )
 
 
 def _say_dark(path: Path, images: np.ndarray, factor: float, say: Say) -> None:
@@ -143,16 +172,16 @@ def _convert(source: str, array: np.ndarray, factor: float, offset: float) -> np
 
 
 def to_labels(path: Path, name: str, array: np.ndarray) -> tuple[np.ndarray, int]:
-    """Return `array` as labels, int64 (N,) from 0, and the number of classes.
+    """Return `array` as numbers of classes, int64 (N,), and the width of one-hot labels, else 0.
 
-    Shapes (N,), (N, 1), and (N, C) with one 1 a row. Raises `InputError` for an empty array,
-    numbers that are not whole or negative, text, and several labels an image.
+    Shapes (N,), (N, 1), and (N, C) with one 1 a row. Raises `InputError` for an empty
+    array, numbers that are not whole or negative, text, and several labels an image.
     """
-    labels, num_classes = array, 0
+    labels, width = array, 0
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.ndim == 2 and labels.dtype.kind in "biuf" and _is_one_hot(labels):
-        labels, num_classes = labels.argmax(axis=1), labels.shape[1]
+        labels, width = labels.argmax(axis=1), labels.shape[1]
     is_number = labels.dtype.kind in "biuf" and labels.ndim == 1 and len(labels) > 0
     if not is_number or not (labels >= 0).all() or not (np.floor(labels) == labels).all():
         mend = ""
@@ -164,10 +193,12 @@ def to_labels(path: Path, name: str, array: np.ndarray) -> tuple[np.ndarray, int
             f"{path}: {name} is {array.dtype} {array.shape}; "
             f"expected whole numbers from 0, of shape (N,){mend}"
         )
-    if labels.max() > np.iinfo(np.int64).max:
-        raise InputError(f"{path}: {name} goes up to {labels.max()}; expected class numbers")
-    labels = labels.astype(np.int64, copy=False)
-    return labels, max(num_classes, int(labels.max()) + 1)
+    if max(int(labels.max()), width - 1) >= _MAX_CLASSES:
+        raise InputError(
+            f"{path}: {name} goes up to {max(labels.max(), width - 1)}; "
+            f"expected class numbers below {_MAX_CLASSES:,}"
+        )
+    return labels.astype(np.int64, copy=False), width
 
 
 def _is_one_hot(array: np.ndarray) -> bool:
@@ -175,20 +206,22 @@ def _is_one_hot(array: np.ndarray) -> bool:
     return bool((is_set.sum(axis=1) == 1).all() and (is_set | (array == 0)).all())
 
 
-def say_gaps(path: Path, name: str, labels: np.ndarray, num_classes: int, say: Say) -> None:
-    """Say which of the class numbers below `num_classes` have no image."""
-    if num_classes > 1000:  # refused later
-        return
-    empty = np.flatnonzero(np.bincount(labels, minlength=num_classes) == 0)
-    if empty.tolist() == list(range(len(empty))) and len(empty):
-        first = len(empty)
-        say(
-            f"{path}: {name} begins at {first}: there is no image of class "
-            f"{', '.join(map(str, empty[:5]))}, which stays in the results; to begin at 0: "
-            f"y = y - {first}, in every part"
+def number_classes(path: Path, name: str, labels: np.ndarray, width: int, say: Say) -> range:
+    """Return the numbers of the classes of training `labels`, which begin at 0 or 1.
+
+    `say` gets a line for classes of one-hot labels, `width` of them, without an image. Raises
+    `InputError` for labels that skip numbers.
+    """
+    found = np.unique(labels)
+    first = 0 if width else min(int(found[0]), 1)
+    classes = range(first, width or int(found[-1]) + 1)
+    empty = [number for number in classes if number not in found]
+    few = f"{', '.join(map(str, empty[:5]))}{' ...' if len(empty) > 5 else ''}"
+    if empty and width:
+        say(f"{path}: {name} has no image of class {few}")
+    elif empty:
+        raise InputError(
+            f"{path}: {name} skips numbers: there is no image of class {few}; expected classes "
+            f"numbered without gaps: y = np.searchsorted(np.unique({name}), y), in every part"
         )
-    elif len(empty):
-        say(
-            f"{path}: {name} has no image of class {', '.join(map(str, empty[:5]))}"
-            f"{' ...' if len(empty) > 5 else ''}; to number without gaps: {_TO_CLASSES}"
-        )
+    return classes

@@ -32,6 +32,11 @@ FASHION = (
     *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
     *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
 )
+CIFAR = (
+    *("airplane", "automobile", "bird", "cat", "deer"),
+    *("dog", "frog", "horse", "ship", "truck"),
+)
+HIRAGANA = tuple("おきすつなはまやれを")
 CORRUPTIONS = (  # of MNIST-C (Mu and Gilmer 2019, arXiv 1906.02337)
     *("shot_noise", "impulse_noise", "glass_blur", "motion_blur", "shear", "scale", "rotate"),
     *("brightness", "translate", "stripe", "fog", "spatter", "dotted_line", "zigzag"),
@@ -104,6 +109,47 @@ DATASETS: dict[str, DatasetRecord] = {
         credit="Zalando (Xiao et al. 2017)",
         licence="MIT",
     ),
+    "cifar10": DatasetRecord(
+        loader="cifar:load_cifar10",
+        content="animals and vehicles in colour, 32x32",
+        classes=CIFAR,
+        preprocess="resize",
+        is_light_on_dark=False,
+        title="CIFAR-10",
+        credit="Alex Krizhevsky (2009)",
+        licence="its author's terms",
+    ),
+    "emnist": DatasetRecord(
+        loader="emnist:load_emnist",
+        content="grey letters and digits, 28x28",
+        classes=None,
+        preprocess="digit",
+        is_light_on_dark=True,
+        title="EMNIST",
+        credit="Gregory Cohen et al. (2017)",
+        licence="its authors' terms",
+        options=("emnist_split",),
+    ),
+    "kmnist": DatasetRecord(
+        loader="emnist:load_kmnist",
+        content="grey cursive hiragana, 28x28",
+        classes=HIRAGANA,
+        preprocess="resize",
+        is_light_on_dark=True,
+        title="KMNIST",
+        credit="CODH (Clanuwat et al. 2018)",
+        licence="CC BY-SA 4.0",
+    ),
+    "qmnist": DatasetRecord(
+        loader="emnist:load_qmnist",
+        content="MNIST's digits with 60,000 for testing, 28x28",
+        classes=DIGITS,
+        preprocess="digit",
+        is_light_on_dark=True,
+        title="QMNIST",
+        credit="Chhavi Yadav and Léon Bottou (2019)",
+        licence="BSD",
+    ),
     "folder": DatasetRecord(
         loader="folder:load_folder",
         content="pictures of any size and colour, one folder per class",
@@ -120,7 +166,7 @@ DATASETS: dict[str, DatasetRecord] = {
         may_have_val=True,
     ),
     "npz": DatasetRecord(
-        loader="sources:load_npz",
+        loader="npz:load_npz",
         content="arrays x_train, y_train, x_test, y_test",
         classes=None,
         preprocess="resize",
@@ -128,8 +174,31 @@ DATASETS: dict[str, DatasetRecord] = {
         data_dir="a .npz file",
         is_sorted=True,
         may_shrink_val=True,
-        options=("scale", "say"),
+        options=("scale", "test_size", "whole", "say"),
         may_have_val=True,
+    ),
+    "csv": DatasetRecord(
+        loader="csv_files:load_csv",
+        content="a line per image: its label and the pixels of a grey square",
+        classes=None,
+        preprocess="resize",
+        is_light_on_dark=False,
+        data_dir="a .csv file, or a folder with one for training and one for testing",
+        is_sorted=True,
+        may_shrink_val=True,
+        options=("scale", "test_size", "label_column", "whole", "say"),
+        may_have_val=True,
+    ),
+    "mat": DatasetRecord(
+        loader="mat:load_mat",
+        content="digits of house numbers in colour, 32x32",
+        classes=DIGITS,
+        preprocess="resize",
+        is_light_on_dark=False,
+        title="SVHN",
+        credit="Netzer et al. (2011)",
+        licence="for non-commercial use only",
+        data_dir="a folder with train_32x32.mat and test_32x32.mat",
     ),
     "mnist_c": DatasetRecord(
         loader="mnist_c:load_mnist_c",
@@ -168,6 +237,10 @@ def describe_data(name: str) -> dict[str, Any]:
     }
 
 
+SPECIAL = ("corruption", "scale", "label_column", "emnist_split", "skip_unreadable")
+"""Settings of which each is for some data sets only."""
+
+
 def check_request(name: str, data_dir: object, **special: object) -> None:
     """Raise `InputError` for a data set without the path it needs, or with a `special` option, such
     as a corruption, that only others take."""
@@ -176,8 +249,10 @@ def check_request(name: str, data_dir: object, **special: object) -> None:
         raise InputError(f"dataset {name} needs data_dir: the path of {record.data_dir}")
     for option, value in special.items():
         if value and option not in record.options:
-            owner = next(other for other, its in DATASETS.items() if option in its.options)
-            raise InputError(f"{option} {value} is for dataset {owner}; dataset is {name}")
+            owners = (other for other, its in DATASETS.items() if option in its.options)
+            raise InputError(
+                f"{option} {value} is for dataset {' and '.join(owners)}; dataset is {name}"
+            )
 
 
 def corruption_names(known: tuple[str, ...]) -> Bound:
@@ -204,15 +279,20 @@ class DatasetConfig(Settings):
     """The data set; mnist is embedded, and data of your own needs --data-dir."""
     data_dir: Annotated[str | None, PATH] = None
     """Where the data is: a folder of IDX files, of pictures or of .npy files, the folder mnist_c
-    or its parent, or a .npz file."""
+    or its parent, a .npz or .csv file, CIFAR-10's folder or archive, or a folder of .mat files."""
     val_size: Annotated[int, NATURAL] = 5000
     """Training images held out for validation, to choose the model, where the data has none of its
     own; with 0 the curves come from the test set."""
     test_size: Annotated[int | None, COUNT] = None
-    """dataset folder without test/: images held out for testing (default: a tenth)."""
+    """dataset folder, npz, csv without test images: how many are held out for testing (default: a
+    tenth)."""
     scale: Annotated[float | None, POSITIVE] = None
-    """dataset npz: factor that brings the values of the images to 0..255, such as 15.9375 for
+    """dataset npz, csv: factor that brings the values of the images to 0..255, such as 15.9375 for
     0..16 (default: none for whole numbers; floats by their range)."""
+    label_column: Literal["first", "last"] | None = None
+    """dataset csv: where the labels are (default: by the header, or where only one may be)."""
+    emnist_split: Literal["balanced", "letters", "digits", "byclass"] | None = None
+    """dataset emnist: which of its divisions (default: balanced)."""
     skip_unreadable: bool = False
     """dataset folder: leave out pictures that cannot be read, and name them."""
     limit: Annotated[int | None, COUNT] = None
@@ -231,9 +311,8 @@ class DatasetConfig(Settings):
 
     def _check_together(self) -> None:
         super()._check_together()
-        check_request(
-            self.dataset, self.data_dir, scale=self.scale, skip_unreadable=self.skip_unreadable
-        )
+        special = {name: getattr(self, name) for name in SPECIAL if hasattr(self, name)}
+        check_request(self.dataset, self.data_dir, **special)
         if self.picture_mode == "digit":
             for name, only in (("channels", 1), ("image_size", SIZE)):
                 if getattr(self, name) not in ("auto", only):
@@ -272,6 +351,5 @@ class DataConfig(DatasetConfig):
 
     def _check_together(self) -> None:
         super()._check_together()
-        check_request(self.dataset, self.data_dir, corruption=self.corruption)
         if self.replay is not None and self.dataset != "mnist_c":
             raise InputError(f"replay is for dataset mnist_c; dataset is {self.dataset}")

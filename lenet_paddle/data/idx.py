@@ -1,9 +1,10 @@
 """Read IDX files, the format of MNIST, strictly.
 
 The format (http://yann.lecun.com/exdb/mnist/): a big-endian magic number 0x0000TTDD (type 0x08
-is unsigned byte, DD the number of dimensions), DD sizes of 4 bytes each, then the data in C
-order. `paddle.vision.datasets.MNIST` checks nothing and fails with struct.error unless the count
-is a multiple of 100; this reader checks everything, and its errors say what it found.
+is unsigned byte, 0x0C a signed number of 4 bytes, as in QMNIST's labels; DD the number of
+dimensions), DD sizes of 4 bytes each, then the data in C order. `paddle.vision.datasets.MNIST`
+checks nothing and fails with struct.error unless the count is a multiple of 100; this reader
+checks everything, and its errors say what it found.
 """
 
 from __future__ import annotations
@@ -19,8 +20,13 @@ import numpy as np
 from lenet_paddle.errors import InputError
 from lenet_paddle.files import describe_content, open_file
 
-_IMAGES, _LABELS = 0x00000803, 0x00000801
-_KINDS = {_IMAGES: "an IDX file of images", _LABELS: "an IDX file of labels"}
+_IMAGES, _LABELS, _EXTENDED = 0x00000803, 0x00000801, 0x00000C02
+_KINDS = {
+    _IMAGES: "an IDX file of images",
+    _LABELS: "an IDX file of labels",
+    _EXTENDED: "an IDX file of QMNIST's labels",
+}
+_TYPES = {0x08: np.dtype("u1"), 0x0C: np.dtype(">i4")}
 _MAX_BYTES = 1 << 40
 _PIECE = 1 << 26  # bytes read at once
 _MAX_UNPACKED = 1 << 30  # bytes, for a file that is packed over a hundredfold
@@ -34,30 +40,44 @@ def read_images(path: Path) -> np.ndarray:
     return _read(path, _IMAGES)
 
 
-def read_labels(path: Path, num_classes: int = 10) -> np.ndarray:
+def read_labels(path: Path, num_classes: int = 10, first: int = 0) -> np.ndarray:
     """Read a label file, gzipped or not, as int64 (N,) in [0, num_classes).
 
-    Raises `InputError`.
+    `first` is the label of the first class in the file. Raises `InputError`.
     """
-    labels = _read(path, _LABELS).astype(np.int64)
-    if len(labels) and labels.max() >= num_classes:
-        at = int(np.argmax(labels >= num_classes))
+    return _number(path, _read(path, _LABELS), num_classes, first)
+
+
+def read_extended_labels(path: Path, num_classes: int = 10) -> np.ndarray:
+    """Read a file of QMNIST's labels, int32 (N, 8) with the class in front, as `read_labels`."""
+    table = _read(path, _EXTENDED)
+    if table.shape[1] == 0:
+        raise InputError(f"{path}: the header announces no columns; expected the class in the first")
+    return _number(path, table[:, 0], num_classes, 0)
+
+
+def _number(path: Path, raw: np.ndarray, num_classes: int, first: int) -> np.ndarray:
+    labels = raw.astype(np.int64) - first
+    is_wrong = (labels < 0) | (labels >= num_classes)
+    if is_wrong.any():
+        at = int(np.argmax(is_wrong))
         raise InputError(
-            f"{path}: label {labels[at]} at position {at}; expected 0 to {num_classes - 1}"
+            f"{path}: label {raw[at]} at position {at}; expected {first} to "
+            f"{first + num_classes - 1}"
         )
     return labels
 
 
 def _read(path: Path, magic: int) -> np.ndarray:
     """Read at most one byte more than the header announces, to be safe from gzip bombs."""
-    num_dims = magic & 0xFF
+    num_dims, number_type = magic & 0xFF, _TYPES[magic >> 8]
     try:
         with open_file(path) as raw, _unpacked(raw) as file:
             header = file.read(4 + 4 * num_dims)
             shape = _parse_header(path, header, magic)
-            expected = math.prod(shape)
+            expected = math.prod(shape) * number_type.itemsize
             if file is raw and path.stat().st_size == len(header) + expected:
-                return np.memmap(raw, np.uint8, "r", len(header), shape)
+                return np.memmap(raw, number_type, "r", len(header), shape)
             if file is not raw:
                 check_unpacked(path, expected, path.stat().st_size)
             data = _read_exactly(file, expected)
@@ -72,7 +92,7 @@ def _read(path: Path, magic: int) -> np.ndarray:
             f"{path}: the header announces {' x '.join(map(str, shape))} = {expected:,} bytes, "
             f"{found}; the file is {'truncated' if short else 'too long'}"
         )
-    return np.frombuffer(memoryview(data).toreadonly(), np.uint8).reshape(shape)
+    return np.frombuffer(memoryview(data).toreadonly(), number_type).reshape(shape)
 
 
 def check_unpacked(path: Path, unpacked: int, packed: int) -> None:

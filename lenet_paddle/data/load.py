@@ -14,6 +14,7 @@ import numpy as np
 from lenet_paddle.data.checks import check_splits
 from lenet_paddle.data.datasets import (
     CLEAN,
+    SPECIAL,
     DataConfig,
     DatasetRecord,
     Preprocess,
@@ -40,6 +41,8 @@ def load_dataset(
     preprocess: Preprocess = "resize",
     corruption: str | None = None,
     scale: float | None = None,
+    label_column: str | None = None,
+    emnist_split: str | None = None,
     skip_unreadable: bool = False,
     channels: Channels = "auto",
     image_size: Side = "auto",
@@ -51,11 +54,10 @@ def load_dataset(
     `corruption` holds out its last `val_size` images; without one, all 15 corruptions (those that
     are there) are mixed evenly and `val` is the end of the mixture. Where the record says
     `may_shrink_val`, a `val_size` of over half of the images becomes a tenth of them, with a
-    message. `test_size`, `preprocess` and `skip_unreadable` matter for `folder` only (see
-    `folder.load_folder`), `scale` for `npz` (see `sources.load_npz`). `channels` and
-    `image_size` are the form of the images, by default that of the data (see `form.choose_form`).
-    Raises `InputError` for
-    unknown names and bad files.
+    message. Each loader takes those of the other arguments that are in its record's `options` and
+    says what they mean, as `folder.load_folder`. `channels` and `image_size` are the form of the
+    images, by default that of the data (see `form.choose_form`). Raises `InputError` for unknown
+    names and bad files.
     """
     [image_set] = load_splits(
         name,
@@ -66,6 +68,8 @@ def load_dataset(
         preprocess=preprocess,
         corruption=corruption,
         scale=scale,
+        label_column=label_column,
+        emnist_split=emnist_split,
         skip_unreadable=skip_unreadable,
         channels=channels,
         image_size=image_size,
@@ -93,7 +97,7 @@ def load_splits(
     for split in splits:
         if split not in ("train", "val", "test"):
             raise InputError(f"split {split!r} is unknown; expected one of train, val, test")
-    special = {key: given.get(key) for key in ("corruption", "scale", "skip_unreadable")}
+    special = {key: given.get(key) for key in SPECIAL}
     check_request(name, data_dir, **special)
     record = find_dataset(name)
     path = None if data_dir is None else Path(data_dir)
@@ -192,9 +196,7 @@ def load_data(
         say,
         test_size=config.test_size,
         preprocess=config.picture_mode,
-        corruption=config.corruption,
-        scale=config.scale,
-        skip_unreadable=config.skip_unreadable,
+        **{name: getattr(config, name) for name in SPECIAL},
         classes=classes,
         whole=whole,
         channels=config.channels,

@@ -15,7 +15,8 @@ from lenet_paddle.data.corrupt import corrupt
 from lenet_paddle.data.datasets import ALL_CORRUPTIONS, CORRUPTIONS, DIGITS, IDENTITY
 from lenet_paddle.data.form import SIZE
 from lenet_paddle.data.imageset import ImageSet, check_counts, join_sets
-from lenet_paddle.data.sources import check_links, load_mnist, map_npy
+from lenet_paddle.data.npz import map_npy
+from lenet_paddle.data.sources import check_links, load_mnist
 from lenet_paddle.errors import InputError
 from lenet_paddle.files import make_folder, replacing
 from lenet_paddle.progress import Progress

@@ -305,14 +305,14 @@ def test_a_hostile_file_is_one_quick_line_and_runs_nothing(answers, name, load):
 
 
 def test_the_functions_behind_the_names_are_as_they_were(tmp_path):
-    from lenet_paddle.training import safe_weights
+    from lenet_paddle.data import pickles
 
     for name in ("BUILD on a function", "BUILD on a function, by slots", "BUILD on a class"):
         (tmp_path / "w.pdparams").write_bytes(HOSTILE[name](tmp_path / "canary"))
         with pytest.raises(InputError, match="it sets attributes"):
             load_pickle(tmp_path / "w.pdparams")
-    assert safe_weights._encode_latin1.__defaults__ is None
-    assert safe_weights._encode_latin1.__doc__ is None
+    assert pickles._encode_latin1.__defaults__ is None
+    assert pickles._encode_latin1.__doc__ is None
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4])

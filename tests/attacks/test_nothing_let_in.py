@@ -17,7 +17,7 @@ from PIL import EpsImagePlugin, Image
 from tools_help import QUICK, assert_refused, tool
 
 from lenet_paddle.config import TrainConfig
-from lenet_paddle.data import idx, sources
+from lenet_paddle.data import idx, npz
 from lenet_paddle.data.load import load_dataset
 from lenet_paddle.data.preprocess import TooManyPixels, decode_picture
 from lenet_paddle.errors import InputError
@@ -215,7 +215,7 @@ def test_a_pipe_does_not_hang(write_tree: Tree, tmp_path_factory: pytest.TempPat
     for name in ("x_train", "y_train", "x_test", "y_test"):
         os.mkfifo(arrays / f"{name}.npy")
     with pytest.raises(InputError, match="a pipe or a device"):
-        sources.load_npz("train", arrays)
+        npz.load_npz("train", arrays)
 
 
 def test_predict_skips_links_out_of_a_folder_with_a_warning(write_tree: Tree, outside, caplog):
@@ -259,7 +259,7 @@ def test_a_packed_bomb_is_refused_before_it_is_unpacked(tmp_path: Path):
     (tmp_path / "a.npz").write_bytes(data)
     before = _grown()
     with pytest.raises(InputError, match="over a gigabyte and over a hundredfold"):
-        sources.load_npz("train", tmp_path / "a.npz")
+        npz.load_npz("train", tmp_path / "a.npz")
     assert _grown() - before < 1 << 28
 
 
@@ -273,7 +273,7 @@ def test_an_array_larger_than_its_file_is_refused(tmp_path: Path):
             archive.writestr(f"{name}.npy", header.getvalue() + b"short")
     before = _grown()
     with pytest.raises(InputError, match=r"not a readable \.npz file"):
-        sources.load_npz("train", tmp_path / "a.npz")
+        npz.load_npz("train", tmp_path / "a.npz")
     assert _grown() - before < 1 << 28
 
 
@@ -288,7 +288,7 @@ def test_a_damaged_central_directory_is_one_line(tmp_path: Path):
             data[: at + 42] + struct.pack("<I", change) + data[at + 46 :]
         )
         with pytest.raises(InputError, match=r"a\.npz: "):
-            sources.load_npz("train", tmp_path / "a.npz")
+            npz.load_npz("train", tmp_path / "a.npz")
 
 
 @pytest.mark.parametrize("descr", ["|V0", "|S0", "<U0", "|O", "<M8[s]", "|u1"])
@@ -300,14 +300,14 @@ def test_an_impossible_npy_header_is_one_line(tmp_path: Path, descr, shape):
     np.lib.format.write_array_header_1_0(out, header)
     (tmp_path / "x_train.npy").write_bytes(out.getvalue() + bytes(5000))
     with pytest.raises(InputError, match=r"x_train\.npy: not a readable \.npy file"):
-        sources.map_npy(tmp_path / "x_train.npy")
+        npz.map_npy(tmp_path / "x_train.npy")
 
 
 def test_an_archive_named_npy_is_one_line(tmp_path: Path):
     np.savez(tmp_path / "x_train.npz", a=np.zeros(3))
     (tmp_path / "x_train.npz").rename(tmp_path / "x_train.npy")
     with pytest.raises(InputError, match=r"not a readable \.npy file"):
-        sources.map_npy(tmp_path / "x_train.npy")
+        npz.map_npy(tmp_path / "x_train.npy")
 
 
 def test_well_compressed_images_are_read(tmp_path: Path, monkeypatch):
@@ -315,10 +315,10 @@ def test_well_compressed_images_are_read(tmp_path: Path, monkeypatch):
     images, labels = np.zeros((100, 28, 28), np.uint8), np.zeros(100, int)
     arrays = {"x_train": images, "y_train": labels, "x_test": images, "y_test": labels}
     np.savez_compressed(tmp_path / "a.npz", **arrays)
-    assert len(sources.load_npz("train", tmp_path / "a.npz")) == 100
+    assert len(npz.load_npz("train", tmp_path / "a.npz")) == 100
     monkeypatch.setattr(idx, "_MAX_UNPACKED", 10_000)
     assert (tmp_path / "a.npz").stat().st_size * 100 > images.nbytes + 2 * labels.nbytes + 400
-    assert len(sources.load_npz("train", tmp_path / "a.npz")) == 100  # below a hundredfold
+    assert len(npz.load_npz("train", tmp_path / "a.npz")) == 100  # below a hundredfold
 
 
 def test_postscript_is_not_run(monkeypatch):

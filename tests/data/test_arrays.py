@@ -11,7 +11,7 @@ import pytest
 
 from lenet_paddle.data import arrays
 from lenet_paddle.data.imageset import ImageSet
-from lenet_paddle.data.sources import load_npz
+from lenet_paddle.data.npz import load_npz
 from lenet_paddle.errors import InputError
 
 Arrays = dict[str, np.ndarray]
@@ -45,10 +45,15 @@ def _load(path: Path, part: str = "train", **options: object) -> tuple[ImageSet,
     return loaded, lines
 
 
+def _odd(lines: list[str]) -> list[str]:
+    """Return the lines but the one on how the arrays are read."""
+    return [line for line in lines if ": read " not in line]
+
+
 def _same(path: Path, plain: Arrays, tolerance: int = 0) -> None:
     for part in ("train", "test"):
         loaded, lines = _load(path, part)
-        assert lines == []
+        assert _odd(lines) == [] and len(lines) == (part == "train")
         difference = np.abs(loaded.images.astype(int) - plain[f"x_{part}"])
         assert loaded.images.dtype == np.uint8 and difference.max() <= tolerance
         np.testing.assert_array_equal(loaded.labels, plain[f"y_{part}"])
@@ -152,11 +157,12 @@ def test_small_values_are_named_with_their_factor_and_scaled_when_asked(
 
     save(path, **{k: few(v) if k[0] == "x" else v for k, v in plain.items()})
     for part in ("train", "test"):
-        as_they_are, [line] = _load(path, part)
+        as_they_are, lines = _load(path, part)
+        [line] = _odd(lines)
         np.testing.assert_array_equal(as_they_are.images, few(plain[f"x_{part}"]))
         assert f"go up to {high} of 255" in line and f"--scale {factor}" in line
         scaled, lines = _load(path, part, scale=float(factor))
-        assert lines == []
+        assert _odd(lines) == []
         np.testing.assert_array_equal(scaled.images, np.rint(as_they_are.images * float(factor)))
 
 
@@ -165,11 +171,11 @@ def test_test_images_darker_than_the_training_images_are_named(
 ) -> None:
     floats = {name: plain[name].astype(np.float32) for name in ("x_train", "x_test")}
     np.savez(tmp_path / "a.npz", **plain | floats | {"x_test": floats["x_test"] / 255})
-    assert _load(tmp_path / "a.npz", "train")[1] == []
+    assert _odd(_load(tmp_path / "a.npz", "train")[1]) == []
     _, [line] = _load(tmp_path / "a.npz", "test")
     assert "go up to 1 of 255 and are read as they are" in line and "--scale 255" in line
     np.savez(tmp_path / "a.npz", **plain | {n: x / 255 * 0.25 for n, x in floats.items()})
-    _, [line] = _load(tmp_path / "a.npz", "train")
+    [line] = _odd(_load(tmp_path / "a.npz", "train")[1])
     assert "go up to 64 of 255 and were multiplied by 255" in line and "--scale 1016.02" in line
 
 
@@ -206,14 +212,21 @@ def test_a_large_mapped_array_is_not_copied_but_the_line_that_converts_it_is_pri
 
 # --- what is refused says how to mend it ---
 
-COLOUR = np.arange(18 * 28 * 28 * 3).reshape(18, 28, 28, 3) % 256
+COLOUR = (np.arange(18 * 28 * 28 * 3).reshape(18, 28, 28, 3) % 256).astype(np.uint8)
+ALPHA = np.concatenate([COLOUR, COLOUR[..., :1]], axis=-1)
 
 
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        ({"x_train": COLOUR.astype(np.uint8)}, r"to grey: (x = .*)"),
-        ({"x_train": np.moveaxis(COLOUR, -1, 1)}, r"to grey: (x = .*)"),
+        ({"x_train": ALPHA}, r"without it: (x = .*)"),
+        ({"x_train": np.moveaxis(ALPHA, -1, 1)}, r"without it: (x = .*)"),
+        ({"x_train": np.moveaxis(COLOUR, 0, -1)}, r"comes first: (x = .*)"),
+        ({"x_train": np.zeros((28, 28, 18), np.uint8)}, r"comes first: (x = .*)"),
+        ({"x_train": COLOUR[:, :, :3].transpose(0, 3, 1, 2)}, r"is unmistakable: (x = .*)"),
+        ({"x_train": COLOUR.reshape(18, -1)}, r"as CIFAR's: (x = [^;]*)"),
+        ({"x_train": COLOUR.reshape(18, -1)}, r"pixel by pixel: (x = .*)"),
+        ({"y_train": np.arange(18) % 3 * 2}, r"without gaps: (y = .*), in every part"),
         ({"x_train": np.zeros((784, 18), np.uint8)}, r"a column\? (x = .*)"),
         ({"x_train": np.full((18, 28, 28), 4000, np.uint16)}, r"or (x = .*)"),
         ({"x_train": np.linspace(-3, 3, 18 * 784).reshape(18, 28, 28)}, r": (x = .*)"),
@@ -235,23 +248,133 @@ def test_the_printed_line_of_numpy_mends_the_array(
     found = re.search(line, message)
     assert found and "\n" not in message, message
     [(name, array)] = change.items()
-    space = {"np": np, name[0]: array}
+    space = {"np": np, name[0]: array, name: array}
     exec(found[1], space)
+    if space["x" if name[0] == "x" else "y"].ndim == 4:
+        plain = plain | {"x_test": COLOUR[:6]}
     np.savez(tmp_path / "a.npz", **plain | {name: space[name[0]]})
     _load(tmp_path / "a.npz")
+
+
+def test_one_line_refuses_grey_beside_colour(tmp_path: Path, plain: Arrays) -> None:
+    np.savez(tmp_path / "a.npz", **plain | {"x_test": COLOUR[:6]})
+    with pytest.raises(InputError, match="expected all in grey or all in colour") as caught:
+        _load(tmp_path / "a.npz", "test")
+    space = {"np": np, "x": plain["x_train"]}
+    exec(str(caught.value).split("in colour: ")[1].split(" makes")[0], space)
+    np.savez(tmp_path / "a.npz", **plain | {"x_test": COLOUR[:6], "x_train": space["x"]})
+    assert _load(tmp_path / "a.npz")[0].images.shape == (18, 28, 28, 3)
+
+
+# --- labels ---
+
+
+@SAVES
+def test_labels_from_1_keep_their_numbers_as_names(
+    tmp_path: Path, plain: Arrays, save: Callable
+) -> None:
+    save(path := tmp_path / "a.npz", **{k: v + 1 if k[0] == "y" else v for k, v in plain.items()})
+    loaded, [line] = _load(path)
+    assert loaded.classes == ("1", "2", "3") and "y_train as labels from 1 of 3 classes" in line
+    np.testing.assert_array_equal(loaded.labels, plain["y_train"])
+    test, lines = _load(path, "test")
+    np.testing.assert_array_equal(test.labels, plain["y_test"])
+    assert test.classes == loaded.classes and lines == []
+
+
+def test_a_0_in_the_test_labels_alone_is_a_class_that_training_lacks(
+    tmp_path: Path, plain: Arrays
+) -> None:
+    np.savez(tmp_path / "a.npz", **plain | {"y_train": plain["y_train"] + 1})
+    with pytest.raises(InputError, match="y_test has class 0, but y_train has 1 to 3; add images"):
+        _load(tmp_path / "a.npz", "test")
 
 
 @pytest.mark.parametrize(
     ("labels", "said"),
     [
-        (np.arange(18) % 3 + 1, "y_train begins at 1: there is no image of class 0"),
-        (np.arange(18) % 3 * 2, "y_train has no image of class 1, 3;"),
+        (np.arange(18) % 3 + 2, "there is no image of class 1;"),
+        (np.arange(18) % 3 * 2, "there is no image of class 1, 3;"),
+        (np.arange(18) * 2, "there is no image of class 1, 3, 5, 7, 9 ...;"),
     ],
 )
-def test_class_numbers_without_an_image_are_named(
+def test_labels_that_skip_numbers_are_refused(
     tmp_path: Path, plain: Arrays, labels: np.ndarray, said: str
 ) -> None:
     np.savez(tmp_path / "a.npz", **plain | {"y_train": labels})
-    _, [line] = _load(tmp_path / "a.npz")
-    assert said in line
-    assert _load(tmp_path / "a.npz", "test")[1] == []
+    for part in ("train", "test"):
+        with pytest.raises(InputError, match="y_train skips numbers: ") as caught:
+            _load(tmp_path / "a.npz", part)
+        assert said in str(caught.value)
+
+
+def test_a_column_of_one_hot_labels_without_an_image_is_named(
+    tmp_path: Path, plain: Arrays
+) -> None:
+    wide = {k: np.eye(5)[v] for k, v in plain.items() if k[0] == "y"}
+    np.savez(tmp_path / "a.npz", **plain | wide)
+    loaded, lines = _load(tmp_path / "a.npz")
+    assert _odd(lines) == [f"{tmp_path / 'a.npz'}: y_train has no image of class 3, 4"]
+    assert loaded.num_classes == 5 == _load(tmp_path / "a.npz", "test")[0].num_classes
+    assert "y_train as one-hot labels of 5 classes" in str(lines)
+
+
+# --- colour ---
+
+
+@SAVES
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda x: x, "uint8 ({n}, 20, 28, 3) as colour 28x20, values as they are"),
+        (lambda x: np.moveaxis(x, -1, 1), "uint8 ({n}, 3, 20, 28) as colour 28x20, values as they are"),
+        (lambda x: x / 255, "float64 ({n}, 20, 28, 3) as colour 28x20, values from 0 to 1"),
+        (
+            lambda x: np.moveaxis(x, -1, 1).astype(np.float32) / 127.5 - 1,
+            "float32 ({n}, 3, 20, 28) as colour 28x20, values from -1 to 1",
+        ),
+        (lambda x: x.astype(int), "int64 ({n}, 20, 28, 3) as colour 28x20, values from 0 to 255"),
+    ],
+)
+def test_colour_images_in_every_usual_form_are_the_same_and_one_line_says_how_they_were_read(
+    tmp_path: Path, plain: Arrays, save: Callable, change: Callable, words: str
+) -> None:
+    colour = {"x_train": COLOUR[:, :20], "x_test": COLOUR[:6, :20]}
+    save(tmp_path / "a.npz", **plain | {name: change(x) for name, x in colour.items()})
+    for part in ("train", "test"):
+        loaded, lines = _load(tmp_path / "a.npz", part)
+        np.testing.assert_array_equal(np.asarray(loaded.images), colour[f"x_{part}"])
+        assert len(lines) == (part == "train")
+    [line] = _load(tmp_path / "a.npz")[1]
+    read = f"read x_train {words.format(n=18)}; y_train as labels from 0 of 3 classes"
+    assert line == f"{tmp_path / 'a.npz'}: {read}"
+
+
+# --- arrays that are not divided ---
+
+
+@SAVES
+@pytest.mark.parametrize("names", [("data", "target"), ("X", "y"), ("images", "labels")])
+def test_undivided_arrays_give_a_tenth_to_the_test_set(
+    tmp_path: Path, plain: Arrays, save: Callable, names: tuple[str, str]
+) -> None:
+    images, labels = np.tile(plain["x_train"], (5, 1, 1)), np.tile(plain["y_train"], 5)
+    images[:, 0, 2] = np.arange(90)
+    save(path := tmp_path / "a.npz", **dict(zip(names, (images, labels), strict=True)))
+    train, test = (_load(path, part)[0] for part in ("train", "test"))
+    assert (len(train), len(test)) == (81, 9) and np.bincount(test.labels).tolist() == [3, 3, 3]
+    both = np.concatenate([np.asarray(train.images), np.asarray(test.images)])
+    assert sorted(both[:, 0, 2].tolist()) == list(range(90))
+    assert len(_load(path, "test", test_size=30)[0]) == 30
+    assert len(_load(path, "test", whole=True)[0]) == 90
+    assert load_npz("val", path) is None
+    with pytest.raises(InputError, match="test_size 90 leaves no training image of 90"):
+        _load(path, "train", test_size=90)
+
+
+def test_scikit_learns_digits_are_read_from_their_images(tmp_path: Path) -> None:
+    digits = pytest.importorskip("sklearn.datasets").load_digits()
+    np.savez(tmp_path / "a.npz", data=digits.data, target=digits.target, images=digits.images)
+    train, lines = _load(tmp_path / "a.npz", scale=255 / 16)
+    assert "images float64 (1797, 8, 8) as grey 8x8, values times 15.9375" in lines[0]
+    assert train.images.shape == (1618, 8, 8) and train.images.max() == 255

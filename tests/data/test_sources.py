@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from refusal_help import refusal_of
 
-from lenet_paddle.data import sources
+from lenet_paddle.data import npz, sources
 
 Writer = Callable[[Path, np.ndarray], Path]
 
@@ -113,7 +113,7 @@ def test_fashion_mnist_is_taken_from_paddles_cache_without_a_download(
     tmp_path: Path, write_idx: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr(sources, "_download_fashion_mnist", None)  # a call would fail
+    monkeypatch.setattr(sources, "download", None)  # a call would fail
     cache = tmp_path / ".cache/paddle/dataset/fashion-mnist"
     _write_set(write_idx, cache, "train", np.full((2, 28, 28), 3), np.ones(2), "-idx#-ubyte.gz")
     assert (sources.load_fashion_mnist("train", None).images == 3).all()
@@ -129,7 +129,7 @@ def test_fashion_mnist_that_cannot_be_had_names_all_the_ways(
         raise ConnectionError("no route\nto host")
 
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr(sources, "_find_idx", lambda *_: None)  # Debian's package may be there
+    monkeypatch.setattr(sources, "_find_one", lambda *_: None)  # Debian's package may be there
     monkeypatch.setattr(paddle.vision.datasets, "FashionMNIST", no_network)
     message = refusal_of(tmp_path, lambda: sources.load_fashion_mnist("train", None))
     ways = [str(tmp_path / ".cache/paddle/dataset/fashion-mnist"), "/usr/share/datasets"]
@@ -166,7 +166,7 @@ def test_a_npz_file_in_keras_layout_is_read_as_it_is(
     stored = {k: v[..., None] if channel and k[0] == "x" else v for k, v in keras.items()}
     save(tmp_path / "a.npz", **stored)
     for part in ("train", "test"):
-        read = sources.load_npz(part, tmp_path / "a.npz")
+        read = npz.load_npz(part, tmp_path / "a.npz")
         np.testing.assert_array_equal(read.images, keras[f"x_{part}"])
         np.testing.assert_array_equal(read.labels, keras[f"y_{part}"])
         assert read.labels.dtype == np.int64
@@ -185,7 +185,7 @@ def test_a_npz_file_in_keras_layout_is_read_as_it_is(
             {"x_train": np.full((6, 28, 28), 255.5)},
             "float64 from 255.5 to 255.5; expected 0 to 255",
         ),
-        ({"x_train": np.zeros((6, 28, 28, 3), np.uint8)}, "(6, 28, 28, 3); expected uint8"),
+        ({"x_train": np.zeros((6, 28, 28, 2), np.uint8)}, "(6, 28, 28, 2); expected uint8"),
         ({"y_train": np.full(6, 0.5)}, "y_train is float64 (6,); expected whole numbers"),
         ({"y_train": np.ones((6, 6), int)}, "y_train is int64 (6, 6); expected whole numbers"),
         ({"y_train": np.array([0, 1, -1, 0, 1, 2])}, "expected whole numbers from 0"),
@@ -205,7 +205,7 @@ def test_arrays_in_another_layout_are_refused(
         said = said.replace(".npz file", ".npy file")
         said = "x_test, x_train, y_test; expected" if said.startswith("expected x_") else said
         said = said.replace("has y_train, x_test, y_test", "has x_test, y_test, y_train")
-    assert said in refusal_of(path, lambda: sources.load_npz("train", path))
+    assert said in refusal_of(path, lambda: npz.load_npz("train", path))
 
 
 def test_a_test_label_that_training_never_shows_is_refused(
@@ -213,8 +213,8 @@ def test_a_test_label_that_training_never_shows_is_refused(
 ) -> None:
     path = tmp_path / "a.npz"
     np.savez(path, **(keras | {"y_test": np.array([0, 3])}))
-    message = refusal_of(path, lambda: sources.load_npz("test", path))
-    assert "labels run from 0 to 3; expected 0 to 2" in message
+    message = refusal_of(path, lambda: npz.load_npz("test", path))
+    assert "y_test has class 3, but y_train has 0 to 2; add images of it to x_train" in message
 
 
 def _not_npz(tmp_path: Path, keras: dict[str, np.ndarray]) -> dict[str, bytes]:
@@ -246,6 +246,6 @@ def test_a_file_that_is_not_npz_is_refused(
 ) -> None:
     path = tmp_path / "b.npz"
     path.write_bytes(_not_npz(tmp_path, keras)[kind])
-    message = refusal_of(path, lambda: sources.load_npz("train", path))
+    message = refusal_of(path, lambda: npz.load_npz("train", path))
     assert "not a readable .npz file" in message and "pickle" not in message
     assert said in message

@@ -31,7 +31,7 @@ from hypothesis.configuration import set_hypothesis_home_dir
 from PIL import Image
 
 from lenet_paddle.config import FinetuneConfig, TrainConfig
-from lenet_paddle.data import idx, sources
+from lenet_paddle.data import idx, npz
 from lenet_paddle.data.mnist_c import load_mnist_c
 from lenet_paddle.data.preprocess import decode_picture, prepare_picture
 from lenet_paddle.errors import InputError
@@ -183,7 +183,7 @@ def test_npy_folder(tmp_path: Path) -> None:
         for part in ("train", "test"):
             written(tmp_path / f"x_{part}.npy", images)
             written(tmp_path / f"y_{part}.npy", labels)
-        check_set(one_line(lambda: sources.load_npz("train", tmp_path)))
+        check_set(one_line(lambda: npz.load_npz("train", tmp_path)))
 
     fuzz("npy", check, npy_files(IMAGES), npy_files(LABELS))
 
@@ -206,7 +206,7 @@ def test_npz(tmp_path: Path) -> None:
 
     def check(data: bytes) -> None:
         path = written(tmp_path / "a.npz", data)
-        check_set(one_line(lambda: sources.load_npz("train", path)))
+        check_set(one_line(lambda: npz.load_npz("train", path)))
 
     fuzz("npz", check, mutated(files) | st.binary(max_size=64))
 
@@ -403,7 +403,7 @@ def test_safetensors(tmp_path: Path) -> None:
 @st.composite
 def pickle_steps(draw: Any) -> bytes:
     """Draw pickle opcodes in any order, mostly ones that the reader accepts."""
-    from lenet_paddle.training.safe_weights import _ALLOWED, _KNOWN
+    from lenet_paddle.data.pickles import _ALLOWED, _KNOWN
 
     plain = [bytes([code]) for code in _ALLOWED if bytes([code]) not in b"ch\x95rjBUTX\x8d\x8eC"]
     names = [f"c{module}\n{name}\n".encode() for module, name in _KNOWN]
