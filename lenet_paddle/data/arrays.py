@@ -206,11 +206,13 @@ def _is_one_hot(array: np.ndarray) -> bool:
     return bool((is_set.sum(axis=1) == 1).all() and (is_set | (array == 0)).all())
 
 
-def number_classes(path: Path, name: str, labels: np.ndarray, width: int, say: Say) -> range:
+def number_classes(
+    path: Path, name: str, labels: np.ndarray, width: int, mend: str | None, say: Say
+) -> range:
     """Return the numbers of the classes of training `labels`, which begin at 0 or 1.
 
     `say` gets a line for classes of one-hot labels, `width` of them, without an image. Raises
-    `InputError` for labels that skip numbers.
+    `InputError` for labels that skip numbers, with `mend` or the line of NumPy that mends them.
     """
     found = np.unique(labels)
     first = 0 if width else min(int(found[0]), 1)
@@ -220,8 +222,9 @@ def number_classes(path: Path, name: str, labels: np.ndarray, width: int, say: S
     if empty and width:
         say(f"{path}: {name} has no image of class {few}")
     elif empty:
+        mend = mend or f"y = np.searchsorted(np.unique({name}), y), in every part"
         raise InputError(
             f"{path}: {name} skips numbers: there is no image of class {few}; expected classes "
-            f"numbered without gaps: y = np.searchsorted(np.unique({name}), y), in every part"
+            f"numbered without gaps: {mend}"
         )
     return classes

@@ -33,6 +33,8 @@ class Arrays(NamedTuple):
     find_shape: Callable[[str], tuple[int, ...]]
     parts: Mapping[str, tuple[str, str]]
     """Names of images and labels by part: "train", "val", "test"; or all of them by "all"."""
+    mend_gaps: str | None = None
+    """How to mend labels that skip numbers (default: a line of NumPy)."""
 
 
 def load_npz(
@@ -77,7 +79,7 @@ def load_arrays(
 
     The arguments are those of `load_npz`. Raises `InputError`.
     """
-    path, read, find_shape, parts = arrays
+    path, read, find_shape, parts, mend = arrays
     train = parts.get("train", parts.get("all"))
     own = parts.get(part, parts.get("all") if part != "val" else None)
     if own is None:
@@ -96,7 +98,7 @@ def load_arrays(
     if train is None:  # for testing only: the names of classes, their numbers, suffice
         classes = range(min(int(numbers.min()), 1), width or int(numbers.max()) + 1)
     else:
-        classes = number_classes(path, y_train, *train_numbers, say)
+        classes = number_classes(path, y_train, *train_numbers, mend, say)
     if numbers.min() < classes[0] or numbers.max() > classes[-1]:
         wrong = numbers[(numbers < classes[0]) | (numbers > classes[-1])][0]
         raise InputError(

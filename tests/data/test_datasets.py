@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.io import savemat
 
 from lenet_paddle.config import TrainConfig
 from lenet_paddle.data import sources
@@ -40,12 +41,31 @@ def paths(
     for part, prefix in (("train", "train"), ("test", "t10k")):
         write_idx(root / "idx" / f"{prefix}-images-idx3-ubyte", images)
         write_idx(root / "idx" / f"{prefix}-labels-idx1-ubyte", labels.astype(np.uint8))
+        write_idx(root / "idx" / f"emnist-balanced-{part}-images-idx3-ubyte", images)
+        write_idx(root / "idx" / f"emnist-balanced-{part}-labels-idx1-ubyte", labels)
+        write_idx(root / "idx" / f"qmnist-{part}-images-idx3-ubyte", images)
+        write_idx(root / "idx" / f"qmnist-{part}-labels-idx1-ubyte", labels)
+        (root / "csv").mkdir(exist_ok=True)
+        table = np.column_stack([labels, images.reshape(40, -1)])
+        np.savetxt(root / "csv" / f"{part}.csv", table, "%d", ",")
+        (root / "mat").mkdir(exist_ok=True)
+        colour = np.zeros((32, 32, 3, 40), np.uint8)
+        savemat(root / "mat" / f"{part}_32x32.mat", {"X": colour, "y": (labels % 10 + 1)[:, None]})
         write_mnist_c(root / "mnist_c", [IDENTITY, "stripe"], limit=40, parts=[part])
+    (root / "cifar").mkdir()
+    for name in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"):
+        (root / "cifar" / f"{name}.bin").write_bytes(bytes(8 * 3073))
     return {
         "mnist": None,
         "fashion_mnist": root / "idx",
+        "cifar10": root / "cifar",
+        "emnist": root / "idx",
+        "kmnist": root / "idx",
+        "qmnist": root / "idx",
         "folder": write_tree(30, 10),
         "npz": root / "a.npz",
+        "csv": root / "csv",
+        "mat": root / "mat",
         "mnist_c": root / "mnist_c",
     }
 
