@@ -12,7 +12,7 @@ import dataclasses
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from lenet_paddle.data.augment import AugmentConfig
 from lenet_paddle.data.datasets import (
@@ -218,13 +218,14 @@ class TrainConfig(
         is_same = dataset in (None, self.dataset)
         if is_same and data_dir is None:
             return self
+        kept: Any = {} if is_same else dict.fromkeys(SPECIAL) | {"skip_unreadable": False}
         return dataclasses.replace(
             self,
             dataset=dataset or self.dataset,
             data_dir=data_dir,
             replay=None,
             preprocess=self.picture_mode,
-            **({} if is_same else dict.fromkeys(SPECIAL) | {"skip_unreadable": False}),
+            **kept,
         )
 
     def is_trained_on(self, other: TrainConfig) -> bool:

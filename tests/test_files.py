@@ -21,8 +21,8 @@ from training_help import write_bars
 
 from lenet_paddle import InputError, TrainConfig, load_weights, train_and_evaluate
 from lenet_paddle.data.idx import read_images, read_labels
-from lenet_paddle.data.preprocess import load_picture
 from lenet_paddle.data.npz import load_npz, map_npy
+from lenet_paddle.data.preprocess import load_picture
 from lenet_paddle.export.engines import OnnxModel
 from lenet_paddle.files import (
     locked,

@@ -18,8 +18,11 @@ _SAMPLE = 4096  # images of a mapped file that are looked at
 _MOST_COPIED = 1 << 30  # bytes that a mapped file may become in memory
 _DARK = 128  # images whose largest value is below this are named
 _TO_CLASSES = "names, y = np.unique(y, return_inverse=True)"
-_RANGES = {(255, 0): "values from 0 to 1", (1, 0): "values from 0 to 255"}
-_RANGES[127.5, 127.5] = "values from -1 to 1"
+_RANGES = {
+    (255.0, 0.0): "values from 0 to 1",
+    (1.0, 0.0): "values from 0 to 255",
+    (127.5, 127.5): "values from -1 to 1",
+}
 _MAX_CLASSES = 1000  # a stray label must not make a confusion matrix of gigabytes
 
 

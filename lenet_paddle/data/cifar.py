@@ -30,10 +30,11 @@ _FOLDERS = ("", "cifar-10-batches-bin", "cifar-10-batches-py")
 def load_cifar10(part: str, data_dir: Path | None) -> ImageSet:
     """Load CIFAR-10 (Krizhevsky 2009): uint8 (50000 or 10000, 32, 32, 3), in its files' order.
 
-    `data_dir` is the binary version (data_batch_1.bin ... test_batch.bin), the Python version, whose
-    pickles are read without running code in them, a folder that holds one of both, or the published
-    archive of one. Without it the data comes from Paddle's cache, from the folders of torchvision
-    (data/) and Keras (~/.keras/datasets), or from Paddle's download. Raises `InputError`.
+    `data_dir` is the binary version (data_batch_1.bin ... test_batch.bin), the Python version,
+    whose pickles are read without running code in them, a folder that holds one of both, or the
+    published archive of one. Without it the data comes from Paddle's cache, from the folders of
+    torchvision (data/) and Keras (~/.keras/datasets), or from Paddle's download. Raises
+    `InputError`.
     """
     if data_dir is not None:
         if (found := _find(data_dir)) is None:
@@ -75,10 +76,8 @@ def _find(place: Path) -> Path | None:
 def _load(found: Path, part: str, given: Path | None = None) -> ImageSet:
     """Load a part from a folder or an archive; a folder `given` by the user has no links out."""
     stems = [f"data_batch_{i}" for i in range(1, 6)] if part == "train" else ["test_batch"]
-    if found.is_dir():
-        read = _folder_reader(found, stems, given)
-    else:
-        read = _archive_reader(found, stems)
+    is_folder = found.is_dir()
+    read = _folder_reader(found, stems, given) if is_folder else _archive_reader(found, stems)
     pieces = [_parse(found / stem, read(stem)) for stem in stems]
     images = np.concatenate([planes for planes, _ in pieces])
     labels = np.concatenate([numbers for _, numbers in pieces]).astype(np.int64)
@@ -99,7 +98,7 @@ def _folder_reader(
         check_links(paths.values(), given)
     for path in paths.values():
         if not path.is_file():
-            raise InputError(f"{path}: missing; expected CIFAR-10's files data_batch_1 to 5 and test")
+            raise InputError(f"{path}: missing; expected all of CIFAR-10's batches")
 
     def read(stem: str) -> bytes:
         with open_file(paths[stem]) as file:
@@ -121,7 +120,7 @@ class _Bounded:
         self.left -= len(data)
         if self.left < 0:
             raise InputError(
-                f"{self.path}: unpacks to over {_MOST_UNPACKED:,} bytes; expected CIFAR-10's archive"
+                f"{self.path}: unpacks to over {_MOST_UNPACKED:,} bytes; expected CIFAR-10"
             )
         return data
 
@@ -155,9 +154,10 @@ def _parse(source: Path, data: bytes) -> tuple[np.ndarray, np.ndarray]:
     """Return planes, uint8 (N, 3072), and labels, (N,), of a file of either version."""
     if data[:1] == b"\x80" and b"data" in data[:1000] and len(data) <= _LARGEST:  # a pickle
         batch = read_pickle(data, source, "a batch of CIFAR-10", with_lists=True)
-        planes, labels = batch.get("data"), np.array(batch.get("labels") or [])
-        is_right = isinstance(planes, np.ndarray) and planes.dtype == np.uint8
-        if is_right and planes.shape == (len(labels), _PIXELS) and labels.dtype.kind == "i":
+        planes: Any = batch.get("data")
+        labels = np.array(batch.get("labels") or [])
+        is_array = isinstance(planes, np.ndarray) and labels.dtype.kind == "i"
+        if is_array and (planes.dtype, planes.shape) == (np.uint8, (len(labels), _PIXELS)):
             return planes, labels
         raise InputError(
             f"{source}: holds {', '.join(batch) or 'nothing'}; expected CIFAR-10's data, uint8 "

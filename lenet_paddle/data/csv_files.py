@@ -32,7 +32,7 @@ _BLOCK = 2048  # lines parsed at once
 _LONGEST = 1 << 22  # characters of a line; one of 224x224 pixels has a tenth of it
 _LABELS = {"label", "labels", "class", "target", "digit", "y"}
 _ENDS = (".csv", ".csv.gz")
-_WHAT = ("pixels", "labels")
+_WORDS = {"train": "train(ing)?", "val": "val(id|idation)?", "test": "test(ing)?"}
 
 
 class _Table(NamedTuple):
@@ -69,30 +69,36 @@ def load_csv(
     assert data_dir is not None  # checked by load_splits
     files = _find_files(data_dir)
     main = next(files[name] for name in ("train", "all", "test") if name in files)
-    columns = {main: _find_labels(main, label_column)}
+    of_main = _find_labels(main, label_column)
+    if of_main is None:
+        raise InputError(f"{main}: has pixels without labels; expected a column of labels")
+    columns: dict[str, tuple[Path, int]] = {}
     for name, file in list(files.items()):
-        if file not in columns:
-            columns[file] = _find_labels(file, label_column, columns[main])
-        if columns[file] is None:
-            if file == main:
-                raise InputError(f"{file}: has pixels without labels; expected a column of labels")
+        own = of_main if file == main else _find_labels(file, label_column, of_main)
+        if own is None:
             say(f"{file}: has no labels and is not used")
             del files[name]
+        else:
+            columns |= {
+                f"pixels of {file.name}": (file, own),
+                f"labels of {file.name}": (file, own),
+            }
     if "train" in files and "test" not in files:
         say(f"{data_dir}: has no labels for testing; test images are drawn from {main.name}")
         files = {"all": main}
     if part != "val" and not {part, "all"} & set(files):
         raise InputError(f"{data_dir}: has no file for {part}; expected train.csv and test.csv")
-    parts = {name: (f"pixels of {f.name}", f"labels of {f.name}") for name, f in files.items()}
-    tables = {f"{what} of {file.name}": file for file in files.values() for what in _WHAT}
 
     def read(name: str) -> np.ndarray:
-        values, column = _read(tables[name]).values, columns[tables[name]]
-        return values[:, column] if name.startswith("labels") else np.delete(values, column, axis=1)
+        file, own = columns[name]
+        values = _read(file).values
+        return values[:, own] if name.startswith("labels") else np.delete(values, own, axis=1)
 
-    shapes = {name: _read(file).values.shape for name, file in tables.items()}
-    mend = _mend_gaps(main, columns[main])
-    arrays = Arrays(data_dir, read, shapes.__getitem__, parts, mend)
+    def find_shape(name: str) -> tuple[int, ...]:
+        return _read(columns[name][0]).values.shape
+
+    parts = {name: (f"pixels of {f.name}", f"labels of {f.name}") for name, f in files.items()}
+    arrays = Arrays(data_dir, read, find_shape, parts, _mend_gaps(main, of_main))
     return load_arrays(part, arrays, scale, test_size, whole, say)
 
 
@@ -103,14 +109,15 @@ def _find_files(path: Path) -> dict[str, Path]:
     found = sorted(file for file in path.iterdir() if file.name.lower().endswith(_ENDS))
     check_links(found, path)
     files: dict[str, Path] = {}
-    for part, word in (("train", "train(ing)?"), ("val", "val(id|idation)?"), ("test", "test(ing)?")):
+    for part, word in _WORDS.items():
         named = [file for file in found if re.search(rf"(?i)(?<![a-z]){word}(?![a-z])", file.name)]
         if len(named) > 1:
             raise InputError(
                 f"{path}: {named[0].name} and {named[1].name} are both for {part}; expected one "
                 "file per part: give a file, or a folder with the right ones"
             )
-        files |= {part: file for file in named}
+        if named:
+            files[part] = named[0]
     if not files and len(found) == 1:
         return {"all": found[0]}
     if not files or ("train" not in files and "test" not in files):
@@ -156,7 +163,7 @@ def _may_be_labels(column: np.ndarray) -> bool:
     return len(found) > 1 and found[0] in (0, 1) and bool((np.diff(found) == 1).all())
 
 
-def _mend_gaps(path: Path, column: int | None) -> str:
+def _mend_gaps(path: Path, column: int) -> str:
     """Return the lines of NumPy that number the labels of a file without gaps."""
     header, delimiter, _ = _read(path)
     separator = "" if delimiter is None else f", delimiter={delimiter!r}"
@@ -227,7 +234,7 @@ def _read_blocks(path: Path, raw: IO[bytes]) -> Iterator[list[str]]:
     try:
         while lines := list(itertools.islice(iter(lambda: text.readline(_LONGEST), ""), _BLOCK)):
             if any(len(line) == _LONGEST for line in lines):
-                raise InputError(f"{path}: has a line of over {_LONGEST:,} characters; not a CSV file")
+                raise InputError(f"{path}: has a line of over {_LONGEST:,} characters")
             unpacked += sum(map(len, lines))
             check_unpacked(path, unpacked, packed)
             yield lines
@@ -275,7 +282,7 @@ def _parse_block(
                 )
             except ValueError:
                 continue
-        if not block.size or (block.shape[1] == (width or block.shape[1]) and np.isfinite(block).all()):
+        if not block.size or (width in (None, block.shape[1]) and np.isfinite(block).all()):
             return block
     for number, line in enumerate(lines, before + 1):
         fields = _split(line, delimiter)

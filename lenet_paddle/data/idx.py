@@ -26,7 +26,7 @@ _KINDS = {
     _LABELS: "an IDX file of labels",
     _EXTENDED: "an IDX file of QMNIST's labels",
 }
-_TYPES = {0x08: np.dtype("u1"), 0x0C: np.dtype(">i4")}
+_TYPES: dict[int, np.dtype] = {0x08: np.dtype("u1"), 0x0C: np.dtype(">i4")}
 _MAX_BYTES = 1 << 40
 _PIECE = 1 << 26  # bytes read at once
 _MAX_UNPACKED = 1 << 30  # bytes, for a file that is packed over a hundredfold
@@ -52,7 +52,7 @@ def read_extended_labels(path: Path, num_classes: int = 10) -> np.ndarray:
     """Read a file of QMNIST's labels, int32 (N, 8) with the class in front, as `read_labels`."""
     table = _read(path, _EXTENDED)
     if table.shape[1] == 0:
-        raise InputError(f"{path}: the header announces no columns; expected the class in the first")
+        raise InputError(f"{path}: has no columns; expected the class in the first")
     return _number(path, table[:, 0], num_classes, 0)
 
 

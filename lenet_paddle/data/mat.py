@@ -46,7 +46,9 @@ def _read(path: Path) -> dict[str, np.ndarray]:
         head = file.read(200)
         try:
             shapes = {name: shape for name, shape, _ in matlab.whosmat(file)}
-            check_unpacked(path, int(np.prod(shapes.get("X", (0,)), dtype=float)), path.stat().st_size)
+            check_unpacked(
+                path, int(np.prod(shapes.get("X", (0,)), dtype=float)), path.stat().st_size
+            )
             arrays: dict[str, Any] = matlab.loadmat(file, variable_names=["X", "y"])
         except InputError:
             raise

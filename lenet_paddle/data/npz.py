@@ -61,10 +61,10 @@ def load_npz(
     read, find_shape, found = _open_arrays(data_dir)
     parts = _find_parts(found)
     if part != "val" and not {part, "all"} & set(parts):
-        raise InputError(
-            f"{data_dir}: has {', '.join(found) or 'no arrays'}; expected {_EXPECTED}"
-        )
-    return load_arrays(part, Arrays(data_dir, read, find_shape, parts), scale, test_size, whole, say)
+        raise InputError(f"{data_dir}: has {', '.join(found) or 'no arrays'}; expected {_EXPECTED}")
+    return load_arrays(
+        part, Arrays(data_dir, read, find_shape, parts), scale, test_size, whole, say
+    )
 
 
 def load_arrays(

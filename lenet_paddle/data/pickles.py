@@ -19,7 +19,6 @@ import numpy as np
 from lenet_paddle.errors import InputError
 from lenet_paddle.files import describe_content
 
-
 # The opcodes that protocols 2 to 4 write for arrays, names, numbers and containers, and two of
 # Python 2 for text. Those for objects, sets and external data are left out.
 _ALLOWED = b"".join(
@@ -226,9 +225,7 @@ def _view(content: bytes, dtype: np.dtype, shape: Any, order: Any) -> np.ndarray
     return np.ndarray(shape, dtype, content, order=order)
 
 
-def read_pickle(
-    data: bytes, source: object, what: str, with_lists: bool = False
-) -> dict[str, Any]:
+def read_pickle(data: bytes, source: object, what: str, with_lists: bool = False) -> dict[str, Any]:
     """Return the arrays, texts, numbers, and dicts of these, by name, of a pickled dict.
 
     With `with_lists` lists of whole numbers, too. Runs no code in it. Raises `InputError`, in which

@@ -89,9 +89,7 @@ def mnist_stem(part: str) -> str:
     return {"train": "train", "test": "t10k"}[part]
 
 
-def read_idx(
-    images: Path, labels: Path, classes: tuple[str, ...], first: int = 0
-) -> ImageSet:
+def read_idx(images: Path, labels: Path, classes: tuple[str, ...], first: int = 0) -> ImageSet:
     """Read images and labels from two IDX files; `first` is the label of the first class.
 
     Labels in the name of which is "idx2" are QMNIST's. Raises `InputError`.
@@ -141,9 +139,7 @@ def check_links(paths: Iterable[Path], data_dir: Path) -> None:
             raise InputError(f"{path}: a link out of {data_dir}; copy its target there instead")
 
 
-def take_part(
-    part: str, full: ImageSet, test_size: int | None, whole: bool
-) -> ImageSet:
+def take_part(part: str, full: ImageSet, test_size: int | None, whole: bool) -> ImageSet:
     """Return "train" or "test" of images that are not divided, by a stratified draw, the same in
     every run, of `test_size` test images (default a tenth); with `whole` all are for testing."""
     if whole and part == "test":

@@ -327,7 +327,10 @@ def test_a_column_of_one_hot_labels_without_an_image_is_named(
     ("change", "words"),
     [
         (lambda x: x, "uint8 ({n}, 20, 28, 3) as colour 28x20, values as they are"),
-        (lambda x: np.moveaxis(x, -1, 1), "uint8 ({n}, 3, 20, 28) as colour 28x20, values as they are"),
+        (
+            lambda x: np.moveaxis(x, -1, 1),
+            "uint8 ({n}, 3, 20, 28) as colour 28x20, values as they are",
+        ),
         (lambda x: x / 255, "float64 ({n}, 20, 28, 3) as colour 28x20, values from 0 to 1"),
         (
             lambda x: np.moveaxis(x, -1, 1).astype(np.float32) / 127.5 - 1,

@@ -60,7 +60,10 @@ def write_python_2(number: int) -> bytes:
     data = _planes(images).tobytes()
     text = lambda value: b"U" + bytes([len(value)]) + value  # noqa: E731
     array = (
-        *(b"cnumpy.core.multiarray\n_reconstruct\nq\x02cnumpy\nndarray\nq\x03K\x00\x85", text(b"b")),
+        *(
+            b"cnumpy.core.multiarray\n_reconstruct\nq\x02cnumpy\nndarray\nq\x03K\x00\x85",
+            text(b"b"),
+        ),
         *(b"\x87Rq\x04(K\x01M", len(images).to_bytes(2, "little"), b"M\x00\x0c\x86"),
         *(b"cnumpy\ndtype\nq\x05", text(b"u1"), b"K\x00K\x01\x87Rq\x06(K\x03", text(b"|")),
         *(b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89T", len(data).to_bytes(4, "little")),
@@ -144,7 +147,9 @@ def test_what_cannot_be_had_names_all_the_ways(
     monkeypatch.setattr(common, "_check_exists_and_download", no_network)
     message = refusal_of(tmp_path, lambda: load_cifar10("train", None))
     ways = [str(tmp_path / ".cache/paddle/dataset/cifar"), ".keras", "download failed (Connection"]
-    assert [way for way in [*ways, "cifar-10-python.tar.gz", "--data-dir"] if way not in message] == []
+    assert [
+        way for way in [*ways, "cifar-10-python.tar.gz", "--data-dir"] if way not in message
+    ] == []
 
 
 class _Hostile:
@@ -198,7 +203,10 @@ def _header(size: int) -> bytes:
         (_pack(test_batch=_python(6))[:-1000], "not a readable .tar.gz archive"),
         (b"<html>", "it is a web page"),
         (b"text", "expected cifar-10-python.tar.gz"),
-        (gzip.compress(_header(1 << 30) + bytes(300_000_000), 1), "unpacks to over 268,435,456 bytes"),
+        (
+            gzip.compress(_header(1 << 30) + bytes(300_000_000), 1),
+            "unpacks to over 268,435,456 bytes",
+        ),
     ],
     ids=["content", "other", "cut", "page", "text", "bomb"],
 )

@@ -72,7 +72,10 @@ def test_every_usual_form_holds_the_same_images(
         np.testing.assert_array_equal(loaded.labels, digits[1])
         assert loaded.classes == ("0", "1", "2", "3") and len(lines) == (part == "train")
     [line] = _load(tmp_path)[1]
-    assert f"read pixels of mnist_train.csv{'.gz' if packed else ''} uint8 (40, 784) as grey 28x28" in line
+    assert (
+        f"read pixels of mnist_train.csv{'.gz' if packed else ''} uint8 (40, 784) as grey 28x28"
+        in line
+    )
 
 
 def test_kaggles_test_file_without_labels_is_named_and_a_draw_takes_its_place(
@@ -188,7 +191,10 @@ def test_a_text_in_a_pixel_is_named_with_its_line_and_column(
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("label,pixel0,pixel1,pixel2,pixel3\n1,2,3,4,5\n1,2,3\n", "line 3 has 3 columns; expected 5"),
+        (
+            "label,pixel0,pixel1,pixel2,pixel3\n1,2,3,4,5\n1,2,3\n",
+            "line 3 has 3 columns; expected 5",
+        ),
         ("label,a,b\n1,2,3\n", "has 3 columns; expected a label and the pixels of a grey square"),
         ("a,b,c,d\n1,2,3,4\n", "has pixels without labels"),
         ("label,pixel0\n", "has no line of numbers"),

@@ -26,7 +26,9 @@ def upright(rng: np.random.Generator) -> np.ndarray:
     return images
 
 
-def _write_emnist(write_idx: Writer, folder: Path, name: str, images: np.ndarray, *labels: int) -> None:
+def _write_emnist(
+    write_idx: Writer, folder: Path, name: str, images: np.ndarray, *labels: int
+) -> None:
     for part in ("train", "test"):
         stem = folder / f"emnist-{name}-{part}"
         end = "" if part == "train" else ".gz"

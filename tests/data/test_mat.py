@@ -36,7 +36,10 @@ def test_images_come_first_and_10_is_the_digit_0(
 @pytest.mark.parametrize(
     ("arrays", "said"),
     [
-        ({"X": np.zeros((32, 32, 3, 2), np.uint8), "y": [[0], [1]]}, "y runs from 0 to 1; expected"),
+        (
+            {"X": np.zeros((32, 32, 3, 2), np.uint8), "y": [[0], [1]]},
+            "y runs from 0 to 1; expected",
+        ),
         ({"X": np.zeros((32, 32, 3, 2), np.uint8), "y": [[1]]}, "holds 2 images but 1 labels"),
         ({"X": np.zeros((32, 32, 3, 2)), "y": [[1], [2]]}, "holds X (32, 32, 3, 2), y (2, 1); exp"),
         ({"dataset": np.zeros(3)}, "holds dataset (1, 3); expected SVHN's X"),
