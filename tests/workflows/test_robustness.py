@@ -318,7 +318,9 @@ def test_just_one_source_of_images_is_wanted(folder: Path) -> None:
 def test_flags_of_the_report_are_refused_for_other_data(folder: Path) -> None:
     with pytest.raises(InputError, match="--generated belongs to --dataset mnist_c"):
         evaluate_any(folder / "a", generated=True)
-    with pytest.raises(InputError, match="scale 255 is for dataset npz; dataset is mnist_c"):
+    with pytest.raises(
+        InputError, match="scale 255 is for dataset npz and csv; dataset is mnist_c"
+    ):
         evaluate_any(folder / "a", dataset="mnist_c", generated=True, scale=255)
     with pytest.raises(InputError, match="skip_unreadable True is for dataset folder"):
         evaluate_any(folder / "a", dataset="mnist_c", generated=True, skip_unreadable=True)
