@@ -82,14 +82,14 @@ def first_line(thing: object) -> str:
 
 def list_models(say: Say) -> str:
     """Return the table of `MODELS`."""
-    from lenet_paddle.models import MODELS, build_model
+    from lenet_paddle.models import MODELS, build_model, input_size
 
     rows = []
     for name, record in MODELS.items():
         builder = getattr(importlib.import_module(f"lenet_paddle.models.{record.module}"), name)
         weights = build_model(name).parameters()  # with running statistics, which are not trained
         count = sum(int(weight.size) for weight in weights if not weight.stop_gradient)
-        side = record.input_size
+        side = input_size(name)
         rows.append([f"`{name}`", say(first_line(builder)), f"{count:,}", f"{side}x{side}"])
     heads = ("network", "parameters", "input")
     return format_markdown(["`--model`", *map(say, heads)], rows)
