@@ -18,12 +18,12 @@ the worst mistakes.
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lenet_paddle.cli import parse_args, run_tool
-from lenet_paddle.data.datasets import DatasetName
+from lenet_paddle.data.datasets import SPECIAL, DatasetName, EmnistSplit
 from lenet_paddle.runtime import Device
 from lenet_paddle.settings import PATH
 
@@ -39,7 +39,11 @@ class Args:
     data_dir: Annotated[str | None, PATH] = None
     """Where that data set is."""
     scale: float | None = None
-    """With --dataset npz: factor that brings the values of the images to 0..255."""
+    """With --dataset npz and csv: factor that brings the values of the images to 0..255."""
+    label_column: Literal["first", "last"] | None = None
+    """With --dataset csv: where the labels are."""
+    emnist_split: EmnistSplit | None = None
+    """With --dataset emnist: which of its divisions (default: balanced)."""
     skip_unreadable: bool = False
     """With --dataset folder: leave out pictures that cannot be read, and name them."""
     generated: bool = False
@@ -66,8 +70,7 @@ def main() -> None:
         generated=args.generated,
         baseline=None if args.baseline is None else Path(args.baseline),
         device=args.device,
-        scale=args.scale,
-        skip_unreadable=args.skip_unreadable,
+        **{name: getattr(args, name) for name in SPECIAL if hasattr(args, name)},
     )
     print(format_json(result) if args.json else table)
 

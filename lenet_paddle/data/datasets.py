@@ -24,6 +24,7 @@ from lenet_paddle.settings import (
     between,
 )
 
+EmnistSplit = Literal["balanced", "letters", "digits", "byclass"]
 Preprocess = Literal["digit", "resize"]
 """How a picture from outside is prepared for the network: as MNIST's digits were, or scaled."""
 
@@ -291,7 +292,7 @@ class DatasetConfig(Settings):
     0..16 (default: none for whole numbers; floats by their range)."""
     label_column: Literal["first", "last"] | None = None
     """dataset csv: where the labels are (default: by the header, or where only one may be)."""
-    emnist_split: Literal["balanced", "letters", "digits", "byclass"] | None = None
+    emnist_split: EmnistSplit | None = None
     """dataset emnist: which of its divisions (default: balanced)."""
     skip_unreadable: bool = False
     """dataset folder: leave out pictures that cannot be read, and name them."""

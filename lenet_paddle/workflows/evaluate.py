@@ -36,16 +36,15 @@ def evaluate_any(
     generated: bool = False,
     baseline: Path | None = None,
     device: Device = "auto",
-    *,
-    scale: float | None = None,
-    skip_unreadable: bool = False,
+    **special: Any,
 ) -> tuple[dict[str, Any], str]:
     """Call `evaluate_robustness` for mnist_c, else `evaluate_run`; return metrics and a table.
 
-    Raises `InputError` for arguments that only the former takes.
+    `special` are settings of `datasets.SPECIAL`. Raises `InputError` for arguments that only the
+    former takes.
     """
     if dataset == "mnist_c":
-        check_request(dataset, data_dir or generated, scale=scale, skip_unreadable=skip_unreadable)
+        check_request(dataset, data_dir or generated, **special)
         report = evaluate_robustness(
             run_dir,
             checkpoint=checkpoint,
@@ -60,11 +59,7 @@ def evaluate_any(
         raise InputError(
             f"{flag} belongs to --dataset mnist_c; dataset is {dataset or 'not given'}"
         )
-    result = evaluate_run(
-        *(run_dir, checkpoint, dataset, data_dir, device),
-        scale=scale,
-        skip_unreadable=skip_unreadable,
-    )
+    result = evaluate_run(run_dir, checkpoint, dataset, data_dir, device, **special)
     return result, format_table(result)
 
 
@@ -74,14 +69,12 @@ def evaluate_run(
     dataset: DatasetName | None = None,
     data_dir: str | None = None,
     device: Device = "auto",
-    *,
-    scale: float | None = None,
-    skip_unreadable: bool = False,
+    **special: Any,
 ) -> dict[str, Any]:
     """Evaluate a run's checkpoint on its own test set, or on the test images of `dataset`.
 
     A folder of pictures that is not divided, and that the run was not trained on, is the test set
-    as a whole. `scale` and `skip_unreadable` are those of `DatasetConfig`, by default the run's.
+    as a whole. `special` are settings of `datasets.SPECIAL`, as `scale`, by default the run's.
     Writes `metrics.json`, or `metrics-<dataset>.json` for another set, and figures; returns the
     metrics (`metrics.summarise`). Raises `InputError` if the set has classes that are not the
     run's.
@@ -91,12 +84,8 @@ def evaluate_run(
     network, classes = run.load_network(checkpoint)
     config = run.config.on_data(dataset, data_dir)
     suffix = "" if config is run.config else f"-{config.dataset}"
-    if scale is not None or skip_unreadable:
-        config = dataclasses.replace(
-            config,
-            scale=config.scale if scale is None else scale,
-            skip_unreadable=skip_unreadable or config.skip_unreadable,
-        )
+    if given := {name: value for name, value in special.items() if value}:
+        config = dataclasses.replace(config, **given)
     test_set = load_test_set(config, classes, whole=not run.config.is_trained_on(config))
     return write_report(
         config, network, test_set, run, run.find_checkpoint(checkpoint), suffix=suffix
