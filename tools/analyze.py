@@ -1,6 +1,7 @@
 """Analyse a network layer by layer, or compare networks or trained runs.
 
   python tools/analyze.py --model lenet5
+  python tools/analyze.py --model lenet5 --channels 3 --image-size 32
   python tools/analyze.py --model vision:resnet18 --format json
   python tools/analyze.py --compare lenet5,lenet_builtin,vision:resnet18 --format markdown
   python tools/analyze.py --runs output/*
@@ -17,6 +18,7 @@ from typing import Annotated, Literal
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lenet_paddle.cli import parse_args, run_tool
+from lenet_paddle.data.form import LARGEST, SIZE, SMALLEST
 from lenet_paddle.errors import InputError
 from lenet_paddle.models import ModelName, check_model
 from lenet_paddle.settings import COUNT, PATH, Settings, between
@@ -26,8 +28,10 @@ from lenet_paddle.settings import COUNT, PATH, Settings, between
 class Args(Settings):
     model: ModelName | str = "lenet_builtin"
     """The network; vision:NAME takes any classifier of paddle.vision.models."""
-    input_size: Annotated[int | None, between(1, 1024, "a whole number")] = None
-    """Side of the picture in pixels (default: the network's own)."""
+    channels: Literal[1, 3] = 1
+    """Channels of the pictures for which the networks are built: 1 grey, 3 colour."""
+    image_size: Annotated[int, between(SMALLEST, LARGEST, "a whole number")] = SIZE
+    """Side of these pictures in pixels; lenet5 pads those below 32."""
     num_classes: Annotated[int, COUNT] = 10
     """Classes of the last layer."""
     compare: str | None = None
@@ -53,23 +57,20 @@ class Args(Settings):
 def main() -> None:
     args = parse_args(Args, __doc__)
 
+    form = {
+        "num_classes": args.num_classes,
+        "channels": args.channels,
+        "image_size": args.image_size,
+    }
     from lenet_paddle.analysis.tables import format_model
     from lenet_paddle.benchmark.side_by_side import format_models, format_runs
 
     if args.runs:
         print(format_runs(args.runs, args.format))
     elif args.compare is not None:
-        print(
-            format_models(
-                args.compared, args.format, num_classes=args.num_classes, size=args.input_size
-            )
-        )
+        print(format_models(args.compared, args.format, **form))
     else:
-        print(
-            format_model(
-                args.model, args.format, num_classes=args.num_classes, size=args.input_size
-            )
-        )
+        print(format_model(args.model, args.format, **form))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from lenet_paddle.errors import InputError
 
 
 def last_features(network: nn.Layer, batches: Sequence[np.ndarray]) -> np.ndarray:
-    """Compute the inputs of the last dense layer, float32 (N, F), for batches (B, 1, S, S).
+    """Compute the inputs of the last dense layer, float32 (N, F), for batches (B, C, S, S).
 
     Raises `InputError` for a network without a dense layer.
     """

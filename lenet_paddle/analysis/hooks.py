@@ -55,7 +55,7 @@ def watch_layers(
 
 @paddle.no_grad()
 def layer_outputs(network: nn.Layer, batch: np.ndarray) -> dict[str, np.ndarray]:
-    """Compute every layer's output for a normalised batch, float32 (B, 1, S, S).
+    """Compute every layer's output for a normalised batch, float32 (B, C, S, S).
 
     Runs in evaluation mode. Feature maps are float32 (B, C, H, W), outputs of dense layers (B, N).
     """
@@ -85,6 +85,12 @@ def check_maps(layer: str, outputs: Mapping[str, Any]) -> None:
         )
 
 
+def fitting(count: int, side: int) -> int:
+    """Return how many pictures of `side` x `side` need as much memory as `count` of 32x32; at least
+    16."""
+    return min(count, max(16, count * 32**2 // side**2))
+
+
 def caption(name: str, layer: nn.Layer) -> str:
     """Return a layer's name for figures: `features.0 Conv2D`."""
     return f"{name} {type(layer).__name__}"
@@ -104,7 +110,7 @@ def compute_gradients(
 ) -> dict[str, np.ndarray]:
     """Compute the gradient of the mean cross-entropy for each parameter, by name.
 
-    batch: float32 (B, 1, S, S); labels: int64 (B,). Leaves the parameters and their `.grad` as
+    batch: float32 (B, C, S, S); labels: int64 (B,). Leaves the parameters and their `.grad` as
     they are.
     """
     network.eval()

@@ -30,7 +30,7 @@ from lenet_paddle.analysis.counting import (
     write_formula,
 )
 from lenet_paddle.analysis.hooks import leaf_layers
-from lenet_paddle.errors import InputError
+from lenet_paddle.data.form import SIZE
 from lenet_paddle.models import build_model, input_size
 from lenet_paddle.models.chains import find_stages
 from lenet_paddle.models.parameters import learned_parameters
@@ -89,20 +89,21 @@ class Place:
     depth: int = 0
 
 
-def analyse_model(name: str, num_classes: int = 10, size: int | None = None) -> list[LayerRow]:
-    """Analyse the network `name` for one grey picture of `size` x `size` (default: its own size).
+def analyse_model(
+    name: str, num_classes: int = 10, channels: int = 1, image_size: int = SIZE
+) -> list[LayerRow]:
+    """Analyse the network `name` as it is built for pictures of that form, for one of them.
 
-    Raises `InputError` for an unknown network and for a size that it cannot take.
+    Raises `InputError` for an unknown network and for pictures smaller than 28x28.
     """
-    size = input_size(name) if size is None else size
-    network = build_model(name, num_classes)
-    try:
-        return analyse(network, (1, size, size))
-    except InputError as error:
-        raise InputError(
-            f"{name} does not take pictures of {size}x{size}: {error}; its own size is "
-            f"{input_size(name)}x{input_size(name)}"
-        ) from None
+    network = build_model(name, num_classes, channels, image_size)
+    return analyse(network, input_shape(name, channels, image_size))
+
+
+def input_shape(name: str, channels: int = 1, image_size: int = SIZE) -> tuple[int, int, int]:
+    """Return the shape of the network's input, (C, S, S), for pictures of that form."""
+    side = input_size(name, image_size)
+    return (channels, side, side)
 
 
 def analyse(network: nn.Layer, shape: tuple[int, ...]) -> list[LayerRow]:

@@ -10,14 +10,14 @@ import numpy as np
 import paddle
 from paddle import nn
 
-from lenet_paddle.analysis.hooks import layer_outputs, leaf_layers, watch_layers
+from lenet_paddle.analysis.hooks import fitting, layer_outputs, leaf_layers, watch_layers
 from lenet_paddle.analysis.layers import analyse
 
 KINDS = (
     *(nn.Conv2D, nn.MaxPool2D, nn.AvgPool2D),
     *(nn.AdaptiveAvgPool2D, nn.AdaptiveMaxPool2D, nn.Linear),
 )
-NOISE = 64  # pictures of noise that locate the fields
+NOISE = 64  # pictures of noise that locate the fields; fewer of more than 32x32
 
 
 @dataclass(frozen=True)
@@ -42,15 +42,15 @@ class ReceptiveField:
         )
 
 
-def layers_with_fields(network: nn.Layer, side: int) -> list[str]:
+def layers_with_fields(network: nn.Layer, side: int, channels: int = 1) -> list[str]:
     """Return the names of convolutions, poolings and dense layers, in the order of computation."""
     layers = leaf_layers(network)
-    outputs = layer_outputs(network, np.zeros((1, 1, side, side), np.float32))
+    outputs = layer_outputs(network, np.zeros((1, channels, side, side), np.float32))
     return [name for name in outputs if isinstance(layers[name], KINDS)]
 
 
 def receptive_fields(
-    network: nn.Layer, side: int, layers: Sequence[str] | None = None
+    network: nn.Layer, side: int, layers: Sequence[str] | None = None, channels: int = 1
 ) -> list[ReceptiveField]:
     """Compute the theoretical receptive field of each of `layers`, default `layers_with_fields`.
 
@@ -58,11 +58,11 @@ def receptive_fields(
     Sim 2019). The position is measured: on pictures of noise, a unit's gradient reaches from the
     first to the last pixel that it sees.
     """
-    rows = {
-        row.name: row for row in analyse(network, (1, side, side))
-    }  # of a layer's calls the last
-    layers = layers_with_fields(network, side) if layers is None else layers
-    noise = np.random.default_rng(0).normal(size=(NOISE, 1, side, side)).astype(np.float32)
+    shape = (channels, side, side)
+    rows = {row.name: row for row in analyse(network, shape)}  # of a layer's calls the last
+    layers = layers_with_fields(network, side, channels) if layers is None else layers
+    count = fitting(NOISE, side)
+    noise = np.random.default_rng(0).normal(size=(count, *shape)).astype(np.float32)
     fields = []
     for name, slopes in effective_fields(network, noise, layers).items():
         row = rows[name]

@@ -38,7 +38,7 @@ def activate(layer: nn.Layer, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarra
 def measure_saturation(network: nn.Layer, batch: np.ndarray) -> list[Saturation]:
     """Measure each activation layer of `network`, in the order of computation.
 
-    batch: float32 (B, 1, S, S), normalised. The gradient of a value is lost where it is below 1 %
+    batch: float32 (B, C, S, S), normalised. The gradient of a value is lost where it is below 1 %
     of the activation's greatest: |x| above 3.0 for tanh, above 6.0 for sigmoid, x up to 0 for ReLU.
     """
     layers = {n: layer for n, layer in leaf_layers(network).items() if _is_activation(layer)}

@@ -6,8 +6,14 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lenet_paddle.analysis.layers import DEFINITIONS, LayerRow, analyse_model, totals
-from lenet_paddle.models import input_size
+from lenet_paddle.analysis.layers import (
+    DEFINITIONS,
+    LayerRow,
+    analyse_model,
+    input_shape,
+    totals,
+)
+from lenet_paddle.data.form import SIZE
 from lenet_paddle.tables import (
     Style,
     format_cells,
@@ -19,10 +25,12 @@ from lenet_paddle.tables import (
 )
 
 
-def format_model(name: str, style: Style, num_classes: int = 10, size: int | None = None) -> str:
+def format_model(
+    name: str, style: Style, num_classes: int = 10, channels: int = 1, image_size: int = SIZE
+) -> str:
     """Analyse the network `name` and format its layers, see `analyse_model`."""
-    size = input_size(name) if size is None else size
-    return format_layers(name, (1, size, size), analyse_model(name, num_classes, size), style)
+    rows = analyse_model(name, num_classes, channels, image_size)
+    return format_layers(name, input_shape(name, channels, image_size), rows, style)
 
 
 def format_layers(name: str, shape: tuple[int, ...], rows: list[LayerRow], style: Style) -> str:

@@ -12,17 +12,17 @@ from typing import Any
 import numpy as np
 from paddle import nn
 
-from lenet_paddle.analysis.layers import DEFINITIONS, analyse_model, totals
+from lenet_paddle.analysis.layers import DEFINITIONS, analyse_model, input_shape, totals
 from lenet_paddle.analysis.tables import show_field
 from lenet_paddle.config import TrainConfig
-from lenet_paddle.data.preprocess import normalise
+from lenet_paddle.data.form import SIZE
 from lenet_paddle.errors import InputError
 from lenet_paddle.evaluation.evaluate import compute_logits
 from lenet_paddle.files import read_text
-from lenet_paddle.models import build_model, input_size
+from lenet_paddle.models import build_model
 from lenet_paddle.models.layers import fast_layers
 from lenet_paddle.run_folder import Run
-from lenet_paddle.tables import Format, Style, format_records, show_count
+from lenet_paddle.tables import Format, Style, format_records, show_count, show_size
 
 _log = logging.getLogger(__name__)
 
@@ -63,10 +63,14 @@ RUN_NOTES = {
 
 
 def format_models(
-    names: Iterable[str], style: Style, num_classes: int = 10, size: int | None = None
+    names: Iterable[str],
+    style: Style,
+    num_classes: int = 10,
+    channels: int = 1,
+    image_size: int = SIZE,
 ) -> str:
     """Compare networks as a table, see `compare_models`."""
-    records = compare_models(names, num_classes, size)
+    records = compare_models(names, num_classes, channels, image_size)
     return format_records(records, MODEL_TITLES, style, MODEL_NOTES, left=("model",))
 
 
@@ -77,20 +81,21 @@ def format_runs(paths: Iterable[str | Path], style: Style) -> str:
 
 
 def compare_models(
-    names: Iterable[str], num_classes: int = 10, size: int | None = None
+    names: Iterable[str], num_classes: int = 10, channels: int = 1, image_size: int = SIZE
 ) -> list[dict[str, Any]]:
     """Return a record per network: parameters, operations, memory, and the time of one picture.
 
-    Raises `InputError` for an unknown network, and for a `size` that a network does not accept.
+    The networks are built for pictures of that form. Raises `InputError` for an unknown network.
     """
     records = []
     for name in names:
-        sums = totals(analyse_model(name, num_classes, size))
-        side = size or input_size(name)
+        sums = totals(analyse_model(name, num_classes, channels, image_size))
+        shape = input_shape(name, channels, image_size)
+        network = build_model(name, num_classes, channels, image_size)
         records.append(
             {
                 "model": name,
-                "input": f"{side}x{side}",
+                "input": show_size(shape if channels == 3 else shape[1:]),
                 "parameters": sums["parameters"],
                 "macs": sums["macs"],
                 "flops": sums["flops"],
@@ -98,19 +103,19 @@ def compare_models(
                 "field": sums["field"],
                 "activation_bytes": sums["activation_bytes"],
                 "weights_mb": sums["weight_bytes"] / 1e6,
-                "ms_per_image": 1000 * time_forward(build_model(name, num_classes), side),
+                "ms_per_image": 1000 * time_forward(network, shape[-1], channels=channels),
             }
         )
     return records
 
 
-def time_forward(network: nn.Layer, size: int, seconds: float = 1.0) -> float:
+def time_forward(network: nn.Layer, size: int, seconds: float = 1.0, channels: int = 1) -> float:
     """Return the median seconds of a forward pass of one picture of `size` x `size` pixels.
 
     Takes 5 to 200 calls in `seconds`, after 3 for warm-up, run as evaluation does.
     """
     rng = np.random.default_rng(0)
-    batch = normalise(rng.integers(0, 256, (1, size, size)).astype(np.uint8), size)
+    batch = rng.uniform(-1, 1, (1, channels, size, size)).astype(np.float32)
     taken: list[float] = []
     with fast_layers(network):
         for _ in range(3):

@@ -1,4 +1,8 @@
-"""Settings of the augmentation, and its presets. What they do to images is in `transforms`."""
+"""Settings of the augmentation, and its presets. What they do to images is in `transforms`.
+
+Lengths in pixels are those of a picture with a side of 28, and grow with the side: a preset does
+the same to larger pictures.
+"""
 
 from __future__ import annotations
 
@@ -25,9 +29,10 @@ class AugmentConfig(Settings):
     shear: Annotated[float | None, between(0, 60, "degrees")] = None
     """Degrees by which upright lines lean, to either side (light 6, strong 10)."""
     elastic: Annotated[float | None, between(0, 10)] = None
-    """Standard deviation in pixels of elastic displacements (light 0.4, strong 0.7)."""
+    """Standard deviation of elastic displacements, in pixels of a picture with a side of 28 (light
+    0.4, strong 0.7)."""
     elastic_sigma: Annotated[float | None, between(1, 20)] = None
-    """Standard deviation in pixels of the Gaussian that smooths them (presets 2)."""
+    """Standard deviation of the Gaussian that smooths them, in the same pixels (presets 2)."""
     horizontal_flip: Annotated[float | None, SHARE] = None
     """Probability of exchanging left and right (presets 0)."""
     vertical_flip: Annotated[float | None, SHARE] = None
@@ -35,15 +40,25 @@ class AugmentConfig(Settings):
     erase: Annotated[float | None, SHARE] = None
     """Probability of covering a rectangle with one random grey (strong 0.25)."""
     bars: Annotated[float | None, SHARE] = None
-    """Probability of each of three straight bars of one random grey (presets 0)."""
+    """Probability of each of three straight bars of one random grey, up to 8 of these pixels wide
+    (presets 0)."""
     brightness: Annotated[float | None, SHARE] = None
     """Share of 255 that is added or subtracted (presets 0)."""
     contrast: Annotated[float | None, SHARE] = None
-    """c: distances from the image's mean are scaled by 1 - c to 1 + c (strong 0.2)."""
+    """c: distances from the image's mean, of each channel, are scaled by 1 - c to 1 + c (strong
+    0.2)."""
     noise: Annotated[float | None, SHARE] = None
     """Largest standard deviation of Gaussian noise, as a share of 255 (strong 0.05)."""
     blur: Annotated[float | None, between(0, 10)] = None
-    """Largest standard deviation in pixels of a Gaussian blur (presets 0)."""
+    """Largest standard deviation of a Gaussian blur, in pixels of a picture with a side of 28
+    (presets 0)."""
+    hue: Annotated[float | None, between(0, 0.5)] = None
+    """Share of a turn of the colour circle, to either side; for colour pictures (presets 0)."""
+    saturation: Annotated[float | None, SHARE] = None
+    """s: distances from each pixel's grey are scaled by 1 - s to 1 + s; for colour pictures (strong
+    0.2)."""
+    grayscale: Annotated[float | None, SHARE] = None
+    """Probability of losing all colour; for colour pictures (presets 0)."""
     fill: Fill | None = None
     """Value of pixels from outside the image: background (0, the presets') or nearest."""
 
@@ -55,7 +70,9 @@ PRESETS: dict[str, dict[str, Any]] = {
     # For few images: larger ranges, hidden parts, and a camera's contrast and noise.
     "strong": dict(
         **dict(rotation=15, shift=0.1, zoom=0.15, shear=10, elastic=0.7),
-        **dict(erase=0.25, contrast=0.2, noise=0.05),
+        **dict(erase=0.25, contrast=0.2, noise=0.05, saturation=0.2),
     ),
 }
-"""Ranges by preset; light and strong also have those of none."""
+"""Ranges by preset; light and strong also have those of none. Grey pictures have no saturation."""
+COLOUR = ("hue", "saturation", "grayscale")
+"""The ranges that only colour pictures have."""

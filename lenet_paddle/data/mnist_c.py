@@ -13,7 +13,7 @@ import numpy as np
 
 from lenet_paddle.data.corrupt import corrupt
 from lenet_paddle.data.datasets import ALL_CORRUPTIONS, CORRUPTIONS, DIGITS, IDENTITY
-from lenet_paddle.data.form import SIZE
+from lenet_paddle.data.form import SIZE, Form
 from lenet_paddle.data.imageset import ImageSet, check_counts, join_sets
 from lenet_paddle.data.npz import map_npy
 from lenet_paddle.data.sources import check_links, load_mnist
@@ -24,6 +24,14 @@ from lenet_paddle.progress import Progress
 PARTS = ("test", "train")
 _TRAIN_SEED = 2**32  # added, so that training images do not get the test images' draws
 _log = logging.getLogger(__name__)
+
+
+def check_form(form: Form, source: str | Path) -> None:
+    """Raise `InputError` unless `form` is that of MNIST-C. `source`: whose pictures they are."""
+    if form != Form():
+        raise InputError(
+            f"{source}: its pictures are {form}; the corruptions of mnist_c are for {Form()} only"
+        )
 
 
 def list_corruptions(data_dir: Path) -> list[str]:

@@ -1,7 +1,8 @@
 """Random variants of training images, a whole batch at once, in NumPy.
 
-An `Augmentation` maps uint8 (B, H, W) and a generator to uint8 (B, H, W). `BatchLoader` makes the
-generator from (seed, epoch, step), so an epoch can be repeated exactly.
+An `Augmentation` maps uint8 (B, H, W) or (B, H, W, 3) and a generator to the same. `BatchLoader`
+makes the generator from (seed, epoch, step), so an epoch can be repeated exactly. Inside, images
+are planes, (B, C, H, W) with C of 1 or 3.
 """
 
 from __future__ import annotations
@@ -12,7 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from lenet_paddle.data.augment import PRESETS, AugmentConfig, Fill
+from lenet_paddle.data.augment import COLOUR, PRESETS, AugmentConfig, Fill
+from lenet_paddle.data.colours import turn_hues, weigh_grey
+from lenet_paddle.data.form import SIZE
+from lenet_paddle.errors import InputError
 
 # Fields smoothed by one matrix product. With more, NumPy's BLAS would use a second thread, and wait
 # for it longer than the product takes whenever that core is busy.
@@ -35,15 +39,22 @@ class Augmentation(AugmentConfig):
                 object.__setattr__(self, name, preset.get(name, 0.0))
 
     def __call__(self, images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Return variants of `images`, uint8 (B, H, W) -> uint8 (B, H, W); the input is unchanged.
+        """Return variants of `images`, uint8 (B, H, W) or (B, H, W, 3); the input is unchanged.
 
         Flips come first, then affine map and elastic distortion in one sampling, then blur,
-        contrast, brightness, bars, noise and erasing; values are rounded once, at the end.
+        contrast, brightness, bars, noise and erasing, then the changes of colour; values are
+        rounded once, at the end. All channels of an image change alike, except that each has noise
+        of its own.
         """
-        images = _flip(images, self.horizontal_flip, rng, axis=2)
-        images = _flip(images, self.vertical_flip, rng, axis=1)
-        values = self._change_values(self._move(images, rng), rng)
-        return values if values.dtype == np.uint8 else _to_bytes(values)
+        is_grey = images.ndim == 3
+        planes = images[:, None] if is_grey else images.transpose(0, 3, 1, 2).copy()
+        planes = _flip(planes, self.horizontal_flip, rng, axis=3)
+        planes = _flip(planes, self.vertical_flip, rng, axis=2)
+        values = self._change_values(self._move(planes, rng), rng)
+        if not is_grey:
+            values = self._change_colours(values, rng)
+        planes = values if values.dtype == np.uint8 else _to_bytes(values)
+        return planes[:, 0] if is_grey else planes.transpose(0, 2, 3, 1)
 
     @property
     def moves(self) -> bool:
@@ -56,17 +67,20 @@ class Augmentation(AugmentConfig):
         modifiers = ("augment", "elastic_sigma", "fill")  # say how, not whether
         return any(getattr(self, f.name) for f in fields(self) if f.name not in modifiers)
 
-    def _move(self, images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def _move(self, planes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         if not self.moves:
-            return images
-        batch, height, width = images.shape
+            return planes
+        batch, _, height, width = planes.shape
         by_row, by_col, offset = self._draw_affine(batch, height, width, rng)
         rows, cols = _centred(height), _centred(width)
         where = (by_row * rows + offset)[:, :, None] + (by_col * cols)[:, None, :]
         if self.elastic:
-            moves = _smooth_fields(2 * batch, height, width, self.elastic_sigma or 0.0, rng)
-            where += np.float32(self.elastic) * moves
-        return sample_bilinear(images, where.reshape(2, batch, -1), self.fill)
+            pixels = _pixels(height, width)
+            sigma = (self.elastic_sigma or 0.0) * pixels
+            where += np.float32(self.elastic * pixels) * _smooth_fields(
+                2 * batch, height, width, sigma, rng
+            )
+        return sample_bilinear(planes, where.reshape(2, batch, -1), self.fill)
 
     def _draw_affine(
         self, batch: int, height: int, width: int, rng: np.random.Generator
@@ -92,44 +106,67 @@ class Augmentation(AugmentConfig):
         return by_row, by_col, added
 
     def _change_values(self, values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        batch, height, width = values.shape
-        each = (batch, 1, 1)
+        batch, _, height, width = values.shape
+        each = (batch, 1, 1, 1)
         if self.blur:
-            values = _blur(values, rng.uniform(0, self.blur, (batch,)))
+            sigmas = rng.uniform(0, self.blur, (batch,)) * _pixels(height, width)
+            values = _blur(values, sigmas)
         if self.contrast:
-            mean = values.mean(axis=(1, 2), keepdims=True, dtype=np.float32)
+            mean = values.mean(axis=(2, 3), keepdims=True, dtype=np.float32)
             values = mean + (values - mean) * (1 + _uniform(rng, self.contrast, each))
         if self.brightness:
             values = values + 255 * _uniform(rng, self.brightness, each)
         for _ in range(NUM_BARS if self.bars else 0):
-            covered = _draw_bars(batch, height, width, self.bars or 0.0, rng)
+            covered = _draw_bars(batch, height, width, self.bars or 0.0, rng)[:, None]
             values = np.where(covered, rng.integers(0, 256, each, np.uint8), values)
         if self.noise:
             strength = np.float32(255) * rng.uniform(0, self.noise, each).astype(np.float32)
             values = values + strength * rng.standard_normal(values.shape, np.float32)
         if self.erase:
-            covered = _draw_rectangles(batch, height, width, self.erase, rng)
+            covered = _draw_rectangles(batch, height, width, self.erase, rng)[:, None]
             values = np.where(covered, rng.integers(0, 256, each, np.uint8), values)
         return values
 
+    def _change_colours(self, planes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        each = (len(planes), 1, 1, 1)
+        if self.saturation:
+            grey = weigh_grey(planes)
+            planes = grey + (planes - grey) * (1 + _uniform(rng, self.saturation, each))
+        if self.hue:
+            planes = turn_hues(planes.astype(np.float32), _uniform(rng, self.hue, each[:3]))
+        if self.grayscale:
+            planes = np.where(rng.random(each) < self.grayscale, weigh_grey(planes), planes)
+        return planes
 
-def choose_augmentation(config: AugmentConfig) -> Augmentation | None:
-    """Return the augmentation that `config` describes; None when it changes nothing."""
+
+def choose_augmentation(config: AugmentConfig, channels: int) -> Augmentation | None:
+    """Return the augmentation that `config` describes; None when it changes nothing.
+
+    Raises `InputError` for changes of colour where pictures have one channel.
+    """
     own = {field.name: getattr(config, field.name) for field in fields(AugmentConfig)}
+    for name in COLOUR:
+        if own[name] and channels == 1:
+            raise InputError(
+                f"{name} is {own[name]}, but the pictures are grey; expected 0: leave --{name} out"
+            )
     chosen = Augmentation(**own)
     return chosen if chosen.changes else None
 
 
-def sample_bilinear(images: np.ndarray, where: np.ndarray, fill: Fill | None) -> np.ndarray:
-    """Interpolate the values at `where`, float32 (B, H, W), from the four nearest pixels.
+def sample_bilinear(planes: np.ndarray, where: np.ndarray, fill: Fill | None) -> np.ndarray:
+    """Interpolate the values at `where`, float32 (B, C, H, W), from the four nearest pixels.
 
-    images: uint8 (B, H, W); where: float32 (2, B, H*W), row and column for each place of the
-    result. Outside the image `fill` decides.
+    planes: uint8 (B, C, H, W); where: float32 (2, B, H*W), row and column for each place of the
+    result, the same ones in all channels. Outside the image `fill` decides.
     """
-    batch, height, width = images.shape
-    padded = np.pad(images, ((0, 0), (1, 1), (1, 1)), "edge" if fill == "nearest" else "constant")
+    batch, channels, height, width = planes.shape
+    border = ((0, 0), (0, 0), (1, 1), (1, 1))
+    padded = np.pad(planes, border, "edge" if fill == "nearest" else "constant")
     values, stride = padded.ravel().astype(np.float32), width + 2
-    index = np.arange(batch, dtype=np.int32)[:, None] * ((height + 2) * stride)
+    plane = (height + 2) * stride
+    number = np.arange(batch, dtype=np.int32 if values.size < 2**31 else np.int64)
+    index = number[:, None] * (channels * plane)
     shares = []
     for places, side, step in zip(where, (height, width), (stride, 1), strict=True):
         highest = np.nextafter(np.float32(side + 1), np.float32(0))  # so that index + 1 is inside
@@ -138,9 +175,13 @@ def sample_bilinear(images: np.ndarray, where: np.ndarray, fill: Fill | None) ->
         shares.append(places - corner.astype(np.float32))
         index = index + corner * np.int32(step)
     index, (down, right) = index.astype(np.intp), shares
-    above = _between(values, index, right)
-    above += down * (_between(values[stride:], index, right) - above)
-    return above.reshape(images.shape)
+    sampled = np.empty((batch, channels, height * width), np.float32)
+    for channel in range(channels):
+        own = values[channel * plane :]
+        above = _between(own, index, right)
+        above += down * (_between(own[stride:], index, right) - above)
+        sampled[:, channel] = above
+    return sampled.reshape(planes.shape)
 
 
 def _between(values: np.ndarray, index: np.ndarray, share: np.ndarray) -> np.ndarray:
@@ -162,13 +203,18 @@ def _uniform(
     return rng.uniform(-limit, limit, shape).astype(np.float32)
 
 
+def _pixels(height: int, width: int) -> float:
+    """Return the pixels for one in a picture with a side of 28."""
+    return max(height, width) / SIZE
+
+
 def _flip(
-    images: np.ndarray, share: float | None, rng: np.random.Generator, axis: int
+    planes: np.ndarray, share: float | None, rng: np.random.Generator, axis: int
 ) -> np.ndarray:
     if not share:
-        return images
-    chosen = rng.random(len(images)) < share
-    return np.where(chosen[:, None, None], np.flip(images, axis), images)
+        return planes
+    chosen = rng.random((len(planes), 1, 1, 1)) < share
+    return np.where(chosen, np.flip(planes, axis), planes)
 
 
 def _unit_shear(lean: np.ndarray) -> np.ndarray:
@@ -214,13 +260,13 @@ def _smoothing(side: int, sigma: float) -> np.ndarray:
 
 
 def _blur(values: np.ndarray, sigmas: np.ndarray) -> np.ndarray:
-    """Blur each image of (B, H, W) by its own Gaussian; weights sum to 1 at the borders too."""
-    for side in values.shape[1:]:  # along rows, then transposed along columns
+    """Blur each image of (B, C, H, W) by its own Gaussian; weights sum to 1 at the borders too."""
+    for side in values.shape[2:]:  # along rows, then transposed along columns
         distance = np.subtract.outer(np.arange(side), np.arange(side))
-        narrow = np.maximum(sigmas, 1e-3)[:, None, None]
+        narrow = np.maximum(sigmas, 1e-3)[:, None, None, None]
         weights = np.exp(-((distance / narrow) ** 2) / 2)
-        weights /= weights.sum(axis=2, keepdims=True)
-        values = (weights.astype(np.float32) @ values.astype(np.float32)).swapaxes(1, 2)
+        weights /= weights.sum(axis=3, keepdims=True)
+        values = (weights.astype(np.float32) @ values.astype(np.float32)).swapaxes(2, 3)
     return values
 
 
@@ -248,11 +294,11 @@ def _draw_bars(
     batch: int, height: int, width: int, share: float, rng: np.random.Generator
 ) -> np.ndarray:
     """Draw masks of one bar, bool (B, H, W): in a `share` of the images a straight band of any
-    direction through a random place, 1 to 8 pixels wide and mostly narrow."""
+    direction through a random place, 1 to 8 pixels of a side of 28 wide and mostly narrow."""
     chosen = rng.random(batch) < share
     angle = rng.uniform(0, np.pi, batch)
     row, col = rng.uniform(0, height, batch), rng.uniform(0, width, batch)
-    half = 0.5 * np.exp(rng.uniform(0, np.log(8), batch))
+    half = 0.5 * np.exp(rng.uniform(0, np.log(8), batch)) * _pixels(height, width)
     each = (slice(None), None, None)
     across = (np.arange(height)[:, None] + 0.5 - row[each]) * np.cos(angle)[each]
     across = across + (np.arange(width) + 0.5 - col[each]) * np.sin(angle)[each]

@@ -1,4 +1,4 @@
-"""Matrices and grey pictures in axes: coloured cells with their numbers, mosaics, frames."""
+"""Matrices and pictures in axes: coloured cells with their numbers, mosaics, frames."""
 
 from __future__ import annotations
 
@@ -107,6 +107,26 @@ def grey(axes: Axes, picture: np.ndarray, title: str = "", **options: Any) -> No
     axes.imshow(picture, cmap="gray", **{"vmin": 0, "vmax": 255, **options})
     axes.set(xticks=[], yticks=[])
     axes.set_title(title, fontsize=10)
+
+
+def as_pictures(batch: np.ndarray) -> np.ndarray:
+    """Return a normalised batch, (B, 1, S, S) or (B, 3, S, S), as pictures, (B, S, S) or
+    (B, S, S, 3)."""
+    return batch[:, 0] if batch.shape[1] == 1 else batch.transpose(0, 2, 3, 1)
+
+
+def seen(axes: Axes, picture: np.ndarray) -> None:
+    """Show a normalised picture, float32 (S, S) or (S, S, 3) in [-1, 1]."""
+    shown = picture if picture.ndim == 2 else (picture + 1) / 2
+    axes.imshow(shown, cmap="gray", vmin=-1, vmax=1)
+
+
+def as_colours(kernels: np.ndarray, limit: float) -> np.ndarray:
+    """Return kernels on red, green and blue as colours in [0, 1], from -limit to limit; 0 is grey.
+
+    kernels: (..., 3, H, W) -> (..., H, W, 3).
+    """
+    return 0.5 + np.moveaxis(kernels, -3, -1) / (2 * (limit or 1.0))
 
 
 def mosaic(tiles: np.ndarray, scale: int = 1) -> np.ndarray:

@@ -12,6 +12,7 @@ import numpy as np
 from lenet_paddle import runtime
 from lenet_paddle.config import TrainConfig
 from lenet_paddle.data.datasets import Preprocess
+from lenet_paddle.data.form import Form, to_grey
 from lenet_paddle.data.imageset import ImageSet
 from lenet_paddle.data.preprocess import load_picture, normalise, prepare_picture
 from lenet_paddle.errors import InputError
@@ -21,6 +22,8 @@ from lenet_paddle.run_folder import Run
 
 if TYPE_CHECKING:
     from paddle import nn
+
+GREY_28 = Form()
 
 
 @dataclass(frozen=True)
@@ -39,8 +42,14 @@ class Subject:
         """The network's input size: S pixels a side."""
         return self.config.input_size
 
+    @property
+    def channels(self) -> int:
+        """The channels of its pictures, 1 or 3."""
+        return self.config.form.channels
+
     def normalise(self, images: np.ndarray) -> np.ndarray:
-        """Prepare images for this network: uint8 (N, 28, 28) -> float32 (N, 1, S, S)."""
+        """Prepare images of the run's form for this network: uint8 (N, H, W) or (N, H, W, 3) ->
+        float32 (N, C, S, S)."""
         return normalise(images, self.side)
 
     def predict_test_set(self) -> tuple[ImageSet, np.ndarray, str]:
@@ -88,13 +97,19 @@ class Picture:
     label: str
     """For captions and file names, where there is less space: #3, or own."""
     original: np.ndarray
-    """Grey uint8 (H, W) of any size; of a test image, the image itself."""
+    """uint8 (H, W) or (H, W, 3) of any size; of a test image, the image itself."""
     mode: Preprocess
+    form: Form = GREY_28
 
     @property
     def image(self) -> np.ndarray:
-        """The picture as networks get it, uint8 (28, 28)."""
-        return prepare_picture(self.original, self.mode)
+        """The picture as networks get it, uint8 of the shape of `form`."""
+        return prepare_picture(self.original, self.mode, self.form.size)
+
+    @property
+    def grey(self) -> np.ndarray:
+        """The original in grey, uint8 (H, W)."""
+        return self.original if self.original.ndim == 2 else to_grey(self.original)
 
 
 def load_subject(config: VisualizeConfig) -> Subject:
@@ -129,23 +144,25 @@ def choose_pictures(config: VisualizeConfig, count: int) -> list[Picture]:
     `count` classes. Raises `InputError`.
     """
     wanted = config.images or (["0"] if count == 1 else [])
-    mode = data_settings(config).picture_mode
+    settings = data_settings(config)
+    mode, form = settings.picture_mode, settings.form if config.run else GREY_28
     if wanted and not any(map(_is_number, wanted)):
-        return [_read_file(text, mode) for text in wanted]
+        return [_read_file(text, mode, form) for text in wanted]
     test_set, dataset = load_images(config)
+    form = test_set.form
     if not wanted:
         _, firsts = np.unique(test_set.labels, return_index=True)
         wanted = [str(position) for position in firsts[:count]]
     pictures = []
     for text in wanted:
         if not _is_number(text):
-            pictures.append(_read_file(text, mode))
+            pictures.append(_read_file(text, mode, form))
             continue
         position = find_position(text, test_set)
         name = say(
             "{dataset} test image {n}", "{dataset} 第 {n} 张测试图片", dataset=dataset, n=position
         )
-        pictures.append(Picture(name, f"#{position}", test_set.images[position], mode))
+        pictures.append(Picture(name, f"#{position}", test_set.images[position], mode, form))
     return pictures
 
 
@@ -170,10 +187,11 @@ def _is_number(text: str) -> bool:
     return text.removeprefix("-").isdecimal()
 
 
-def _read_file(text: str, mode: Preprocess) -> Picture:
+def _read_file(text: str, mode: Preprocess, form: Form) -> Picture:
     path = Path(text)
     try:
-        return Picture(path.name, path.stem, load_picture(path), mode)
+        original = load_picture(path, channels=form.channels)
+        return Picture(path.name, path.stem, original, mode, form)
     except OSError as error:
         raise InputError(
             f"{text}: {error.strerror}; expected a picture file, or a test image's position"
@@ -181,7 +199,7 @@ def _read_file(text: str, mode: Preprocess) -> Picture:
 
 
 def stack_images(pictures: Sequence[Picture]) -> np.ndarray:
-    """Return the pictures as networks get them, uint8 (N, 28, 28)."""
+    """Return the pictures as networks get them, uint8 (N, S, S) or (N, S, S, 3)."""
     return np.stack([picture.image for picture in pictures])
 
 

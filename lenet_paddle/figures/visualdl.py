@@ -7,6 +7,7 @@ random generators as they were.
 from __future__ import annotations
 
 import contextlib
+import math
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,7 @@ from lenet_paddle.analysis.hooks import (
     caption,
     compute_gradients,
     copy_network,
+    fitting,
     layer_outputs,
     leaf_layers,
 )
@@ -33,6 +35,7 @@ from lenet_paddle.data.preprocess import normalise
 from lenet_paddle.errors import InputError
 from lenet_paddle.evaluation.evaluate import image_spec
 from lenet_paddle.evaluation.metrics import compute_probs
+from lenet_paddle.figures.grid import as_pictures
 from lenet_paddle.figures.network.features import plot_features
 from lenet_paddle.figures.network.filters import plot_filters
 from lenet_paddle.figures.results.images import plot_images
@@ -56,8 +59,8 @@ means; test/* once, at the end, of the best epoch's weights.
 • images: samples of the training data, the worst mistakes, the filters of the first layer, the
 feature maps of one fixed image, ROC and precision against recall (each class against the rest).
 • histograms: weights/* after each epoch; gradients/* and activations/* for the first {NUM_PROBED}
-training images, in evaluation mode, with those weights: the gradient of the mean cross-entropy,
-not that of an update.
+training images (fewer of more than 32x32), in evaluation mode, with those weights: the gradient of
+the mean cross-entropy, not that of an update.
 • embeddings: the last hidden layer's output for up to {NUM_EMBEDDED} held-out images, after the
 first and the last epoch.
 • hyperparameters: the settings by which runs are compared, with the last accuracies."""
@@ -128,7 +131,8 @@ class RichLogger(MistakesLogger):
         self.log.add_text("network", ";\n".join(_describe(self.twin, batch.shape[1:])), 0)
         metrics = [f"{split}/accuracy" for split in dict.fromkeys(("test", self.recorder.split))]
         self.log.add_hparams(hyperparameters(config), metrics)
-        graph = describe_graph(copy_network(self.twin), image_spec(self.input_size))
+        spec = image_spec(self.input_size, self.train_set.form.channels)
+        graph = describe_graph(copy_network(self.twin), spec)
         if graph is not None:
             # VisualDL names a graph by its folder: the run's name.
             vdl = Path(self.log.logdir)
@@ -153,25 +157,24 @@ class RichLogger(MistakesLogger):
         probs, labels = compute_probs(self.recorder.eval_logits), self.recorder.eval_labels
         for tag, plot in (("roc", plot_roc), ("precision_recall", plot_precision_recall)):
             self.add_figure(f"{split}/{tag}", plot(probs, labels, self.eval_set.classes, title))
-        filters = self._first_filters()
+        filters, in_colour = self._first_filters(), self.train_set.form.channels == 3
         if filters:
-            self.add_figure("network/filters", plot_filters(filters, title))
+            self.add_figure("network/filters", plot_filters(filters, title, in_colour))
         batch = normalise(self.eval_set.images[:1], self.input_size)
         own = {name: values[0] for name, values in self._outputs(batch).items()}
-        self.add_figure("network/feature_maps", plot_features(batch[0, 0], own, title))
+        self.add_figure("network/feature_maps", plot_features(as_pictures(batch)[0], own, title))
 
     def _first_filters(self) -> dict[str, np.ndarray]:
         """Return the first layer's filters (C_out, C_in, H, W) by its caption.
 
         For a linear layer on all pixels, each unit's weights are laid out as a picture.
         """
+        shape = (self.train_set.form.channels, self.input_size, self.input_size)
         for name, layer in leaf_layers(self.twin).items():
             if isinstance(layer, nn.Conv2D):
                 return {caption(name, layer): layer.weight.numpy()}
-            if isinstance(layer, nn.Linear) and layer.weight.shape[0] == self.input_size**2:
-                weight = layer.weight.numpy().T
-                pictures = weight.reshape(-1, 1, self.input_size, self.input_size)
-                return {caption(name, layer): pictures}
+            if isinstance(layer, nn.Linear) and layer.weight.shape[0] == math.prod(shape):
+                return {caption(name, layer): layer.weight.numpy().T.reshape(-1, *shape)}
         return {}
 
     def _outputs(self, batch: np.ndarray) -> dict[str, np.ndarray]:
@@ -184,7 +187,7 @@ class RichLogger(MistakesLogger):
         }
 
     def _log_histograms(self) -> None:
-        probed = self.train_set.take(slice(0, NUM_PROBED))
+        probed = self.train_set.take(slice(0, fitting(NUM_PROBED, self.input_size)))
         batch, step = normalise(probed.images, self.input_size), self.recorder.state.step
         for name, gradient in compute_gradients(self.twin, batch, probed.labels).items():
             add_histogram(self.log, f"gradients/{name}", gradient, step)

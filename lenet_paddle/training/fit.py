@@ -94,7 +94,7 @@ def _build_loaders(
         config.batch_size,
         shuffle=True,
         seed=config.seed,
-        augment=choose_augmentation(config),
+        augment=choose_augmentation(config, train_set.form.channels),
         **share,
     )
     eval_loader = BatchLoader(eval_set, EVAL_BATCH_SIZE, even=True, **share)

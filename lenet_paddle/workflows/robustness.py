@@ -16,7 +16,7 @@ from lenet_paddle.data.corrupt import corrupt
 from lenet_paddle.data.datasets import CORRUPTIONS, IDENTITY
 from lenet_paddle.data.imageset import ImageSet
 from lenet_paddle.data.load import load_test_set
-from lenet_paddle.data.mnist_c import list_corruptions, load_mnist_c
+from lenet_paddle.data.mnist_c import check_form, list_corruptions, load_mnist_c
 from lenet_paddle.errors import InputError
 from lenet_paddle.evaluation.evaluate import evaluate_corruptions
 from lenet_paddle.evaluation.robustness import (
@@ -47,6 +47,7 @@ class _Subject:
     @classmethod
     def load(cls, run_dir: Path, checkpoint: str) -> _Subject:
         run = Run.open(run_dir)
+        check_form(run.config.form, run.path)
         network, classes = run.load_network(checkpoint)
         name = run.find_checkpoint(checkpoint).resolve().name
         return cls(run=run, checkpoint=name, network=network, classes=classes)
@@ -79,7 +80,8 @@ def evaluate_robustness(
 
     Writes metrics-mnist_c.json, mnist_c.csv, figures/mnist_c.png and figures/mnist_c-mistakes.png
     into the run; returns the first's content (`summarise_corruptions`). Raises `InputError` unless
-    exactly one of `data_dir` and `generated` is given, and for a baseline with other classes.
+    exactly one of `data_dir` and `generated` is given, for runs on other than grey 28x28 pictures,
+    and for a baseline with other classes.
     """
     _check_source(data_dir, generated)
     runtime.select_device(device)

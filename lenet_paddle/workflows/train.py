@@ -12,6 +12,7 @@ from lenet_paddle import runtime
 from lenet_paddle.config import TrainConfig
 from lenet_paddle.data.imageset import ImageSet
 from lenet_paddle.data.load import load_data
+from lenet_paddle.data.transforms import choose_augmentation
 from lenet_paddle.errors import InputError, Say, tool_line
 from lenet_paddle.evaluation.metrics import format_binary
 from lenet_paddle.export.export import export_inference
@@ -72,6 +73,7 @@ def train_and_evaluate(
     classes = known_classes(config) or classes
     train_set, eval_set, test_set = _load_splits(config, classes, oddities.append)
     config = config.with_form(train_set.form)
+    choose_augmentation(config, config.form.channels)  # refuse it before a run is made
     # Paddle keys an optimizer's state by generated names; the guard counts them from 0.
     with contextlib.ExitStack() as stack:
         stack.enter_context(paddle.utils.unique_name.guard())

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from lenet_paddle.config import TrainConfig
+from lenet_paddle.data.augment import COLOUR
 from lenet_paddle.data.imageset import ImageSet
 from lenet_paddle.data.load import load_dataset
 from lenet_paddle.data.loader import BatchLoader
@@ -38,6 +39,7 @@ RANGES: dict[str, float] = {
     "blur": 1.5,
 }
 EACH = [Augmentation(**{name: value}) for name, value in RANGES.items()]
+COLOURS: dict[str, float] = {"hue": 0.3, "saturation": 0.7, "grayscale": 1.0}
 
 
 @pytest.fixture(scope="module")
@@ -55,11 +57,12 @@ def make(augment: Augmentation, images: np.ndarray, seed: int = 0) -> np.ndarray
 
 
 def test_each_range_has_its_case() -> None:
-    assert {f.name for f in dataclasses.fields(Augmentation)} - set(RANGES) == {
+    assert {f.name for f in dataclasses.fields(Augmentation)} - {*RANGES, *COLOURS} == {
         "augment",
         "elastic_sigma",
         "fill",
     }
+    assert tuple(COLOURS) == COLOUR
 
 
 @pytest.mark.parametrize("augment", [*EACH, LIGHT, STRONG], ids=[*RANGES, "light", "strong"])
@@ -78,8 +81,8 @@ def test_variants_are_bytes_of_the_same_shape_that_follow_from_the_generator(
 
 @pytest.mark.parametrize("fill", ["background", "nearest"])
 def test_without_ranges_the_images_come_out_bit_for_bit(noisy: np.ndarray, fill: Any) -> None:
-    assert make(Augmentation(fill=fill), noisy) is noisy
-    assert choose_augmentation(TrainConfig()) is None
+    np.testing.assert_array_equal(make(Augmentation(fill=fill), noisy), noisy)
+    assert choose_augmentation(TrainConfig(), 1) is None
     tiny = Augmentation(rotation=1e-30, shift=1e-30, zoom=1e-30, shear=1e-30, elastic=1e-30)
     np.testing.assert_array_equal(make(dataclasses.replace(tiny, fill=fill), noisy), noisy)
 
@@ -103,8 +106,11 @@ def test_sampling_is_bilinear_also_across_the_border(
     rng: np.random.Generator, noisy: np.ndarray, fill: Any
 ) -> None:
     where = np.stack([rng.uniform(-3, side + 2, (6, 9 * 12)) for side in (9, 12)])
-    sampled = sample_bilinear(noisy, where.astype(np.float32), fill)
-    np.testing.assert_allclose(sampled, bilinear_by_loops(noisy, where, fill), atol=0.01)
+    planes = np.stack([noisy, 255 - noisy, noisy[::-1]], axis=1)
+    sampled = sample_bilinear(planes, where.astype(np.float32), fill)
+    for channel in range(3):
+        expected = bilinear_by_loops(planes[:, channel], where, fill)
+        np.testing.assert_allclose(sampled[:, channel], expected, atol=0.01)
 
 
 class Fixed:
@@ -220,10 +226,10 @@ def test_noise_has_at_most_the_deviation_asked_for() -> None:
 
 
 def test_blur_is_a_gaussian_that_keeps_a_flat_image_flat() -> None:
-    point = np.zeros((1, 15, 15), np.uint8)
-    point[0, 7, 7] = 255
+    point = np.zeros((1, 28, 28), np.uint8)
+    point[0, 13, 13] = 255
     blurred = Augmentation(blur=1.2)(point, Fixed())[0]  # type: ignore[arg-type]
-    weights = np.exp(-(((np.arange(15) - 7) / 1.2) ** 2) / 2)
+    weights = np.exp(-(((np.arange(28) - 13) / 1.2) ** 2) / 2)
     weights /= weights.sum()
     np.testing.assert_allclose(blurred, 255 * np.outer(weights, weights), atol=0.51)
     flat = np.full((3, 9, 12), 200, np.uint8)
@@ -238,16 +244,16 @@ def test_background_is_0_and_nearest_repeats_the_border() -> None:
 
 
 def test_a_flag_overrides_its_range_of_the_preset() -> None:
-    assert choose_augmentation(TrainConfig(augment="light")) == LIGHT
+    assert choose_augmentation(TrainConfig(augment="light"), 1) == LIGHT
     chosen = choose_augmentation(
-        TrainConfig(augment="light", rotation=3, elastic=0, fill="nearest")
+        TrainConfig(augment="light", rotation=3, elastic=0, fill="nearest"), 1
     )
     assert chosen == dataclasses.replace(LIGHT, rotation=3, elastic=0, fill="nearest")
-    alone = choose_augmentation(TrainConfig(horizontal_flip=0.5))
+    alone = choose_augmentation(TrainConfig(horizontal_flip=0.5), 1)
     assert alone == Augmentation(horizontal_flip=0.5)
-    none = dict.fromkeys(RANGES, 0)
-    assert choose_augmentation(TrainConfig(augment="strong", **none)) is None  # type: ignore[arg-type]
-    assert choose_augmentation(TrainConfig(fill="nearest", elastic_sigma=3)) is None
+    none: dict[str, Any] = dict.fromkeys((*RANGES, *COLOURS), 0)
+    assert choose_augmentation(TrainConfig(augment="strong", **none), 1) is None
+    assert choose_augmentation(TrainConfig(fill="nearest", elastic_sigma=3), 1) is None
 
 
 def batches(digits: np.ndarray, epoch: int, **settings: Any) -> list[list[np.ndarray]]:

@@ -86,6 +86,7 @@ def test_a_name_that_exists_stops_and_overwrite_replaces_it(run_dir):
         (["--data-dir", "nowhere"], ["nowhere: is not a folder", "train-images-idx3-ubyte"]),
         (["--amp", "O1"], ["needs a GPU"]),
         (["--model", "cnn_regularized", "--weight-decay", "0.1"], ["has its own penalty"]),
+        (["--hue", "0.1"], ["hue is 0.1, but the pictures are grey"]),
         (["--overwrite"], ["overwrite needs name"]),
         (["--init-from", "nowhere"], ["nowhere: no weights there"]),
     ],

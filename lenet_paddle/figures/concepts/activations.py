@@ -19,11 +19,12 @@ if TYPE_CHECKING:
     from lenet_paddle.analysis.saturation import Saturation
 
 MOST_LAYERS = 12  # that one figure has room for
-NUM_IMAGES = 500  # test images on which saturation is measured
+NUM_IMAGES = 500  # test images on which saturation is measured; fewer of more than 32x32
 
 
 def draw_activations(config: VisualizeConfig) -> Drawn:
     """Draw activations and their gradients, with --run also the saturation in its model."""
+    from lenet_paddle.analysis.hooks import fitting
     from lenet_paddle.analysis.saturation import measure_saturation
 
     if not config.run:
@@ -43,7 +44,7 @@ def draw_activations(config: VisualizeConfig) -> Drawn:
         )
     else:
         image_set, dataset = load_images(config)
-        images = image_set.images[:NUM_IMAGES]
+        images = image_set.images[: fitting(NUM_IMAGES, subject.side)]
         title = say(
             "activations; below: their inputs in {run}, {n} {dataset} test images",
             "激活函数；下方：{run} 中各激活层的输入，{n} 张 {dataset} 测试图片",

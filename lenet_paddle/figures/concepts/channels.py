@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lenet_paddle.data.preprocess import prepare_picture
 from lenet_paddle.figures.grid import Cells, box, plain, sign
 from lenet_paddle.figures.style import ORANGE, new_figure, styled
 from lenet_paddle.figures.words import say
@@ -39,6 +40,14 @@ def colour_digit(digit: np.ndarray) -> np.ndarray:
     green = np.rint(np.roll(red, 1, axis=1) * 0.6)
     sky = np.rint(np.linspace(2, 8, 8))[:, None] * np.ones(8)
     return np.stack([red, green, np.where(red + green > 2, 0, sky)])
+
+
+def small_channels(image: np.ndarray) -> np.ndarray:
+    """Scale a picture, uint8 (S, S) or (S, S, 3), down to float64 (3, 8, 8) of 0, 1 ... 9."""
+    small = prepare_picture(image, "resize", 8)
+    if small.ndim == 2:
+        small = small[..., None].repeat(3, axis=2)
+    return np.rint(small.transpose(2, 0, 1) / 255 * 9)
 
 
 @styled

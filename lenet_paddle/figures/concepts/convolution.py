@@ -8,8 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lenet_paddle.data.form import SIZE, to_grey
 from lenet_paddle.errors import InputError
-from lenet_paddle.figures.concepts.channels import colour_digit, convolve, plot_channels
+from lenet_paddle.figures.concepts.channels import (
+    colour_digit,
+    convolve,
+    plot_channels,
+    small_channels,
+)
 from lenet_paddle.figures.concepts.kernels import KERNELS
 from lenet_paddle.figures.grid import Cells, box, plain, sign, split, two_places
 from lenet_paddle.figures.options import Drawn, VisualizeConfig
@@ -27,11 +33,13 @@ ANIMATION_DPI = 72
 
 def draw_convolution(config: VisualizeConfig) -> Drawn:
     """Draw a kernel sliding over a digit, Sobel's or one of the run's, and several channels."""
-    sliding, digit = find_sliding(config)
+    sliding, image = find_sliding(config)
+    is_grey_28 = image.shape == (SIZE, SIZE)
+    channels = colour_digit(image) if is_grey_28 else small_channels(image)
     kernels = np.random.default_rng(3).integers(-1, 2, (2, 3, 3, 3)).astype(np.float64)
     return {
         "convolution": plot_convolution(sliding),
-        "convolution-channels": plot_channels(colour_digit(digit), kernels, np.array([2.0, -3.0])),
+        "convolution-channels": plot_channels(channels, kernels, np.array([2.0, -3.0])),
         "convolution-sliding": animate_convolution(sliding),
     }
 
@@ -63,20 +71,32 @@ class Sliding:
 
 
 def find_sliding(config: VisualizeConfig) -> tuple[Sliding, np.ndarray]:
-    """Choose a kernel and a digit: Sobel's kernel, or the strongest of the run's layer."""
+    """Choose a kernel and a picture: Sobel's kernel on it in grey, or the strongest kernel of the
+    run's layer, on the channel that counts most.
+
+    Returns them, and the whole picture as networks get it, uint8 (S, S) or (S, S, 3).
+    """
     picture = choose_picture(config)
-    digit = picture.image
+    image = picture.image
     if not config.run:
         if config.layer is not None:
             raise InputError(f"layer {config.layer!r} needs a run; give --run output/<run> too")
         title = say(
             "vertical edges (Sobel) of {name}", "竖直边缘（Sobel）：{name}", name=picture.name
         )
-        return Sliding(digit.astype(np.float64), KERNELS["vertical edges"], title=title), digit
+        grey = image if image.ndim == 2 else to_grey(image)
+        return Sliding(grey.astype(np.float64), KERNELS["vertical edges"], title=title), image
+    from lenet_paddle.analysis.hooks import layer_inputs
+
     subject = load_subject(config)
     layer_name, layer = _find_convolution(subject, config.layer)
-    weights = layer.weight.numpy()[:, 0].astype(np.float64)
-    strongest = int(np.abs(weights).sum(axis=(1, 2)).argmax())
+    seen = layer_inputs(subject.network, subject.normalise(image[None]), {layer_name: layer})
+    channels = seen[layer_name][0].astype(np.float64)
+    weights = layer.weight.numpy().astype(np.float64)
+    sums = np.abs(weights).sum(axis=(2, 3))
+    if len(channels) == 3:  # choose a channel that shows something
+        sums *= channels.std(axis=(1, 2))
+    strongest, channel = (int(i) for i in np.unravel_index(sums.argmax(), sums.shape))
     padding, stride = _one_number(layer._padding), _one_number(layer._stride)
     title = say(
         "{layer}, kernel {n} of {total}, on {name}",
@@ -86,13 +106,21 @@ def find_sliding(config: VisualizeConfig) -> tuple[Sliding, np.ndarray]:
         total=len(weights),
         name=picture.name,
     )
-    seen = np.pad(subject.normalise(digit[None])[0, 0].astype(np.float64), padding)
+    plane = np.pad(channels[channel], padding)
     bias = 0.0 if layer.bias is None else float(layer.bias.numpy()[strongest])
-    return Sliding(seen, weights[strongest], bias, stride, padding, title), digit
+    if len(channels) == 3:  # the layer adds the three channels' parts and the bias
+        bias = 0.0
+        title += say(
+            ": the {name} channel's part",
+            "：其中{name}色通道的部分",
+            name=(say("red", "红"), say("green", "绿"), say("blue", "蓝"))[channel],
+        )
+    return Sliding(plane, weights[strongest, channel], bias, stride, padding, title), image
 
 
 def _find_convolution(subject: Subject, name: str | None) -> tuple[str, nn.Conv2D]:
-    """Return the convolution of that name, by default the first, and check that it is on grey."""
+    """Return the convolution of that name, by default the first, and check that it sees the
+    picture's channels."""
     from paddle import nn
 
     from lenet_paddle.analysis.hooks import leaf_layers
@@ -100,11 +128,12 @@ def _find_convolution(subject: Subject, name: str | None) -> tuple[str, nn.Conv2
     found = {
         n: layer
         for n, layer in leaf_layers(subject.network).items()
-        if isinstance(layer, nn.Conv2D) and layer._in_channels == 1
+        if isinstance(layer, nn.Conv2D) and layer._in_channels == subject.channels
     }
     if not found:
+        kind = "one grey channel" if subject.channels == 1 else "three channels"
         raise InputError(
-            f"{subject.name}: {subject.config.model} has no convolution of one grey channel; "
+            f"{subject.name}: {subject.config.model} has no convolution of {kind}; "
             "leave out --run, or give that of a LeNet"
         )
     if name is not None and name not in found:

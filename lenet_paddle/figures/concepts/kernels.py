@@ -55,7 +55,7 @@ def _find_photo(config: VisualizeConfig) -> tuple[np.ndarray, str]:
                 "a digit is drawn instead, or give a picture with --images"
             )
     picture = choose_picture(config)
-    return picture.original, picture.name
+    return picture.grey, picture.name
 
 
 def apply_kernel(picture: np.ndarray, kernel: np.ndarray) -> np.ndarray:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from paddle import nn
 
 MOST_STAGES = 12  # columns; a deeper network gets one column for all layers of one map size
-# Lengths are in pixels of the input picture.
+# Lengths are those of `stages`.
 GAP, LEAST_WIDTH = 9.0, 160.0  # between stages; of the whole figure
 LABEL = 24.0  # width of the words below a column of several layers
 MARGIN = 4.0  # left and right
@@ -38,7 +38,8 @@ HEAD, FOOT = 1.02, 1.1  # inches above (title, shapes) and below (layers, parame
 
 def draw_architecture(config: VisualizeConfig) -> Drawn:
     """Draw a network's layers with their feature maps: a run's, --model's, or all networks."""
-    image = choose_picture(config).image[None]
+    picture = choose_picture(config)
+    image = picture.image[None]
     if config.run:
         subject = load_subject(config)
         network, model, classes = subject.network, subject.config.model, subject.classes
@@ -47,7 +48,11 @@ def draw_architecture(config: VisualizeConfig) -> Drawn:
     names = {"architecture": config.model} if config.model else {}
     names = names or {f"architecture-{name}": name for name in MODELS}
     return {
-        stem: plot_architecture(build_model(name), normalise(image, input_size(name)), name)
+        stem: plot_architecture(
+            build_model(name, 10, *picture.form),
+            normalise(image, input_size(name, picture.form.size)),
+            name,
+        )
         for stem, name in names.items()
     }
 
@@ -56,16 +61,17 @@ def draw_architecture(config: VisualizeConfig) -> Drawn:
 def plot_architecture(
     network: nn.Layer, picture: np.ndarray, title: str = "", classes: Sequence[str] = ()
 ) -> Figure:
-    """Plot a network with its outputs for one picture, float32 (1, 1, S, S).
+    """Plot a network with its outputs for one picture, float32 (1, C, S, S).
 
-    The height of a stack is that of its maps in pixels. Each stage has its shape above it, its
+    The height of a stack follows from its maps' pixels. Each stage has its shape above it, its
     layers and parameters below it, and a scale of its own: blue below 0, red above.
     """
     stages = make_stages(network, picture)
     if is_deep := len(stages) > MOST_STAGES:
         stages = group_stages(stages)
     lefts = _place(stages, LABEL if is_deep else 0)
-    right = lefts[-1] + stages[-1].width + 2 * MARGIN
+    answer = _name_answer(stages[-1], classes)
+    right = lefts[-1] + stages[-1].width + 2 * MARGIN + 2.5 * max(0, len(answer) - 2)
     half = max(stage.height for stage in stages) / 2
     inch = (right + MARGIN) / 10
     top, bottom = half + HEAD * inch, -half - FOOT * inch
@@ -78,7 +84,8 @@ def plot_architecture(
     for stage, left in zip(stages, lefts, strict=True):
         _draw_stage(axes, stage, left)
         _label(axes, stage, left + stage.width / 2, half, bottom + 0.17 * inch)
-    _name_classes(axes, stages[-1], lefts[-1], classes)
+    if answer:
+        _point_to(axes, stages[-1], lefts[-1], answer)
     total = sum(stage.parameters for stage in stages)
     text = say(
         "{title}: {total:,} parameters", "{title}：{total:,} 个参数", title=title, total=total
@@ -144,8 +151,10 @@ def _draw_stage(axes: Axes, stage: Stage, left: float) -> None:
         return
     for number in reversed(range(stage.sheets)):
         place = (left + SHIFT * number, bottom + SHIFT * number)
-        size = (stage.values.shape[2], stage.side)
-        _paint(axes, stage, stage.values[number], (*place, *size))
+        values = stage.values[number]
+        if stage.is_input and len(stage.values) == 3:  # each sheet is the colour picture
+            values = (stage.values.transpose(1, 2, 0) + 1) / 2
+        _paint(axes, stage, values, (*place, stage.breadth, stage.side))
 
 
 def _paint(
@@ -183,26 +192,31 @@ def _connect(axes: Axes, before: Stage, left_before: float, stage: Stage, left: 
         ]
         axes.add_patch(Polygon(corners, color="#e8e8e8", linewidth=0, zorder=0))
         return
-    side = stage.kernel
+    side = stage.kernel * before.pixel
     x = left_before + min(0.62 * before.side, before.side - side)
     y = bottom + min(0.25 * before.side, before.side - side)
     target = (left + 0.5, -stage.side / 2 * 0.2)
     if stage.is_spatial:
-        target = (left + 0.3 * stage.values.shape[2], -stage.height / 2 + 0.3 * stage.side)
+        target = (left + 0.3 * stage.breadth, -stage.height / 2 + 0.3 * stage.side)
     style: dict[str, Any] = {"color": ORANGE, "linewidth": 1.0, "zorder": 3}
     axes.add_patch(Rectangle((x, y), side, side, fill=False, **style))
     for edge in (y, y + side):
         axes.plot([x + side, target[0]], [edge, target[1]], **style)
 
 
-def _name_classes(axes: Axes, stage: Stage, left: float, classes: Sequence[str]) -> None:
-    """Write the class of the highest logit next to the last layer."""
+def _name_answer(stage: Stage, classes: Sequence[str]) -> str:
+    """Return the class of the highest logit, or nothing if the stage has no logits."""
     if stage.is_spatial or len(classes) != stage.values.size or stage.parameters == 0:
-        return
+        return ""
+    return short(label_classes(classes)[int(stage.values.argmax())])
+
+
+def _point_to(axes: Axes, stage: Stage, left: float, answer: str) -> None:
+    """Write the answer next to its logit."""
     best = int(stage.values.argmax())
     y = stage.side * (0.5 - (best + 0.5) / stage.values.size)
     axes.annotate(
-        short(label_classes(classes)[best]),
+        answer,
         (left + BAR, y),
         (left + BAR + 3.5, y),
         fontsize=12,

@@ -37,7 +37,7 @@ def draw_edges(config: VisualizeConfig) -> Drawn:
     figures = {}
     for row, stem in enumerate(name_files("edges", pictures)):
         maps = None if name is None else outputs[name][row]
-        found = detect(shrink(pictures[row].original, 400))
+        found = detect(shrink(pictures[row].grey, 400))
         title = say(
             "hand-made and learned features: {name}, {run}",
             "人工设计的与学到的特征：{name}，{run}",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lenet_paddle.figures.grid import mosaic, show_signed, tile_scale
+from lenet_paddle.figures.grid import as_colours, as_pictures, mosaic, seen, show_signed, tile_scale
 from lenet_paddle.figures.options import Drawn, VisualizeConfig
 from lenet_paddle.figures.style import count_shown, new_figure, spread, styled
 from lenet_paddle.figures.subject import (
@@ -48,7 +48,7 @@ def draw_features(config: VisualizeConfig) -> Drawn:
             run=subject.name,
             name=pictures[row].label,
         )
-        figures[stem] = plot_features(batch[row, 0], own, title)
+        figures[stem] = plot_features(as_pictures(batch)[row], own, title)
     return {**figures, **_draw_feature_grid(config, subject)}
 
 
@@ -67,15 +67,18 @@ def _draw_feature_grid(config: VisualizeConfig, subject: Subject) -> Drawn:
     outputs = layer_outputs(subject.network, batch)
     check_maps(name, outputs)
     layer = leaf_layers(subject.network)[name]
-    is_first = isinstance(layer, nn.Conv2D) and layer.weight.shape[1] == 1
-    kernels = layer.weight.numpy()[:, 0] if is_first else None
+    kernels = None
+    if isinstance(layer, nn.Conv2D) and layer.weight.shape[1] == 1:
+        kernels = layer.weight.numpy()[:, 0]
+    elif subject.channels == 3 and name == subject.first_convolution:
+        kernels = layer.weight.numpy()
     title = say(
         "{layer}: feature maps of {n} pictures",
         "{layer}：{n} 张图片 × 各卷积核的特征图",
         layer=caption(name, layer),
         n=len(batch),
     )
-    return {"features-grid": plot_feature_grid(batch[:, 0], outputs[name], kernels, title)}
+    return {"features-grid": plot_feature_grid(as_pictures(batch), outputs[name], kernels, title)}
 
 
 @styled
@@ -84,8 +87,8 @@ def plot_features(
 ) -> Figure:
     """Plot every layer's output for one picture, shallow to deep, each with its shape.
 
-    picture: normalised float32 (S, S); outputs: caption -> float32 (C, H, W) or (N,), as
-    `hooks.layer_outputs` returns them. Each layer has a scale of its own.
+    picture: normalised float32 (S, S) or (S, S, 3); outputs: caption -> float32 (C, H, W) or (N,),
+    as `hooks.layer_outputs` returns them. Each layer has a scale of its own.
     """
     names = spread(list(outputs), MOST_LAYERS)
     sheets = {name: _sheet(outputs[name]) for name in names}
@@ -93,8 +96,8 @@ def plot_features(
     figure = new_figure(10, sum(heights) + 0.8)
     figure.suptitle(title + count_shown(names, outputs), fontsize=12)
     grid = figure.subplots(len(heights), 2, width_ratios=(1.9, 8), height_ratios=heights)
-    grid[0, 1].imshow(picture, cmap="gray", vmin=-1, vmax=1)
-    _name_row(grid[0], say("input", "输入"), picture[None].shape, "")
+    seen(grid[0, 1], picture)
+    _name_row(grid[0], say("input", "输入"), _planes(picture), "")
     for row, name in zip(grid[1:], names, strict=True):
         values = outputs[name]
         image = show_signed(row[1], sheets[name], float(np.abs(values).max()))
@@ -107,6 +110,11 @@ def plot_features(
             note += say(", the first {count}", "，前 {count} 个", count=MOST_MAPS)
         _name_row(row, name, values.shape, note)
     return figure
+
+
+def _planes(picture: np.ndarray) -> tuple[int, ...]:
+    """Return the shape of a picture, (S, S) or (S, S, 3), with its channels first."""
+    return (1 if picture.ndim == 2 else 3, *picture.shape[:2])
 
 
 def _write_values(axes: Axes, values: np.ndarray) -> None:
@@ -146,8 +154,9 @@ def plot_feature_grid(
 ) -> Figure:
     """Plot the maps of one layer: a row for each picture, a column for each kernel.
 
-    pictures: normalised float32 (B, S, S); maps: float32 (B, C, H, W); kernels: float (C, H, W),
-    drawn above their columns. All maps share one scale.
+    pictures: normalised float32 (B, S, S) or (B, S, S, 3); maps: float32 (B, C, H, W); kernels:
+    float (C, H, W), or (C, 3, H, W) to be drawn in colour, above their columns. All maps share one
+    scale.
     """
     if maps.shape[1] > MOST_MAPS:
         title += say(
@@ -168,11 +177,15 @@ def plot_feature_grid(
     if kernels is not None:
         grid[0, 0].axis("off")
         for axes, kernel in zip(grid[0, 1:], kernels, strict=False):
-            show_signed(axes, kernel, float(np.abs(kernels).max()))
+            limit = float(np.abs(kernels).max())
+            if kernel.ndim == 3:
+                axes.imshow(as_colours(kernel, limit))
+            else:
+                show_signed(axes, kernel, limit)
         grid[0, 0].text(0.5, 0.5, say("kernels", "卷积核"), fontsize=9, ha="center", va="center")
     limit = float(np.abs(maps).max())
     for row, picture, own in zip(grid[tops:], pictures, maps, strict=True):
-        row[0].imshow(picture, cmap="gray", vmin=-1, vmax=1)
+        seen(row[0], picture)
         for axes, values in zip(row[1:], own, strict=True):
             image = show_signed(axes, values, limit)
     for number, axes in enumerate(grid[0, 1:]):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lenet_paddle.figures.grid import as_pictures, seen
 from lenet_paddle.figures.options import Drawn, VisualizeConfig
 from lenet_paddle.figures.style import ORANGE, count_shown, new_figure, spread, styled
 from lenet_paddle.figures.subject import choose_picture, load_images, load_subject
@@ -20,12 +21,13 @@ if TYPE_CHECKING:
 
     from lenet_paddle.analysis.receptive import ReceptiveField
 
-NUM_PICTURES = 128  # over which the effective field is averaged
+NUM_PICTURES = 128  # over which the effective field is averaged; fewer of more than 32x32
 MOST_LAYERS = 7
 
 
 def draw_receptive_field(config: VisualizeConfig) -> Drawn:
     """Draw the receptive field of every layer's middle unit."""
+    from lenet_paddle.analysis.hooks import fitting
     from lenet_paddle.analysis.receptive import (
         effective_fields,
         layers_with_fields,
@@ -35,11 +37,11 @@ def draw_receptive_field(config: VisualizeConfig) -> Drawn:
     subject = load_subject(config)
     subject.need_convolution("receptive field smaller than the picture")
     picture = subject.normalise(choose_picture(config).image[None])
-    every = layers_with_fields(subject.network, subject.side)
+    every = layers_with_fields(subject.network, subject.side, subject.channels)
     layers = spread(every, MOST_LAYERS)
-    fields = receptive_fields(subject.network, subject.side, layers)
+    fields = receptive_fields(subject.network, subject.side, layers, subject.channels)
     image_set, _ = load_images(config)
-    batch = subject.normalise(image_set.images[:NUM_PICTURES])
+    batch = subject.normalise(image_set.images[: fitting(NUM_PICTURES, subject.side)])
     effective = effective_fields(subject.network, batch, layers)
     title = say(
         "{run}: receptive field of each layer's middle unit",
@@ -47,7 +49,7 @@ def draw_receptive_field(config: VisualizeConfig) -> Drawn:
         run=subject.name,
     )
     title += count_shown(layers, every)
-    figure = plot_receptive_fields(picture[0, 0], fields, effective, title)
+    figure = plot_receptive_fields(as_pictures(picture)[0], fields, effective, title)
     return {"receptive-field": figure}
 
 
@@ -60,7 +62,7 @@ def plot_receptive_fields(
 ) -> Figure:
     """Plot the theoretical field of each layer's middle unit on a picture, below it the effective.
 
-    picture: normalised float32 (S, S); effective: layer name -> float (S, S).
+    picture: normalised float32 (S, S) or (S, S, 3); effective: layer name -> float (S, S).
     """
     from lenet_paddle.analysis.receptive import effective_size
 
@@ -68,15 +70,15 @@ def plot_receptive_fields(
     figure = new_figure(10, 19.4 / num_cols + 1.75)
     grid = figure.subplots(2, num_cols, squeeze=False)
     for (above, below), field in zip(grid.T, fields, strict=True):
-        seen = effective[field.layer]
-        above.imshow(picture, cmap="gray", vmin=-1, vmax=1)
-        below.imshow(seen, cmap="viridis", vmin=0, vmax=float(seen.max()) or 1.0)
+        slopes = effective[field.layer]
+        seen(above, picture)
+        below.imshow(slopes, cmap="viridis", vmin=0, vmax=float(slopes.max()) or 1.0)
         for axes in (above, below):
-            _mark_field(axes, field, picture.shape[0])
+            _mark_field(axes, field, len(picture))
         above.set_title(f"{_wrap(field.layer)}\n{field.kind}", fontsize=9)
-        above.set_xlabel(_describe(field, picture.shape[0]), fontsize=9)
+        above.set_xlabel(_describe(field, len(picture)), fontsize=9)
         below.set_xlabel(
-            say("effective side {side:.1f}", "有效边长 {side:.1f}", side=effective_size(seen)),
+            say("effective side {side:.1f}", "有效边长 {side:.1f}", side=effective_size(slopes)),
             fontsize=9,
         )
     grid[0, 0].set_ylabel(say("theoretical field", "理论感受野"), fontsize=10)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lenet_paddle.evaluation.metrics import compute_probs
+from lenet_paddle.figures.grid import as_pictures, seen
 from lenet_paddle.figures.options import Drawn, VisualizeConfig
 from lenet_paddle.figures.style import label_classes, new_figure, styled
 from lenet_paddle.figures.subject import choose_pictures, load_subject, stack_images
@@ -46,7 +47,7 @@ def draw_saliency(config: VisualizeConfig) -> Drawn:
         )
         for picture, k, own in zip(pictures, answers, probs, strict=True)
     ]
-    layer = config.layer or cam_layer(network, subject.side)
+    layer = config.layer or cam_layer(network, subject.side, subject.channels)
     if layer is None:
         _log.info("%s has no convolution: Grad-CAM cannot be drawn", subject.config.model)
     methods = explain(network, batch, answers, layer)
@@ -55,7 +56,7 @@ def draw_saliency(config: VisualizeConfig) -> Drawn:
         "{run}：支持（红）与反对（蓝）所给答案的像素",
         run=subject.name,
     )
-    return {"saliency": plot_saliency(batch[:, 0], captions, methods, title)}
+    return {"saliency": plot_saliency(as_pictures(batch), captions, methods, title)}
 
 
 def explain(
@@ -68,6 +69,7 @@ def explain(
         integrated_gradients,
         logit_gains,
         occlude,
+        patch_size,
     )
 
     slopes = compute_slopes(network, batch, labels)
@@ -97,7 +99,11 @@ def explain(
             ],
         ),
         (
-            say("occlusion by 5x5\nZeiler and Fergus 2014", "5x5 遮挡\nZeiler 与 Fergus 2014"),
+            say(
+                "occlusion by {n}x{n}\nZeiler and Fergus 2014",
+                "{n}x{n} 遮挡\nZeiler 与 Fergus 2014",
+                n=patch_size(batch.shape[-1]),
+            ),
             hidden,
             [
                 say(
@@ -136,14 +142,15 @@ def plot_saliency(
 ) -> Figure:
     """Plot a row for each picture: itself, then each method's map.
 
-    pictures: normalised float32 (B, S, S). A map with negative values is red for the class, blue
-    against it, white at 0; one without goes from dark to bright. Each map has its own scale.
+    pictures: normalised float32 (B, S, S) or (B, S, S, 3). A map with negative values is red for
+    the class, blue against it, white at 0; one without goes from dark to bright. Each map has its
+    own scale.
     """
     num_rows, num_cols = len(pictures), len(methods) + 1
     figure = new_figure(10, num_rows * (9.6 / num_cols + 0.3) + 0.95)
     grid = figure.subplots(num_rows, num_cols, squeeze=False)
     for row, (axes_row, picture, caption) in enumerate(zip(grid, pictures, captions, strict=True)):
-        axes_row[0].imshow(picture, cmap="gray", vmin=-1, vmax=1)
+        seen(axes_row[0], picture)
         axes_row[0].set(xticks=[], yticks=[])
         axes_row[0].set_xlabel(caption, fontsize=8.5)
         for axes, (_, maps, notes) in zip(axes_row[1:], methods, strict=True):
@@ -157,14 +164,22 @@ def plot_saliency(
 
 
 def _show_map(axes: Axes, picture: np.ndarray, values: np.ndarray) -> None:
-    side = picture.shape[0]
+    """Show a map with the outline of a grey picture, or over the lightness of one in colour."""
+    side = len(picture)
+    place = (-0.5, side - 0.5, side - 0.5, -0.5)
+    colour: dict[str, Any] = {}
+    if picture.ndim == 3:
+        seen(axes, picture.mean(axis=2))
+        colour = {"alpha": 0.7}
     if values.min() < 0 or values.shape == picture.shape:
         limit = np.abs(values).max() or 1.0
-        axes.imshow(values, cmap="RdBu_r", vmin=-limit, vmax=limit)
-        axes.contour(picture, levels=[0], colors="black", linewidths=0.5, alpha=0.6)
+        axes.imshow(values, cmap="RdBu_r", vmin=-limit, vmax=limit, extent=place, **colour)
+        outline: dict[str, Any] = {"colors": "black", "linewidths": 0.5, "alpha": 0.6}
     else:
-        place = (-0.5, side - 0.5, side - 0.5, -0.5)
         top = float(values.max()) or 1.0
-        axes.imshow(values, vmin=0, vmax=top, extent=place, interpolation="bilinear")
-        axes.contour(picture, levels=[0], colors="white", linewidths=0.8)
+        smooth = {"interpolation": "bilinear", **colour}
+        axes.imshow(values, vmin=0, vmax=top, extent=place, **smooth)
+        outline = {"colors": "white", "linewidths": 0.8}
+    if not colour:
+        axes.contour(picture, levels=[0], **outline)
     axes.set(xticks=[], yticks=[], xlim=(-0.5, side - 0.5), ylim=(side - 0.5, -0.5))

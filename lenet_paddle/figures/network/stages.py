@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 MOST_SHEETS = 8  # maps drawn of a stack
 LARGEST_MAP = 32  # pixels a side in a grouped stage; larger maps are thinned out by one factor
-SHIFT = 0.9  # from one sheet of a stack to the next, in pixels of the input picture
-BAR = 3.0  # width of a vector, in the same unit
+# Lengths are in pixels of the input picture; a side of more than 32 pixels has the length 32.
+SHIFT = 0.9  # from one sheet of a stack to the next
+BAR = 3.0  # width of a vector
 
 
 @dataclass
@@ -36,6 +37,8 @@ class Stage:
     kernel: int = 0
     """Side of the window that a unit sees of the stage before; 0: it sees all of it."""
     is_input: bool = False
+    pixel: float = 1.0
+    """The length of a pixel of `values`."""
 
     @property
     def is_spatial(self) -> bool:
@@ -57,7 +60,7 @@ class Stage:
     @property
     def side(self) -> float:
         """Height of one map; for a vector, the side of a square with as many values."""
-        return self.values.shape[1] if self.is_spatial else math.sqrt(self.values.size)
+        return self.values.shape[1] * self.pixel if self.is_spatial else math.sqrt(self.values.size)
 
     @property
     def height(self) -> float:
@@ -65,15 +68,20 @@ class Stage:
         return self.side + (SHIFT * (self.sheets - 1) if self.is_spatial else 0)
 
     @property
+    def breadth(self) -> float:
+        """Width of one map."""
+        return self.values.shape[2] * self.pixel
+
+    @property
     def width(self) -> float:
         """Width of the stack or bar."""
-        return self.values.shape[2] + SHIFT * (self.sheets - 1) if self.is_spatial else BAR
+        return self.breadth + SHIFT * (self.sheets - 1) if self.is_spatial else BAR
 
 
 def make_stages(network: nn.Layer, picture: np.ndarray) -> list[Stage]:
     """Return the input and every convolution, pooling and dense layer with its output.
 
-    picture: a normalised batch of one, float32 (1, 1, S, S). Activations and other layers that
+    picture: a normalised batch of one, float32 (1, C, S, S). Activations and other layers that
     keep the shape belong to the stage before them; flattening is not drawn.
     """
     from paddle import nn
@@ -92,6 +100,8 @@ def make_stages(network: nn.Layer, picture: np.ndarray) -> list[Stage]:
             stages[-1].values = values
         else:
             stages.append(_make_stage(layer, values, parameters))
+    for stage in stages:
+        stage.pixel = min(1.0, LARGEST_MAP / picture.shape[-1])
     return stages
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from lenet_paddle.data.augment import COLOUR
 from lenet_paddle.data.transforms import Augmentation, choose_augmentation
 from lenet_paddle.errors import InputError
 from lenet_paddle.figures.options import Drawn, VisualizeConfig
@@ -29,6 +30,9 @@ SHOWN_RANGES: dict[str, tuple[float, str]] = {  # large enough to be seen; name 
     "contrast": (0.6, "对比度"),
     "noise": (0.2, "噪声"),
     "blur": (1.5, "模糊"),
+    "hue": (0.3, "色相"),
+    "saturation": (0.9, "饱和度"),
+    "grayscale": (1.0, "灰度化"),
 }
 
 
@@ -45,7 +49,7 @@ def draw_augment(config: VisualizeConfig) -> Drawn:
         say("strong", "强"): Augmentation(augment="strong"),
     }
     if config.run:
-        own = choose_augmentation(data_settings(config))
+        own = choose_augmentation(data_settings(config), image_set.form.channels)
         if own is None:
             raise InputError(
                 f"{config.run[0]} was trained without augmentation; leave out --run for the presets"
@@ -59,6 +63,8 @@ def draw_augment(config: VisualizeConfig) -> Drawn:
     }
     ranges = {}
     for name, (value, chinese) in SHOWN_RANGES.items():
+        if name in COLOUR and shown.form.channels == 1:
+            continue
         settings: dict[str, Any] = {name: value}
         title = f"{say(name.replace('_', ' '), chinese)} {value:g}"
         ranges[title] = Augmentation(**settings)(shown.images[:], np.random.default_rng(0))

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from lenet_paddle.data.datasets import ALL_CORRUPTIONS
+from lenet_paddle.data.mnist_c import check_form
 from lenet_paddle.figures.options import Drawn, VisualizeConfig
 from lenet_paddle.figures.results.images import plot_rows
 from lenet_paddle.figures.subject import (
@@ -28,6 +29,8 @@ def draw_corruptions(config: VisualizeConfig) -> Drawn:
     from lenet_paddle.data.corrupt import corrupt
 
     settings = data_settings(config)
+    if config.run:
+        check_form(settings.form, config.run[0])
     if settings.dataset == "mnist_c":
         folder = Path(str(settings.data_dir))
         captions, rows = _read_corrupted(config, folder)
@@ -40,6 +43,7 @@ def draw_corruptions(config: VisualizeConfig) -> Drawn:
         pictures = choose_pictures(config, NUM_IMAGES)
         captions = [picture.label for picture in pictures]
         images = stack_images(pictures)
+        check_form(pictures[0].form, settings.dataset)
         rows = {name: corrupt(images, name) for name in ALL_CORRUPTIONS}
         title = say(
             "MNIST-C's corruptions, made from {dataset}",

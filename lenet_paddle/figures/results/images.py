@@ -1,4 +1,4 @@
-"""Grids of grey images with captions."""
+"""Grids of images with captions."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+GROUND = (198, 212, 232)  # the colour of gaps; grey images do not have it
+
+
 @styled
 def plot_images(
     images: np.ndarray, captions: Sequence[str], title: str = "", num_cols: int = 8
 ) -> Figure:
-    """Plot grey images, uint8 (N, H, W), each under its caption; N may be 0."""
+    """Plot images, uint8 (N, H, W) or (N, H, W, 3), each under its caption; N may be 0."""
     num_rows = max(1, -(-len(images) // num_cols))
     cell, side, title_height = np.array([1.5, 1.9]), 1.3, 0.5 if title else 0.1  # inches
     width, height = cell[0] * num_cols, cell[1] * num_rows + title_height + 0.1
@@ -26,7 +29,7 @@ def plot_images(
     for number, (image, caption) in enumerate(zip(images, captions, strict=False)):
         row, column = divmod(number, num_cols)
         middle, bottom = cell[0] * (column + 0.5), height - title_height - cell[1] * (row + 1)
-        high, wide = side * np.array(image.shape[:2]) / max(image.shape[:2])
+        high, wide = side * np.array(image.shape[:2]) / max(image.shape)
         extent = (middle - wide / 2, middle + wide / 2, bottom, bottom + high)
         axes.imshow(image, cmap="gray", vmin=0, vmax=255, extent=extent, interpolation="nearest")
         axes.text(middle, bottom + high + 0.04, caption, fontsize=8, ha="center", va="bottom")
@@ -38,18 +41,22 @@ def plot_images(
 
 @styled
 def plot_rows(rows: Mapping[str, np.ndarray], captions: Sequence[str], title: str = "") -> Figure:
-    """Plot named rows of grey images, uint8 (N, H, W) each, under captions for the N columns."""
-    [(count, height, width)] = {images.shape for images in rows.values()}
-    high, wide = height + 3, width + 3  # with the gap
-    sheet = np.full((len(rows), high, count, wide), np.nan)
+    """Plot named rows of images, uint8 (N, H, W) or (N, H, W, 3) each, under captions for the N
+    columns."""
+    [(count, height, width, *channels)] = {images.shape for images in rows.values()}
+    gap = max(3, height // 9)
+    high, wide = height + gap, width + gap
+    sheet = np.full((len(rows), high, count, wide, *channels), np.nan)
+    if channels:
+        sheet[:] = GROUND
     for number, images in enumerate(rows.values()):
         sheet[number, :height, :, :width] = np.moveaxis(images, 0, 1)
-    sheet = sheet.reshape(len(rows) * high, count * wide)[:-3, :-3]
+    sheet = sheet.reshape(len(rows) * high, count * wide, *channels)[:-gap, :-gap]
     cell = min(0.8, 8 / count)  # inches
     figure = new_figure(max(5, 2 + cell * count), 1 + cell * len(rows))
     axes = figure.subplots()
-    axes.set_facecolor("#c6d4e8")  # of the gaps; grey images do not have it
-    axes.imshow(sheet, cmap="gray", vmin=0, vmax=255)
+    axes.set_facecolor("#{:02x}{:02x}{:02x}".format(*GROUND))
+    axes.imshow(sheet / 255 if channels else sheet, cmap="gray", vmin=0, vmax=255)
     axes.set_yticks(np.arange(len(rows)) * high + height / 2, list(rows))
     axes.set_xticks(np.arange(count) * wide + width / 2, [short(text) for text in captions])
     axes.tick_params(length=0, labeltop=True, labelbottom=False)
@@ -68,7 +75,8 @@ def plot_answers(
 ) -> Figure:
     """Plot each picture next to what the network saw of it, under the answer.
 
-    pictures: grey uint8 (H, W) of any size, at least one; seen: uint8 (28, 28) each.
+    pictures: uint8 (H, W) or (H, W, 3) of any size, at least one; seen: uint8 (S, S) or (S, S, 3)
+    each.
     """
     num_cols = min(num_cols, len(pictures))
     num_rows = -(-len(pictures) // num_cols)

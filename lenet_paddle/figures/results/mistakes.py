@@ -39,7 +39,7 @@ def plot_mistakes(
 ) -> Figure:
     """Plot the `num_most` mistakes with the highest loss, worst first.
 
-    images: uint8 (N, H, W); labels: int (N,); probs: float (N, C).
+    images: uint8 (N, H, W) or (N, H, W, 3); labels: int (N,); probs: float (N, C).
     """
     preds, names = probs.argmax(axis=1), label_classes(classes)
     wrong = np.flatnonzero(preds != labels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -51,8 +52,8 @@ def plot_samples(
 ) -> Figure:
     """Plot the images at `chosen` with their labels, and statistics of the whole set.
 
-    images: uint8 (N, H, W); labels: int (N,). The statistics are class balance, pixel values,
-    mean image and standard deviation.
+    images: uint8 (N, H, W) or (N, H, W, 3); labels: int (N,). The statistics are class balance,
+    pixel values, mean image and standard deviation.
     """
     figure, names = new_figure(10, 6.6), label_classes(classes)
     left, right = split(figure, 1, 2, width_ratios=(1.5, 1))
@@ -70,7 +71,8 @@ def plot_samples(
     pictures = ((say("mean image", "平均图像"), mean), (say("deviation", "标准差"), deviation))
     for col, (name, picture) in enumerate(pictures):
         axes = right.add_subplot(grid[2, col])
-        axes.imshow(picture, cmap="gray")
+        scale = 1.0 if picture.ndim == 2 else 255.0 if picture is mean else picture.max() or 1.0
+        axes.imshow(picture / scale, cmap="gray")
         axes.set_title(name, fontsize=10)
         axes.set(xticks=[], yticks=[])
     figure.suptitle(title)
@@ -99,14 +101,15 @@ def _draw_balance(axes: Axes, labels: np.ndarray, classes: Sequence[str]) -> Non
 
 def measure_pixels(images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Count each value 0..255, int64 (256,); compute each pixel's mean and standard deviation,
-    float64 (H, W).
+    float64 (H, W) or (H, W, 3).
 
     Works slice by slice, since memory-mapped images may be larger than the memory.
     """
+    at_once = max(1, 2**22 // math.prod(images.shape[1:]))
     counts = np.zeros(256, np.int64)
     sums, squares = np.zeros((2, *images.shape[1:]))
-    for start in range(0, len(images), 4096):
-        part = np.asarray(images[start : start + 4096])
+    for start in range(0, len(images), at_once):
+        part = np.asarray(images[start : start + at_once])
         counts += np.bincount(part.ravel(), minlength=256)
         values = part.astype(np.float64)
         sums += values.sum(axis=0)
