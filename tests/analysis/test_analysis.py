@@ -141,7 +141,7 @@ def test_paddle_flops_are_our_macs_and_the_biases_of_convolutions(name: str) -> 
 
 
 def test_paddle_flops_are_our_macs_and_flops_of_batch_norms_in_resnet() -> None:
-    rows = analyse_model("vision:resnet18", size=32)
+    rows = analyse_model("vision:resnet18", image_size=32)
     norms = sum(row.flops for row in rows if row.kind == "BatchNorm2D")
     pooled = 512 * (1 * 1 + 1)  # a sum and a division for each of 512 maps of 1x1
     theirs = _flops(build_model("vision:resnet18"), 1, 32, 32)
@@ -371,7 +371,7 @@ def test_paddle_still_invents_a_map_for_a_window_that_does_not_fit() -> None:
 
 
 def test_a_picture_of_another_size_has_the_same_parameters_and_more_work() -> None:
-    small, large = (totals(analyse_model("vision:resnet18", size=size)) for size in (32, 64))
+    small, large = (totals(analyse_model("vision:resnet18", 10, 3, size)) for size in (32, 64))
     assert small["parameters"] == large["parameters"]
     assert large["macs"] - 5_120 == 4 * (small["macs"] - 5_120)  # but for the linear layer
 
@@ -463,10 +463,11 @@ def test_a_path_that_is_not_a_run_is_skipped_with_a_message(
     [
         (["--model", "vision:nope"], ["vision:nope", "lenet5", "resnet18"]),
         (["--compare", "lenet5,nope"], ["'nope'", "lenet5", "resnet18"]),
-        (["--input-size", "0"], ["input_size is 0", "1 to 1024"]),
+        (["--image-size", "27"], ["image_size is 27", "28 to 224"]),
+        (["--image-size", "225"], ["image_size is 225", "28 to 224"]),
+        (["--channels", "2"], ["--channels", "2"]),
         (["--num-classes", "0"], ["num_classes is 0"]),
         (["--compare", "mlp", "--runs", "a"], ["one of them"]),
-        (["--model", "mlp", "--input-size", "20"], ["mlp", "20x20", "28x28"]),
         (["--runs", "no/such"], ["no run among"]),
     ],
 )
