@@ -28,6 +28,12 @@ class Depth:
         self._largest: dict[bool, float] = {}
         self._is_settled = False
 
+    def add(self, other: Depth) -> None:
+        """Note what `other` has noted of some pictures of the same set."""
+        self.count += other.count
+        for is_float, largest in other._largest.items():
+            self._largest[is_float] = max(largest, self._largest.get(is_float, 0.0))
+
     def settle(self) -> None:
         """Use the largest values noted so far from now on."""
         self._is_settled = True

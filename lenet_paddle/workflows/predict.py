@@ -10,8 +10,8 @@ from pathlib import Path
 
 from lenet_paddle import runtime
 from lenet_paddle.data.datasets import DATASETS
-from lenet_paddle.data.folder import is_litter, name_few
 from lenet_paddle.data.load import load_dataset, load_test_set
+from lenet_paddle.data.tree import is_litter, name_few
 from lenet_paddle.errors import InputError, printable
 from lenet_paddle.export.engines import EngineChoice
 from lenet_paddle.export.predictor import Answer, Predictor
@@ -81,7 +81,7 @@ def predict_pictures(
 def find_pictures(names: Iterable[str]) -> list[Path]:
     """Return the named files, and the files of each named folder and below in sorted order.
 
-    Skips hidden files and folders silently; what `folder.is_litter` knows not to be a picture,
+    Skips hidden files and folders silently; what `tree.is_litter` knows not to be a picture,
     links to folders or out of the named folder, broken links and pipes with a warning. Raises
     `InputError` for a folder without pictures and for an empty name.
     """

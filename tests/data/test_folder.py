@@ -98,8 +98,8 @@ def test_every_kind_and_size_of_picture_becomes_grey_28x28(
         write_picture(tmp_path / folder / "1.png", picture)
     (tmp_path / "train" / "b").mkdir()
     KINDS[name](picture).save(tmp_path / "train" / "b" / name)
-    read = _load_folder(tmp_path)
-    assert read.images.shape == (2, 28, 28)
+    read = load_folder("train", tmp_path, channels=1, image_size=28)
+    assert read is not None and read.images.shape == (2, 28, 28)
     assert read.images.dtype == np.uint8
     assert read.images[1].std() > 0
 
@@ -169,9 +169,16 @@ def _test_without_classes(folder: Path) -> Path:
     return folder / "test"
 
 
-def _nested_folder(folder: Path) -> Path:
-    (folder / "train/a/more").mkdir()
+def _linked_folder(folder: Path) -> Path:
+    (folder / "train/a/more").symlink_to("../b")
     return folder / "train/a/more"
+
+
+def _parts_in_classes(folder: Path) -> Path:
+    for name in "ab":
+        (folder / f"train/{name}/train").mkdir()
+        (folder / f"train/{name}/1.png").rename(folder / f"train/{name}/train/1.png")
+    return folder / "train/a/train/1.png"
 
 
 @pytest.mark.parametrize(
@@ -186,7 +193,8 @@ def _nested_folder(folder: Path) -> Path:
         (_only_train, "only one of train/ and test/; expected both or neither"),
         (_other_classes, "has the classes c; expected those of"),
         (_test_without_classes, "has no class folders; expected those of"),
-        (_nested_folder, "a folder inside a class"),
+        (_linked_folder, "a link to a folder inside a class"),
+        (_parts_in_classes, "expected train/<class>, not <class>/train"),
     ],
 )
 def test_a_spoilt_folder_is_refused_with_the_path_of_the_fault(
