@@ -18,20 +18,31 @@ onnx = pytest.importorskip("onnx")
 pytest.importorskip("fastapi_offline")
 
 CLASSES = ("zero", "one", "two")
-WEIGHTS = np.random.default_rng(0).normal(0, 0.05, (784, 3)).astype(np.float32)
 
 
-def write_model(folder):
-    """Write model.onnx, logits = image @ WEIGHTS, and features.onnx, with the image as its map."""
+def draw_weights(channels, size):
+    shape = (channels * size * size, len(CLASSES))
+    return np.random.default_rng(0).normal(0, 0.05, shape).astype(np.float32)
+
+
+WEIGHTS = draw_weights(1, 28)
+
+
+def write_model(folder, channels=1, size=28):
+    """Write model.onnx, logits = image @ weights, and features.onnx, with the image as its map.
+
+    The description of a model for grey 28x28 has no image_size, as old exports.
+    """
     helper, float32 = onnx.helper, onnx.TensorProto.FLOAT
-    image = helper.make_tensor_value_info("image", float32, ["batch", 1, 28, 28])
+    shape = [channels, size, size]
+    image = helper.make_tensor_value_info("image", float32, ["batch", *shape])
     logits = helper.make_tensor_value_info("logits", float32, ["batch", 3])
-    maps = helper.make_tensor_value_info("feature_1", float32, ["batch", 1, 28, 28])
+    maps = helper.make_tensor_value_info("feature_1", float32, ["batch", *shape])
     nodes = [
         helper.make_node("Flatten", ["image"], ["flat"]),
         helper.make_node("MatMul", ["flat", "weights"], ["logits"]),
     ]
-    weights = onnx.numpy_helper.from_array(WEIGHTS, "weights")
+    weights = onnx.numpy_helper.from_array(draw_weights(channels, size), "weights")
     of_image = helper.make_node("Relu", ["image"], ["feature_1"])
     for name, parts, outputs in (
         ("model", nodes, [logits]),
@@ -43,11 +54,13 @@ def write_model(folder):
     description = {
         "dataset": "mnist",
         "preprocess": "resize",
-        "input": {"name": "image", "dtype": "float32", "shape": [-1, 1, 28, 28]},
+        "input": {"name": "image", "dtype": "float32", "shape": [-1, *shape]},
         "classes": list(CLASSES),
         "engine": "onnx",
-        "features": [{"name": "feature_1", "shape": [1, 28, 28]}],
+        "features": [{"name": "feature_1", "shape": shape}],
     }
+    if shape != [1, 28, 28]:
+        description["image_size"] = size
     (folder / "inference.yml").write_text(yaml.safe_dump(description), encoding="utf-8")
     return folder
 

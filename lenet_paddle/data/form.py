@@ -12,6 +12,7 @@ from lenet_paddle.settings import Bound
 
 SIZE = 28  # side in pixels of MNIST's images
 SMALLEST, LARGEST = 28, 224
+CHANNELS = {1: "grey", 3: "RGB"}  # what a picture's values are, in this order
 _SAMPLE = 512  # images that are looked at for colour
 
 Channels = Literal["auto", 1, 3]

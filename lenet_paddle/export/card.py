@@ -150,7 +150,7 @@ def _limits(result: dict[str, Any], description: dict[str, Any]) -> str:
     size = _form(description).size
     prepared = {
         "digit": "converted to the form of MNIST's digits (white on black, centred by mass)",
-        "resize": f"scaled to {size}x{size} with its aspect ratio kept",
+        "resize": f"scaled to {size}x{size} with their aspect ratio kept",
     }[description["preprocess"]]
     return (
         f"- It has {len(description['classes'])} classes and cannot reject a picture: a picture of "

@@ -31,7 +31,7 @@ from lenet_paddle.progress import Progress
 
 TOLERANCE = 1e-5  # of a logit, relative to the largest logit if that is above 1
 NUM_COMPARED = 1000  # test images
-INT8_LOSS = 0.002  # of accuracy on the whole test set
+INT8_LOSS = 0.002  # of accuracy on the whole test set; one image if that is more
 DESCRIPTION, CARD = "inference.yml", "model_card.md"
 Row = dict[str, Any]
 
@@ -75,8 +75,8 @@ def export_formats(
 
     Raises `InputError` for a network whose answers are not finite, `RunStopped` for a difference
     above 1e-5 of the largest logit, and for an int8 model whose accuracy on `test_set` is more than
-    0.2 points below `info["test_accuracy"]`. Then nothing is written, and an older `folder` stays
-    as it was.
+    0.2 points, or one image, below `info["test_accuracy"]`. Then nothing is written, and an older
+    `folder` stays as it was.
     """
     compared = test_set.take(slice(0, NUM_COMPARED))
     expected = predict_logits(network, compared, input_size)
@@ -168,10 +168,11 @@ def _check_accuracy(engine: Engine, test_set: ImageSet, job: Job) -> float:
     """Return the accuracy on the test set; ValueError if it is too far below the network's."""
     preds = _run(engine, test_set, job.input_size).argmax(1)
     accuracy, own = compute_accuracy(preds, test_set.labels), job.info["test_accuracy"]
-    if accuracy < own - INT8_LOSS:
+    allowed = max(INT8_LOSS, 1 / len(test_set))
+    if accuracy < own - allowed - 1e-9:  # for rounding
         raise ValueError(
             f"has an accuracy of {accuracy:.4f} where the network has {own:.4f} "
-            f"(at most {INT8_LOSS:g} less is allowed)"
+            f"(at most {allowed:g} less is allowed: train longer, or leave out onnx-int8)"
         )
     return accuracy
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from lenet_paddle.data.form import Form
+from lenet_paddle.data.form import CHANNELS, Form
 from lenet_paddle.data.imageset import ImageSet
 from lenet_paddle.data.loader import BatchLoader
 from lenet_paddle.data.preprocess import NORMALISATION
@@ -81,6 +81,7 @@ class Job:
                 "name": "image",
                 "dtype": "float32",
                 "shape": [-1, self.form.channels, side, side],
+                "channels": CHANNELS[self.form.channels],
                 "normalise": NORMALISATION,
                 "padding": -1.0,
             },

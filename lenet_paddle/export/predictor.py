@@ -17,7 +17,7 @@ import numpy as np
 
 from lenet_paddle.data.datasets import Preprocess
 from lenet_paddle.data.depth import Depth
-from lenet_paddle.data.form import SIZE, Form
+from lenet_paddle.data.form import CHANNELS, SIZE, Form, to_grey
 from lenet_paddle.data.imageset import check_classes
 from lenet_paddle.data.preprocess import (
     holds_several,
@@ -158,8 +158,15 @@ class Predictor:
         return compute_probs(self.compute_logits(normalise(images, self.size)))
 
     def answer(self, name: str, picture: np.ndarray, top_k: int = 3) -> Answer:
-        """Classify one picture of any size, uint8 (H, W), or (H, W, 3) if the network takes colour;
-        an empty one has no class."""
+        """Classify one picture of any size, uint8 (H, W) or (H, W, 3); an empty one has no class.
+
+        A grey picture has three equal channels for a network of colour, a colour picture becomes
+        grey for one of grey.
+        """
+        if picture.ndim == 2 and self.form.channels == 3:
+            picture = np.dstack([picture] * 3)
+        elif picture.ndim == 3 and self.form.channels == 1:
+            picture = to_grey(picture)
         seen, ranked = prepare_picture(picture, self.preprocess, self.form.size), []
         if not is_empty(seen):
             probs = self.predict(seen[None])[0]
@@ -206,8 +213,8 @@ def read_description(path: Path) -> dict[str, Any]:
             str(name) for name in description["classes"] if isinstance(name, (str, int))
         )
         checked = {key: description[key] for key in ("dataset", "preprocess", "engine")}
-        _, checked["channels"], _, size = description["input"]["shape"]
-        checked |= {"size": size, "image_size": description["image_size"]}
+        _, *checked["shape"] = description["input"]["shape"]
+        checked["image_size"] = description["image_size"]
         description["features"] = [
             {"name": str(row["name"]), "shape": [int(n) for n in row["shape"]]}
             for row in description["features"]
@@ -218,9 +225,16 @@ def read_description(path: Path) -> dict[str, Any]:
     except (KeyError, TypeError, IndexError, ValueError, OverflowError) as error:
         raise InputError(f"{path}: not what an export writes ({reprlib.repr(error)})") from None
     is_known = checked["preprocess"] in ("digit", "resize") and checked["engine"] in AUTOMATIC
-    is_known = is_known and checked["channels"] in (1, 3)
-    sides = (checked["image_size"], size)
-    if not is_known or not all(isinstance(side, int) and 1 <= side <= 512 for side in sides):
+    if not is_known or not _fits(checked["shape"], checked["image_size"], checked["preprocess"]):
         came = ", ".join(f"{key} {reprlib.repr(value)}" for key, value in checked.items())
         raise InputError(f"{path}: {came}; export it again")
     return description
+
+
+def _fits(shape: list[Any], image_size: Any, preprocess: str) -> bool:
+    """Return whether pictures of a form that an export has fit the input's `shape` (C, S, S)."""
+    if not all(type(number) is int for number in (*shape, image_size)) or len(shape) != 3:
+        return False
+    channels, height, width = shape
+    is_square = height == width and channels in CHANNELS and 1 <= image_size <= height <= 512
+    return is_square and (preprocess != "digit" or (channels, image_size) == (1, SIZE))

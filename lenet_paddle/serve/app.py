@@ -151,9 +151,9 @@ def _add_protocol(app: FastAPI, service: Service) -> None:
     add_get("/v2/health/live", {"live": True}, schemas.Live)
     add_get("/v2/health/ready", {"ready": True}, schemas.Ready)
     predictor = service.predictor
-    shown = (predictor.engine, predictor.size, len(predictor.classes))
+    shown = (predictor.engine, service.shape, len(predictor.classes))
     about = protocol.describe_model(*shown)
-    config = protocol.configure_model(*shown, service.limits.batch)
+    config = protocol.configure_model(*shown, service.max_tensors)
     model = f"/v2/models/{protocol.MODEL}"
     paths = (model, f"{model}/versions/{protocol.VERSION}")
     endpoints = ("/predict", "/features", *(f"{path}/infer" for path in paths))

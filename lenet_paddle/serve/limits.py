@@ -122,7 +122,7 @@ def limit_body(scope: Scope, receive: Receive, limits: Limits) -> Receive:
 
 
 def _too_large(limit: int) -> HTTPException:
-    message = f"the body is larger than {limit:,} bytes"
+    message = f"the body is larger than {limit:,} bytes; send several requests"
     return HTTPException(413, message, {"connection": "close"})
 
 

@@ -3,15 +3,16 @@
 Sources: the protocol, https://github.com/kserve/open-inference-protocol, and Triton's extensions
 binary_data, model_configuration, statistics and model_repository (of it the index only),
 https://github.com/triton-inference-server/server/tree/main/docs/protocol.
-The server has one model, `lenet`, with one input, `image`, float32 (B, 1, S, S), normalised as
-inference.yml says, and one output, `logits`, float32 (B, C).
+The server has one model, `lenet`, with one input, `image`, float32 (B, C, S, S) of 1 or 3 channels,
+normalised as inference.yml says, and one output, `logits`, float32 (B, number of classes).
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+import reprlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -20,6 +21,7 @@ import numpy as np
 from starlette.exceptions import HTTPException
 
 from lenet_paddle._version import __version__
+from lenet_paddle.data.form import CHANNELS
 from lenet_paddle.data.preprocess import NORMALISATION
 from lenet_paddle.serve.bodies import parse_message
 from lenet_paddle.serve.schemas import InferRequest, InputTensor
@@ -34,28 +36,35 @@ INDEX = [{"name": MODEL, "version": VERSION, "state": "READY", "reason": ""}]
 TOLERANCE = 0.01  # beyond -1 to 1, for rounding and interpolation
 
 
-def describe_model(engine: str, size: int, num_classes: int) -> dict[str, Any]:
-    """Return the answer to GET /v2/models/lenet."""
+def describe_model(engine: str, shape: Sequence[int], num_classes: int) -> dict[str, Any]:
+    """Return the answer to GET /v2/models/lenet; `shape` (C, S, S) is that of a picture."""
     return {
         "name": MODEL,
         "versions": [VERSION],
         "platform": "paddle_inference" if engine == "paddle" else "onnxruntime_onnx",
-        "inputs": [{"name": INPUT, "datatype": "FP32", "shape": [-1, 1, size, size]}],
+        "inputs": [{"name": INPUT, "datatype": "FP32", "shape": [-1, *shape]}],
         "outputs": [{"name": OUTPUT, "datatype": "FP32", "shape": [-1, num_classes]}],
-        "parameters": {"image_min": -1.0, "image_max": 1.0, "image_normalisation": NORMALISATION},
+        "parameters": {
+            "image_min": -1.0,
+            "image_max": 1.0,
+            "image_normalisation": NORMALISATION,
+            "image_channels": CHANNELS[shape[0]],
+        },
     }
 
 
-def configure_model(engine: str, size: int, num_classes: int, max_batch: int) -> dict[str, Any]:
+def configure_model(
+    engine: str, shape: Sequence[int], num_classes: int, max_batch: int
+) -> dict[str, Any]:
     """Return the answer to GET /v2/models/lenet/config: Triton's `ModelConfig`."""
-    about = describe_model(engine, size, num_classes)
+    about = describe_model(engine, shape, num_classes)
     return {
         "name": MODEL,
         "platform": about["platform"],
         "backend": "paddle" if engine == "paddle" else "onnxruntime",
         "version_policy": {"latest": {"num_versions": 1}},
         "max_batch_size": max_batch,
-        "input": [{"name": INPUT, "data_type": "TYPE_FP32", "dims": [1, size, size]}],
+        "input": [{"name": INPUT, "data_type": "TYPE_FP32", "dims": list(shape)}],
         "output": [{"name": OUTPUT, "data_type": "TYPE_FP32", "dims": [num_classes]}],
         "parameters": {
             key: {"string_value": str(value)} for key, value in about["parameters"].items()
@@ -99,7 +108,7 @@ class Inference:
     """A checked inference request."""
 
     batch: np.ndarray
-    """float32 (B, 1, S, S), finite."""
+    """float32 (B, C, S, S), finite."""
     id: str | None
     as_binary: bool
     """Whether the logits are wanted as bytes after the JSON part."""
@@ -107,14 +116,16 @@ class Inference:
     """What is odd about the range of the values."""
 
 
-def read_request(body: bytes, header_length: str | None, size: int, max_batch: int) -> Inference:
-    """Parse a request; `header_length` is the value of Inference-Header-Content-Length.
+def read_request(
+    body: bytes, header_length: str | None, shape: Sequence[int], max_batch: int
+) -> Inference:
+    """Parse a request for a model of pictures of `shape` (C, S, S).
 
-    Raises `HTTPException`: 413 for a batch above `max_batch`, 400 for anything else that does not
-    fit the model.
+    `header_length` is the value of Inference-Header-Content-Length. Raises `HTTPException`: 413 for
+    a batch above `max_batch`, 400 for anything else that does not fit the model.
     """
-    request, binary = _split(body, header_length, size)
-    batch = _read_input(request.inputs[0], binary, size, max_batch)
+    request, binary = _split(body, header_length, shape)
+    batch = _read_input(request.inputs[0], binary, shape, max_batch)
     wanted = request.parameters.binary_data_output
     for output in request.outputs:
         if output.parameters.binary_data is not None:
@@ -165,7 +176,9 @@ def _refuse(reason: str) -> HTTPException:
     return HTTPException(400, reason)
 
 
-def _split(body: bytes, header_length: str | None, size: int) -> tuple[InferRequest, bytes]:
+def _split(
+    body: bytes, header_length: str | None, shape: Sequence[int]
+) -> tuple[InferRequest, bytes]:
     """Return the request's JSON part, and the bytes of the tensors after it.
 
     With length 0 (the extension's "raw binary request") the body is one picture's tensor, and the
@@ -180,21 +193,28 @@ def _split(body: bytes, header_length: str | None, size: int) -> tuple[InferRequ
         raise _refuse(f"Inference-Header-Content-Length is {length}, the body {len(body)} bytes")
     if length > 0 or not body:
         return parse_message(InferRequest, body[:length]), body[length:]
-    shape = [1, 1, size, size]
     parameters = {"binary_data_size": len(body)}
-    tensor = {"name": INPUT, "datatype": "FP32", "shape": shape, "parameters": parameters}
+    tensor = {"name": INPUT, "datatype": "FP32", "shape": [1, *shape], "parameters": parameters}
     request = {"inputs": [tensor], "parameters": {"binary_data_output": True}}
     return InferRequest.model_validate(request), body
 
 
-def _read_input(tensor: InputTensor, binary: bytes, size: int, max_batch: int) -> np.ndarray:
-    """Return the input tensor, float32 (B, 1, S, S), after checking it against the model."""
-    shape = tensor.shape
-    expected = f"{INPUT}: expected the shape [B, 1, {size}, {size}], B from 1 to {max_batch}"
-    if shape[1:] != [1, size, size] or shape[0] < 1:
-        raise _refuse(expected)
+def _read_input(
+    tensor: InputTensor, binary: bytes, picture: Sequence[int], max_batch: int
+) -> np.ndarray:
+    """Return the input tensor, float32 (B, C, S, S), after checking it against the model."""
+    shape, (channels, side, _) = tensor.shape, picture
+    expected = (
+        f"{INPUT}: {reprlib.repr(shape)} came; expected the shape [B, {channels}, {side}, {side}], "
+        f"B from 1 to {max_batch}"
+    )
+    if shape[1:] != [*picture] or shape[0] < 1:
+        raise _refuse(
+            f"{expected}: {CHANNELS[channels]} pictures of {side}x{side}; convert them, or let "
+            "POST /predict do it"
+        )
     if shape[0] > max_batch:
-        raise HTTPException(413, expected)
+        raise HTTPException(413, f"{expected}; send several requests")
     num_bytes = tensor.parameters.binary_data_size
     if num_bytes is None:
         if binary:

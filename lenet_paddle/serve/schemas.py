@@ -41,7 +41,7 @@ class Prediction(BaseModel):
     )
     probability: float | None = Field(description="Of that class, or null.")
     probabilities: dict[str, float] = Field(description="Of every class, or of none.")
-    seen: Base64 = Field(description="A PNG of 28x28 pixels: the network's input.")
+    seen: Base64 = Field(description="A PNG, grey or RGB: the network's input.")
 
 
 class Predictions(BaseModel):
@@ -76,6 +76,7 @@ class ModelDescription(BaseModel):
 
     classes: list[str]
     preprocess: str
+    image_size: int = Field(description="Pixels of a side of what the network sees.")
     input: dict[str, Any]
     dataset: str
     dataset_title: str | None
@@ -119,7 +120,9 @@ class ModelMetadata(BaseModel):
     platform: str
     inputs: list[TensorMetadata]
     outputs: list[TensorMetadata]
-    parameters: dict[str, Any] = Field(description="The range of the input, and how to get there.")
+    parameters: dict[str, Any] = Field(
+        description="The range of the input, how to get there, and the order of its channels."
+    )
 
 
 class ModelConfig(BaseModel):
@@ -188,7 +191,7 @@ class Parameters(BaseModel):
 
 
 class InputTensor(BaseModel):
-    """The only input: normalised pictures, float32 (B, 1, S, S)."""
+    """The only input: normalised pictures, float32 (B, C, S, S)."""
 
     model_config = ConfigDict(strict=True)
     name: Literal["image"]

@@ -15,7 +15,6 @@ from starlette.exceptions import HTTPException
 
 from lenet_paddle.data.datasets import describe_data
 from lenet_paddle.data.preprocess import (
-    SIZE,
     TooManyPixels,
     decode_picture,
     encode_png,
@@ -30,7 +29,7 @@ from lenet_paddle.serve import protocol
 from lenet_paddle.serve.batching import Batcher
 from lenet_paddle.serve.limits import Limits
 from lenet_paddle.serve.metrics import Metrics
-from lenet_paddle.serve.work_queue import Deadline, NeedsThread, WorkQueue
+from lenet_paddle.serve.work_queue import Deadline, NeedsThread, WorkQueue, took_too_long
 
 Run = Callable[[np.ndarray], np.ndarray]
 LoadFiles = Callable[[], list[bytes]]
@@ -38,6 +37,10 @@ LoadFiles = Callable[[], list[bytes]]
 # The formats of Pillow that are accepted. EPS would run Ghostscript; a TIFF file of 1 MB can have
 # tiles that take 2 GB for a picture of 28x28.
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
+LOOP_SIDE = 64  # of a picture that is decoded on the event loop, in a tenth of a millisecond
+# Values in the tensors of one run of the model: 64 pictures of 64x64 in colour, 5 of 224x224. They
+# bound the run's memory, and its time, during which the event loop looks at no other request.
+RUN_VALUES = 64 * 3 * 64 * 64
 
 
 class Service:
@@ -47,18 +50,25 @@ class Service:
         self.predictor = Predictor(model, engine)
         self.limits, self.metrics = limits, Metrics()
         self._queue = WorkQueue(limits.seconds)
-        self._pictures = Batcher(self._count(self.predictor.predict), limits.batch)
-        self._tensors = Batcher(self._count(self.predictor.compute_logits), limits.batch)
+        self.shape = (self.predictor.form.channels, self.predictor.size, self.predictor.size)
+        rows = max(1, min(limits.batch, RUN_VALUES // math.prod(self.shape)))
+        self._pictures = Batcher(self._count(self.predictor.predict), rows)
+        self._tensors = Batcher(self._count(self.predictor.compute_logits), rows)
         self._warm_up()
+
+    @property
+    def max_tensors(self) -> int:
+        """How many tensors a request may have: as many as `limits.batch`, and as fit its body."""
+        return max(1, min(self.limits.batch, self.limits.body // (4 * math.prod(self.shape))))
 
     def _warm_up(self) -> None:
         """Do what is slow only once, such as loading Pillow's plugins, before the first request.
 
         Raises `InputError` if the model of feature maps cannot be loaded.
         """
-        line = encode_png(np.eye(SIZE, dtype=np.uint8))
+        line = encode_png(np.eye(self.predictor.form.size, dtype=np.uint8))
         seen = self._read_picture(1, line, Deadline(False, math.inf))
-        self._to_dict(self.predictor.predict(seen[None])[0], seen)
+        self._to_dict(self.predictor.predict(seen[None])[0], seen, _to_text(seen))
         if self.predictor.description["features"]:
             self.predictor.predict_with_maps(seen[None])
 
@@ -68,6 +78,7 @@ class Service:
         return {
             "classes": list(self.predictor.classes),
             "preprocess": self.predictor.preprocess,
+            "image_size": self.predictor.form.size,
             "input": description["input"],
             **describe_data(self.predictor.dataset),
             "features": description["features"],
@@ -79,13 +90,13 @@ class Service:
         `load` returns the picture files, which take `num_bytes` in the request. Raises
         `HTTPException`, as the other endpoints do.
         """
-        seen = await self._read_pictures(load, num_bytes)
-        pairs = zip(await self._pictures.run(seen), seen, strict=True)
-        return {"predictions": [self._to_dict(probs, picture) for probs, picture in pairs]}
+        seen, texts = await self._read_pictures(load, num_bytes)
+        rows = zip(await self._run(self._pictures, seen), seen, texts, strict=True)
+        return {"predictions": [self._to_dict(*row) for row in rows]}
 
     async def explain(self, load: LoadFiles, num_bytes: int) -> dict[str, Any]:
         """Return the answer to POST /features: that of one picture, and its feature maps."""
-        seen = await self._read_pictures(load, num_bytes)
+        seen, [text] = await self._read_pictures(load, num_bytes)
         if not self.predictor.description["features"]:
             raise HTTPException(404, "this model was exported without its feature maps")
         started = time.perf_counter()
@@ -99,19 +110,26 @@ class Service:
             }
             for name, of_one in maps.items()
         ]
-        return {**self._to_dict(probs[0], seen[0]), "features": features}
+        return {**self._to_dict(probs[0], seen[0], text), "features": features}
 
     async def infer(self, body: bytes, header_length: str | None) -> tuple[bytes, dict[str, str]]:
         """Return the body and the headers of the answer to POST /v2/models/lenet/infer."""
-        size, max_batch = self.predictor.size, self.limits.batch
         request = await self._queue.run(
-            lambda _: protocol.read_request(body, header_length, size, max_batch), len(body)
+            lambda _: protocol.read_request(body, header_length, self.shape, self.max_tensors),
+            len(body),
         )
         if request.warning is not None:
             self.metrics.range_warnings.inc()
             if self.limits.strict_range:
                 raise HTTPException(400, request.warning)
-        return protocol.write_answer(request, await self._tensors.run(request.batch))
+        return protocol.write_answer(request, await self._run(self._tensors, request.batch))
+
+    async def _run(self, batcher: Batcher, batch: np.ndarray) -> np.ndarray:
+        """Run the model. Raises `HTTPException`, 503, if its turn does not come in time."""
+        try:
+            return await batcher.run(batch, time.monotonic() + self.limits.seconds)
+        except TimeoutError:
+            raise took_too_long() from None
 
     def _count(self, run: Run) -> Run:
         """Wrap `run` so that the metrics record the size and the time of each batch."""
@@ -124,8 +142,8 @@ class Service:
 
         return run_and_count
 
-    def _to_dict(self, probs: np.ndarray, seen: np.ndarray) -> dict[str, Any]:
-        shown = {"seen": base64.b64encode(encode_png(seen)).decode()}
+    def _to_dict(self, probs: np.ndarray, seen: np.ndarray, text: str) -> dict[str, Any]:
+        shown = {"seen": text}
         if is_empty(seen):
             return {"class": None, "probability": None, "probabilities": {}, **shown}
         best = int(probs.argmax())
@@ -136,21 +154,27 @@ class Service:
             **shown,
         }
 
-    async def _read_pictures(self, load: LoadFiles, num_bytes: int) -> np.ndarray:
-        """Return the pictures as the network sees them, uint8 (N, 28, 28)."""
+    async def _read_pictures(self, load: LoadFiles, num_bytes: int) -> tuple[np.ndarray, list[str]]:
+        """Return the pictures as the network sees them, uint8 (N, S, S) or (N, S, S, 3), and each
+        as the base64 text of a PNG."""
 
-        def read(deadline: Deadline) -> np.ndarray:
-            files = enumerate(load(), 1)
-            return np.stack([self._read_picture(i, file, deadline) for i, file in files])
+        def read(deadline: Deadline) -> tuple[np.ndarray, list[str]]:
+            seen, texts = [], []
+            for number, file in enumerate(load(), 1):
+                seen.append(self._read_picture(number, file, deadline))
+                texts.append(_to_text(seen[-1]))
+            return np.stack(seen), texts
 
         return await self._queue.run(read, num_bytes)
 
     def _read_picture(self, number: int, file: bytes, deadline: Deadline) -> np.ndarray:
         deadline.check()
-        max_pixels = SIZE * SIZE if deadline.on_loop else self.limits.pixels
+        form, mode = self.predictor.form, self.predictor.preprocess
+        max_pixels = min(form.size, LOOP_SIDE) ** 2 if deadline.on_loop else self.limits.pixels
         try:
             picture = decode_picture(
-                _TimedFile(file, deadline), f"picture {number}", max_pixels, FORMATS
+                *(_TimedFile(file, deadline), f"picture {number}", max_pixels, FORMATS),
+                channels=form.channels,
             )
         except TooManyPixels as error:
             if deadline.on_loop:
@@ -159,11 +183,11 @@ class Service:
         except InputError as error:
             deadline.check()
             raise HTTPException(400, str(error)) from None
-        if is_prepared(picture, self.predictor.preprocess):
+        if is_prepared(picture, mode, form.size):
             return picture
         if deadline.on_loop:  # preparing takes up to a hundred times as long
             raise NeedsThread
-        return prepare_picture(picture, self.predictor.preprocess)
+        return prepare_picture(picture, mode, form.size)
 
 
 class _TimedFile(io.BytesIO):
@@ -179,6 +203,11 @@ class _TimedFile(io.BytesIO):
     def read(self, size: int | None = -1) -> bytes:
         self._deadline.check()
         return super().read(size)
+
+
+def _to_text(picture: np.ndarray) -> str:
+    """Return a picture as the base64 text of a PNG."""
+    return base64.b64encode(encode_png(picture)).decode()
 
 
 def scale_maps(maps: np.ndarray) -> np.ndarray:

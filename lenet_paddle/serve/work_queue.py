@@ -17,6 +17,11 @@ Result = TypeVar("Result")
 SMALL_BYTES = 16_384  # work on a smaller body starts on the event loop
 
 
+def took_too_long() -> HTTPException:
+    """Return the error of a request whose time is up."""
+    return HTTPException(503, "answering took too long; send fewer or smaller pictures")
+
+
 class NeedsThread(Exception):
     """Raised by work that turns out to be too slow for the event loop."""
 
@@ -32,7 +37,7 @@ class Deadline:
     def check(self) -> None:
         """Raise `HTTPException`, 503, once the time is up. Call it between the parts of a job."""
         if time.monotonic() > self.until:
-            raise HTTPException(503, "answering took too long; send fewer or smaller pictures")
+            raise took_too_long()
 
 
 class WorkQueue:

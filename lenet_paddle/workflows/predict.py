@@ -144,7 +144,10 @@ def _answer_samples(predictor: Predictor, run: str | None, top_k: int) -> list[A
     if run is None and (record is None or record.data_dir is not None):
         raise InputError(f"give pictures: the test images of {predictor.dataset} are not known")
     if run is None:
-        test_set = load_dataset(predictor.dataset, "test")
+        form = predictor.form
+        test_set = load_dataset(
+            predictor.dataset, "test", channels=form.channels, image_size=form.size
+        )
     else:
         test_set = load_test_set(Run.open(run).config, predictor.classes)
     return [

@@ -22,14 +22,15 @@ ROW = {
 }
 
 
-def card(run_dir, config=CONFIG, classes=("cat", "d|og", "<b>")):
+def card(run_dir, config=CONFIG, classes=("cat", "d|og", "<b>"), form=(1, 28), mode="digit"):
     logits = np.random.default_rng(0).normal(size=(90, 3)) + 2 * np.eye(3)[np.arange(90) % 3]
     result = {"checkpoint": "epoch_0004", **summarise(logits, np.arange(90) % 3, classes)}
     description = {
         "run": "a",
         "versions": {"lenet_paddle": "9.8", "python": "3.11", "paddlepaddle": "3.3.1"},
-        "preprocess": "digit",
-        "input": {"shape": [-1, 1, 28, 28], "normalise": "(x - 127.5) / 127.5"},
+        "preprocess": mode,
+        "image_size": form[1],
+        "input": {"shape": [-1, *form, form[1]], "normalise": "(x - 127.5) / 127.5"},
         "classes": list(classes),
         "formats": {"onnx": ROW, "onnx-int8": {**ROW, "accuracy": 0.9876}},
     }
@@ -64,6 +65,25 @@ def test_the_card_has_recipe_accuracy_files_and_licences(tmp_path):
         f"## {name}"
         for name in ("Data", "Recipe", "Accuracy", "Files", "Limits", "Licence", "中文摘要")
     ]
+
+
+@pytest.mark.parametrize(
+    ("form", "words"),
+    [
+        (
+            (1, 28),
+            ("a small grey picture", "(batch, 1, 28, 28)", "of grey values", "28x28 的灰度图"),
+        ),
+        (
+            (3, 64),
+            ("a small colour picture", "(batch, 3, 64, 64)", "of RGB values", "64x64 的彩色图"),
+        ),
+    ],
+)
+def test_colour_and_size_are_named_in_both_languages(tmp_path, form, words):
+    text, _ = card(tmp_path, form=form, mode="resize")
+    for word in (*words, f"scaled to {form[1]}x{form[1]} with their aspect ratio kept"):
+        assert word in text, word
 
 
 def test_class_names_cannot_become_markup(tmp_path):

@@ -159,7 +159,7 @@ def test_auto_takes_the_only_engine_that_can_run(exported, tmp_path, monkeypatch
 
 def test_int8_keeps_the_accuracy_or_is_refused(tmp_path):
     network, _ = train(tmp_path / "run", model="lenet_relu")
-    test_set = bars(300, seed=2)
+    test_set = bars(600, seed=2)
     accuracy = evaluate(network, test_set)["accuracy"]
     assert accuracy > 0.95
     arguments = {
@@ -176,6 +176,22 @@ def test_int8_keeps_the_accuracy_or_is_refused(tmp_path):
     with pytest.raises(RunStopped, match=r"onnx-int8 has an accuracy of .*; nothing was written"):
         export_formats(network, tmp_path / "b", test_set, 28, info, **arguments)
     assert not (tmp_path / "b").exists()
+
+
+def test_of_few_test_images_int8_may_miss_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(export, "compute_accuracy", lambda preds, labels: 27 / 40)
+
+    def export_int8(missed):
+        info = {"test_accuracy": (27 + missed) / 40}
+        return export_formats(
+            *(build_model("mlp", 3), tmp_path / "a", bars(40), 28, info, ["onnx-int8"]),
+            load_train_set=lambda: bars(40),
+            is_measured=False,
+        )
+
+    assert export_int8(1)["onnx-int8"]["accuracy"] == 27 / 40
+    with pytest.raises(RunStopped, match=r"at most 0\.025 less is allowed.* leave out onnx-int8"):
+        export_int8(2)
 
 
 def test_a_format_that_differs_leaves_the_old_folder_unchanged(tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """Requests that arrive together run as one batch, and each gets its own rows."""
 
 import asyncio
+import time
 
 import numpy as np
 import pytest
@@ -30,9 +31,9 @@ def test_each_gets_its_rows_of_one_run():
 
 
 @pytest.mark.parametrize(
-    ("counts", "expected"), [((3, 3, 3), [3, 3, 3]), ((2, 2, 1), [4, 1]), ((9, 1), [9, 1])]
+    ("counts", "expected"), [((3, 3, 3), [3, 3, 3]), ((2, 2, 1), [4, 1]), ((9, 1), [4, 1, 4, 1])]
 )
-def test_a_run_is_no_larger_than_allowed_or_than_one_request(counts, expected):
+def test_a_run_is_no_larger_than_allowed_and_a_large_request_lets_others_in(counts, expected):
     runs = []
 
     def record(batch):
@@ -57,6 +58,28 @@ def test_one_that_comes_later_is_not_waited_for():
 
     asyncio.run(one_after_the_other())
     assert runs == [1, 2]
+
+
+def test_a_large_request_gets_its_rows_in_order():
+    batch = np.arange(22.0).reshape(11, 2)
+    result = asyncio.run(Batcher(lambda rows: rows * 2, 4).run(batch))
+    np.testing.assert_array_equal(result, batch * 2)
+
+
+def test_what_waited_too_long_is_not_run():
+    runs = []
+
+    def record(batch):
+        runs.append(len(batch))
+        return batch
+
+    async def together():
+        batcher = Batcher(record, 4)
+        late = batcher.run(np.zeros((3, 2)), time.monotonic() - 1)
+        return await asyncio.gather(late, batcher.run(np.zeros((2, 2))), return_exceptions=True)
+
+    late, other = asyncio.run(together())
+    assert isinstance(late, TimeoutError) and other.shape == (2, 2) and runs == [2]
 
 
 def test_an_error_reaches_all_who_asked_and_the_next_are_answered():
