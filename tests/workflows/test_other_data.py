@@ -41,7 +41,16 @@ def place(tmp_path: Path, write_idx: Writer, rng: np.random.Generator) -> Path:
             ["channels: 3", "image_size: 32"],
         ),
         (
-            "--dataset emnist --emnist-split letters --data-dir emnist --val-size 10".split(),
+            [
+                "--dataset",
+                "emnist",
+                "--emnist-split",
+                "letters",
+                "--data-dir",
+                "emnist",
+                "--val-size",
+                "10",
+            ],
             "on emnist: 50 train, 10 val, 60 test",
             ["emnist_split: letters", "channels: 1"],
         ),
