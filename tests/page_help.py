@@ -126,6 +126,25 @@ def draw(page: Any, strokes: Strokes) -> None:
     settle(page)
 
 
+# A file is made in the page and dropped on it, or pasted into it.
+GIVE = """([way, bytes]) => {
+    const files = new DataTransfer();
+    files.items.add(new File([new Uint8Array(bytes)], "picture.png", { type: "image/png" }));
+    const event = way === "drop" ? new DragEvent("drop", { dataTransfer: files, cancelable: true })
+        : new ClipboardEvent("paste", { clipboardData: files });
+    window.dispatchEvent(event);
+}"""
+
+
+def give(page: Any, way: str, png: bytes) -> None:
+    """Give the page a picture file: `choose` it, `drop` or `paste` it."""
+    if way == "choose":
+        file = {"name": "picture.png", "mimeType": "image/png", "buffer": png}
+        page.set_input_files("#file", file)
+    else:
+        page.evaluate(GIVE, [way, list(png)])
+
+
 def settle(page: Any) -> None:
     """Wait until the page shows the answer for its sheet."""
     page.wait_for_selector("html[data-busy=false]", timeout=60_000)

@@ -44,7 +44,8 @@ def write_static_page(
         if file.suffix in (".js", ".css", ".svg") and file.name != "backend-server.js":
             shutil.copy(file, static)
     shutil.copyfile(model, folder / "model.onnx")
-    shown = {key: description[key] for key in ("classes", "preprocess", "input")}
+    keys = ("classes", "preprocess", "image_size", "input")
+    shown = {key: description[key] for key in keys}
     shown |= describe_data(str(description["dataset"]))
     write_json(folder / "model.json", {**shown, "features": features, "backend": "browser"})
     _fetch_runtime(static / "ort")

@@ -3,7 +3,7 @@
 import { ask } from "./ask.js";
 
 // Return a function from the drawing's ImageData to {probabilities: one per class, or null if nothing
-// is written, seen: Uint8 of 28x28, features: [{shape: [C, H, W], data: Uint8}]}.
+// is written, seen: RGBA of what the network saw, features: [{shape: [C, H, W], data: Uint8}]}.
 export async function connect(model) {
     const path = model.features.length ? "features" : "predict";
     return async (picture) => {
@@ -13,7 +13,7 @@ export async function connect(model) {
         const { probabilities, seen, features = [] } = answer;
         return {
             probabilities: answer.class === null ? null : model.classes.map((name) => probabilities[name]),
-            seen: await toGrey(decode(seen)),
+            seen: await toPixels(decode(seen)),
             features: features.map(({ shape, data }) => ({ shape, data: decode(data) })),
         };
     };
@@ -29,10 +29,9 @@ function decode(text) {
     return Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
 }
 
-async function toGrey(png) {
+async function toPixels(png) {
     const bitmap = await createImageBitmap(new Blob([png], { type: "image/png" }));
     const context = new OffscreenCanvas(bitmap.width, bitmap.height).getContext("2d");
     context.drawImage(bitmap, 0, 0);
-    const { data } = context.getImageData(0, 0, bitmap.width, bitmap.height);
-    return Uint8Array.from({ length: data.length / 4 }, (_, k) => data[4 * k]);
+    return context.getImageData(0, 0, bitmap.width, bitmap.height).data;
 }

@@ -4,6 +4,7 @@ import { say } from "./words.js";
 
 const MAX_BARS = 12; // if there are more classes, show the most probable
 const MAX_MAPS = 32; // shown for a convolution
+const PIXELATED = 64; // pixels on a side of the largest canvas whose pixels are shown
 const find = (id) => document.getElementById(id);
 
 export function formatShare(share) {
@@ -13,6 +14,9 @@ export function formatShare(share) {
 export class View {
     constructor(model) {
         this.classes = model.classes;
+        this.size = model.image_size;
+        this.isColour = model.input.shape[1] === 3;
+        setSize(find("seen"), this.size, this.size);
         this.isLong = model.classes.some((name) => [...name].length > 2);
         this.rows = model.classes.slice(0, MAX_BARS).map(() => this.#addBar());
         find("bars").classList.toggle("words", this.isLong);
@@ -47,7 +51,9 @@ export class View {
 
     // Paint the network's input and the maps in the colours of the current theme.
     paint() {
-        paintGrey(find("seen"), this.answer?.seen);
+        const side = `${this.size} × ${this.size}`;
+        find("seen-size").textContent = this.isColour ? say("{0}, in colour", side) : side;
+        paintPixels(find("seen"), this.answer?.seen);
         this.layers.forEach(({ canvases, caption, shape }, layer) => {
             const [count, height, width] = shape, size = `${height} × ${width}`;
             const some = ["the first {0} of {1} maps of {2}", canvases.length, count, size];
@@ -114,7 +120,7 @@ export class View {
         caption.append(document.createElement("b"), document.createElement("span"));
         const canvases = Array.from({ length: Math.min(shape[0], MAX_MAPS) }, () => {
             const canvas = document.createElement("canvas");
-            [canvas.width, canvas.height] = [shape[2], shape[1]];
+            setSize(canvas, shape[2], shape[1]);
             return canvas;
         });
         maps.className = "maps";
@@ -130,10 +136,16 @@ export class View {
     }
 }
 
-function paintGrey(canvas, values) {
+// Small canvases show their pixels, others are smoothed.
+function setSize(canvas, width, height) {
+    [canvas.width, canvas.height] = [width, height];
+    canvas.classList.toggle("smooth", Math.max(width, height) > PIXELATED);
+}
+
+function paintPixels(canvas, pixels) {
     const context = canvas.getContext("2d");
     const image = context.createImageData(canvas.width, canvas.height);
-    values?.forEach((value, k) => image.data.set([value, value, value, 255], 4 * k));
+    if (pixels) image.data.set(pixels);
     context.putImageData(image, 0, 0);
 }
 

@@ -22,6 +22,7 @@ export const ZH = {
         "每个卷积核寻找自己的图案，找到的地方，它的特征图就会亮起来。",
     "The picture as the network sees it": "网络看到的图片",
     "What it sees": "它看到的",
+    "{0}, in colour": "{0}，彩色",
     "Convolution {0}": "第 {0} 个卷积",
     "{0} maps of {1}": "{0} 张 {1} 的特征图",
     "the first {0} of {1} maps of {2}": "{1} 张 {2} 的特征图中的前 {0} 张",

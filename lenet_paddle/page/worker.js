@@ -1,7 +1,7 @@
 // Run the exported model with ONNX Runtime in a worker thread.
 
 import * as ort from "./ort/ort.wasm.bundle.min.mjs";
-import { greyOf, isEmpty, normalise, preparePicture } from "./preprocess.js";
+import { isEmpty, normalise, planesOf, preparePicture, toPixels } from "./preprocess.js";
 
 ort.env.wasm.numThreads = 1; // more threads need headers that static hosts do not send
 let model, session;
@@ -21,13 +21,13 @@ async function load({ model: description, url }) {
 }
 
 async function answer(picture) {
-    const seen = preparePicture(greyOf(picture), model.preprocess);
-    const size = model.input.shape.at(-1);
-    const image = new ort.Tensor("float32", normalise(seen, size), [1, 1, size, size]);
+    const [, channels, , size] = model.input.shape;
+    const seen = preparePicture(planesOf(picture, channels), model.preprocess, model.image_size);
+    const image = new ort.Tensor("float32", normalise(seen, size), [1, channels, size, size]);
     const outputs = await session.run({ [model.input.name]: image });
     return {
         probabilities: isEmpty(seen) ? null : softmax(outputs.logits.data),
-        seen: Uint8Array.from(seen.data),
+        seen: toPixels(seen),
         features: model.features.map(({ name, shape }) => {
             return { shape, data: scaleMaps(outputs[name].data, shape[1] * shape[2]) };
         }),

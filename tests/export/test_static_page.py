@@ -20,7 +20,8 @@ SCRIPTS = {path.name: path.read_text(encoding="utf-8") for path in PAGE.glob("*.
 DESCRIPTION = {
     "classes": ["a", "b"],
     "preprocess": "resize",
-    "input": {"name": "image", "shape": [-1, 1, 28, 28]},
+    "image_size": 64,
+    "input": {"name": "image", "shape": [-1, 3, 64, 64]},
     "dataset": "folder",
     "model": "mlp",
 }
@@ -104,6 +105,7 @@ def test_the_static_page_is_whole(fake_npm: Path) -> None:
     assert names == expected | {"index.html", "model.json", "model.onnx"}
     model = json.loads((page / "model.json").read_text())
     assert model["backend"] == "browser" and model["classes"] == ["a", "b"]
+    assert model["image_size"] == 64 and model["input"]["shape"] == [-1, 3, 64, 64]
     assert model["features"] == [{"name": "feature_1", "shape": [6, 28, 28]}]
     assert "MIT" in (page / "static" / "ort" / "LICENSE").read_text()
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from page_help import DIGITS, Point, answering, chromium, draw, moved, opened, settle, sheet
+from page_help import DIGITS, Point, answering, chromium, draw, give, moved, opened, settle, sheet
 from PIL import Image
 from tools_help import ROOT, tool
 
@@ -202,16 +202,6 @@ def to_png(picture: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-# A file is made in the page and dropped on it, or pasted into it.
-GIVE = """([way, bytes]) => {
-    const files = new DataTransfer();
-    files.items.add(new File([new Uint8Array(bytes)], "digit.png", { type: "image/png" }));
-    const event = way === "drop" ? new DragEvent("drop", { dataTransfer: files, cancelable: true })
-        : new ClipboardEvent("paste", { clipboardData: files });
-    window.dispatchEvent(event);
-}"""
-
-
 @pytest.mark.parametrize("way", ["choose", "drop", "paste"])
 @pytest.mark.parametrize("kind", ["28x28", "drawn", "white on transparent"])
 def test_a_picture_is_read_as_the_predictor_reads_it(
@@ -225,11 +215,7 @@ def test_a_picture_is_read_as_the_predictor_reads_it(
         shown = np.dstack([np.full((*picture.shape, 3), 255, np.uint8), picture])
     predictor = Predictor(export)
     expected = predictor.answer("", picture, top_k=10).top_k
-    if way == "choose":
-        file = {"name": "digit.png", "mimeType": "image/png", "buffer": to_png(shown)}
-        page.set_input_files("#file", file)
-    else:
-        page.evaluate(GIVE, [way, list(to_png(shown))])
+    give(page, way, to_png(shown))
     wait_for_words(page, "#best", r"\d")
     settle(page)
     assert best(page) == expected[0][0]

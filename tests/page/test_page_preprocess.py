@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 from page_help import DIGITS, sheet
 from photos import KINDS
+from PIL import Image
 from tools_help import ROOT
 
 from lenet_paddle.data.datasets import Preprocess
+from lenet_paddle.data.form import Form
 from lenet_paddle.data.load import load_dataset
 from lenet_paddle.data.preprocess import is_empty, normalise, prepare_picture
 
@@ -22,50 +24,67 @@ PAGE = ROOT / "lenet_paddle" / "page"
 pytestmark = pytest.mark.skipif(not shutil.which("node"), reason="no node here")
 SCRIPT = """
 import { readFileSync, writeFileSync } from "node:fs";
-import { makePlane } from "./plane.js";
-import { greyOf, isEmpty, normalise, preparePicture } from "./preprocess.js";
-const { mode, size, empty, colour, shapes } = JSON.parse(readFileSync("job.json"));
+import { isEmpty, normalise, planesOf, preparePicture, toPixels } from "./preprocess.js";
+const { mode, size, want, channels, padded, shapes } = JSON.parse(readFileSync("job.json"));
 const bytes = readFileSync("pictures.bin");
 let start = 0;
 const results = shapes.map(([height, width]) => {
-    const count = height * width * (colour ? 4 : 1);
-    const data = bytes.subarray(start, start += count);
-    if (colour) return greyOf({ width, height, data }).data;
-    const seen = preparePicture(makePlane(width, height, Float32Array.from(data)), mode);
-    if (empty) return Float32Array.of(isEmpty(seen));
-    return size ? normalise(seen, size) : seen.data;
+    const data = bytes.subarray(start, start += 4 * height * width);
+    const planes = planesOf({ width, height, data }, channels);
+    if (want === "planes") return toPixels(planes);
+    const seen = preparePicture(planes, mode, size);
+    if (want === "empty") return Float32Array.of(isEmpty(seen));
+    return want === "input" ? normalise(seen, padded) : toPixels(seen);
 });
 writeFileSync("answer.bin", Buffer.concat(results.map((r) => Buffer.from(r.buffer))));
 """
 Browser = Callable[..., np.ndarray]
+MNIST = Form()
 
 
 @pytest.fixture
 def browser(tmp_path: Path) -> Browser:
-    """Run the page's modules in node on pictures, uint8 (H, W) or (H, W, 4); return float32."""
+    """Run the page's modules in node on pictures, uint8 (H, W) or (H, W, 3).
+
+    Returns what is wanted: `seen`, or `planes` before they are prepared, as uint8 RGBA (N, 4);
+    `input`, float32; `empty`, float32 (N,).
+    """
 
     def run(
-        pictures: list[np.ndarray], mode: Preprocess = "digit", size: int = 0, empty: bool = False
+        pictures: list[np.ndarray],
+        mode: Preprocess = "digit",
+        *,
+        channels: int = 1,
+        size: int = 28,
+        padded: int = 28,
+        want: str = "seen",
     ) -> np.ndarray:
         for name in ("plane", "resample", "digit", "preprocess"):
             shutil.copy(PAGE / f"{name}.js", tmp_path)
         (tmp_path / "package.json").write_text('{"type": "module"}')
         (tmp_path / "script.js").write_text(SCRIPT)
-        shapes, colour = [picture.shape[:2] for picture in pictures], pictures[0].ndim == 3
-        job = {"mode": mode, "size": size, "empty": empty, "colour": colour, "shapes": shapes}
+        job = {"mode": mode, "size": size, "want": want, "channels": channels, "padded": padded}
+        job["shapes"] = [picture.shape[:2] for picture in pictures]
         (tmp_path / "job.json").write_text(json.dumps(job))
-        (tmp_path / "pictures.bin").write_bytes(b"".join(p.tobytes() for p in pictures))
+        opaque = [np.asarray(Image.fromarray(picture).convert("RGBA")) for picture in pictures]
+        (tmp_path / "pictures.bin").write_bytes(b"".join(p.tobytes() for p in opaque))
         subprocess.run(["node", "script.js"], cwd=tmp_path, check=True)
+        if want in ("seen", "planes"):
+            return np.fromfile(tmp_path / "answer.bin", np.uint8).reshape(-1, 4)
         return np.fromfile(tmp_path / "answer.bin", np.float32)
 
     return run
 
 
-def assert_same(browser: Browser, pictures: list[np.ndarray], mode: Preprocess) -> None:
+def assert_same(
+    browser: Browser, pictures: list[np.ndarray], mode: Preprocess, form: Form = MNIST
+) -> None:
     """Check that few pixels differ, and none by more than 2 of 255."""
-    expected = np.stack([prepare_picture(picture, mode) for picture in pictures]).astype(float)
-    actual = browser(pictures, mode).reshape(-1, 28, 28)
-    difference = np.abs(actual - expected)
+    prepared = [prepare_picture(picture, mode, form.size) for picture in pictures]
+    expected = np.stack(prepared).reshape(-1, form.channels).astype(float)
+    actual = browser(pictures, mode, channels=form.channels, size=form.size)
+    assert (actual[:, 3] == 255).all()
+    difference = np.abs(actual[:, :3] - expected)
     assert difference.max() <= 2 and (difference > 0).mean() < 0.01
 
 
@@ -81,8 +100,6 @@ def test_drawings_are_prepared_alike(browser: Browser, rng: np.random.Generator)
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_photos_are_prepared_alike(browser: Browser, rng: np.random.Generator, kind: str) -> None:
-    from PIL import Image
-
     digits = load_dataset("mnist", "test").images[:4]
     photos = [np.asarray(Image.fromarray(KINDS[kind](d, rng)).convert("L")) for d in digits]
     assert_same(browser, photos, "digit")
@@ -105,7 +122,13 @@ def test_the_same_pictures_count_as_empty(browser: Browser, mode: Preprocess) ->
     pictures += [sheet(DIGITS["4"], 400, 24), 255 * np.eye(28, dtype=np.uint8)]
     expected = [is_empty(prepare_picture(picture, mode)) for picture in pictures]
     assert expected == [True] * 9 + [False] * 2
-    assert browser(pictures, mode, empty=True).tolist() == expected
+    assert browser(pictures, mode, want="empty").tolist() == expected
+
+
+def test_a_picture_of_one_colour_is_not_empty(browser: Browser) -> None:
+    pictures = [np.full((64, 64, 3), value, np.uint8) for value in (0, 90)]
+    assert not any(map(is_empty, pictures))
+    assert not browser(pictures, "resize", channels=3, size=64, want="empty").any()
 
 
 def test_straight_strokes_are_found_and_shadows_are_not(browser: Browser) -> None:
@@ -114,21 +137,37 @@ def test_straight_strokes_are_found_and_shadows_are_not(browser: Browser) -> Non
     for stroke, above in zip(strokes, (0, 10, 120), strict=True):
         stroke[above : 400 - above, 194:206] = 0
     shadows = [np.where(places < end, 120, 230).astype(np.uint8) for end in (40, 180)]
-    assert browser(strokes + shadows, empty=True).tolist() == [False] * 3 + [True] * 2
+    assert browser(strokes + shadows, want="empty").tolist() == [False] * 3 + [True] * 2
     assert_same(browser, strokes + shadows, "digit")
 
 
 def test_colours_become_the_same_grey(browser: Browser, rng: np.random.Generator) -> None:
-    from PIL import Image
-
-    colours = rng.integers(0, 256, (60, 70, 4), dtype=np.uint8)
-    colours[..., 3] = 255
-    expected = np.asarray(Image.fromarray(colours).convert("L"))
-    assert np.array_equal(browser([colours]).reshape(60, 70), expected)
+    colours = rng.integers(0, 256, (60, 70, 3), dtype=np.uint8)
+    expected = np.asarray(Image.fromarray(colours).convert("L").convert("RGB"))
+    actual = browser([colours], want="planes")
+    assert np.array_equal(actual[:, :3].reshape(60, 70, 3), expected)
 
 
-@pytest.mark.parametrize("size", [28, 32, 33])
-def test_normalised_alike(browser: Browser, rng: np.random.Generator, size: int) -> None:
-    picture = rng.integers(0, 256, (28, 28), dtype=np.uint8)
-    actual = browser([picture], "resize", size).reshape(1, 1, size, size)
-    assert np.array_equal(actual, normalise(picture[None], size))
+@pytest.mark.parametrize("form", [Form(1, 64), Form(3, 28), Form(3, 64), Form(3, 224)], ids=str)
+def test_other_forms_are_prepared_alike(
+    browser: Browser, rng: np.random.Generator, form: Form
+) -> None:
+    size = form.size
+    sides = [(1, 90), (90, 1), (3, 3), (size, size), (size, 40), (301, 403), (30, 300)]
+    shapes = [(*side, 3)[: 3 if form.channels == 3 else 2] for side in sides]
+    pictures = [rng.integers(0, 256, shape, dtype=np.uint8) for shape in shapes]
+    rgb = np.indices((110, 150)).transpose(1, 2, 0)[..., [0, 1, 1]].astype(np.uint8)  # smooth
+    pictures.append(rgb if form.channels == 3 else rgb[..., 0])
+    assert_same(browser, pictures, "resize", form)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(("size", "padded"), [(28, 28), (28, 32), (28, 33), (64, 64), (30, 37)])
+def test_normalised_alike(
+    browser: Browser, rng: np.random.Generator, channels: int, size: int, padded: int
+) -> None:
+    picture = rng.integers(0, 256, Form(channels, size).shape, dtype=np.uint8)
+    options = {"channels": channels, "size": size, "padded": padded}
+    actual = browser([picture], "resize", want="input", **options)
+    expected = normalise(picture[None], padded)
+    assert np.array_equal(actual.reshape(expected.shape), expected)
