@@ -155,8 +155,8 @@ def _limits(result: dict[str, Any], description: dict[str, Any]) -> str:
     return (
         f"- It has {len(description['classes'])} classes and cannot reject a picture: a picture of "
         "anything else gets one of them, perhaps with a high probability.\n"
-        f"- It was tested on pictures like those it was trained on. Other pictures are {prepared} "
-        "first; expect a lower accuracy on them, and measure it.\n"
+        f"- It was tested on pictures like those it was trained on. Other pictures are first "
+        f"{prepared}; expect a lower accuracy on them, and measure it.\n"
         f"- Its calibration error is {result['calibration_error']:.4f} on the test set, and higher "
         "on other pictures.\n"
         "- Do not use it for decisions about people."
