@@ -135,7 +135,8 @@ def read_pictures(
     From 200 pictures on they are kept in the cache (`cache.py`), but for deep ones, whose white
     depends on the other parts. Raises `InputError` for unreadable ones, unless `skip_unreadable`.
     """
-    names = [str(file.relative_to(tree.data_dir)) for file in files]
+    depth_of_root = len(tree.data_dir.parts)
+    names = ["/".join(file.parts[depth_of_root:]) for file in files]
     stamps, entry = cache.stamp_files(files), None
     if len(files) >= _WORTH_CACHING:
         entry = cache.entry_of(os.path.realpath(tree.data_dir), part, form, preprocess)

@@ -133,7 +133,7 @@ def _list_folders(root: Path, skipped: Counter[str]) -> list[Path]:
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
     with os.scandir(folder) as entries:
-        return list(entries)
+        return sorted(entries, key=lambda entry: os.path.normcase(entry.name))
 
 
 def natural_key(name: str) -> tuple[object, ...]:
@@ -155,8 +155,9 @@ def is_litter(name: str, is_folder: bool) -> bool:
     name = name.lower()
     if name[0] == "." or name in _LITTER:
         return True
-    is_text = Path(name).suffix in _TEXTS or name in ("readme", "license", "licence")
-    return is_text and not is_folder
+    stem, _, ending = name.rpartition(".")
+    is_text = (stem and f".{ending}" in _TEXTS) or name in ("readme", "license", "licence")
+    return bool(is_text) and not is_folder
 
 
 def _list_pictures(
@@ -169,7 +170,7 @@ def _list_pictures(
     for label, folder in enumerate(folders):
         if folder is None:
             continue
-        of_class = sorted(_walk(folder, data_dir, skipped))
+        of_class = _walk(folder, data_dir, skipped)
         if not of_class:
             raise InputError(f"{folder}: has no picture; expected at least one per class")
         files += of_class
@@ -178,7 +179,7 @@ def _list_pictures(
 
 
 def _walk(folder: Path, data_dir: Path, skipped: Counter[str]) -> list[Path]:
-    """Return the files in `folder` and in the folders inside of it; note what is skipped.
+    """Return the files in `folder` and in the folders inside of it, sorted; note what is skipped.
 
     What a folder and its links hold is asked of the folder itself, without a call for each file.
     """

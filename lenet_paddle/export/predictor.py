@@ -181,9 +181,10 @@ class Predictor:
         logged.
         """
         depth = Depth()
+        target = self.form.size if self.preprocess == "resize" else None  # as in training
         for path in paths:
             try:
-                picture = load_picture(path, depth, self.form.channels)
+                picture = load_picture(path, depth, self.form.channels, target)
                 answer = self.answer(str(path), picture, top_k)
                 if holds_several(path):
                     _log.warning("%s: holds several pictures; only the first is classified", path)

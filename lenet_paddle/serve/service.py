@@ -175,6 +175,7 @@ class Service:
             picture = decode_picture(
                 *(_TimedFile(file, deadline), f"picture {number}", max_pixels, FORMATS),
                 channels=form.channels,
+                target=form.size if mode == "resize" else None,  # as in training
             )
         except TooManyPixels as error:
             if deadline.on_loop:

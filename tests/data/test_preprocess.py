@@ -361,3 +361,64 @@ def test_only_the_formats_and_sizes_asked_for_are_decoded():
         decode_picture(file, "x", 99)
     with pytest.raises(InputError, match="not a readable picture"):
         decode_picture(file, "x", 100, ["JPEG"])
+
+
+# --- JPEGs decoded at reduced size ---
+
+
+def _smooth(height: int, width: int, rng: np.random.Generator) -> Image.Image:
+    small = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    return Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(("size", "expected"), [(28, 125), (64, 125), (96, 250), (224, 500)])
+def test_a_large_jpeg_is_decoded_at_about_twice_its_target_and_looks_the_same(
+    tmp_path: Path, rng: np.random.Generator, channels: int, size: int, expected: int
+) -> None:
+    _smooth(375, 500, rng).save(tmp_path / "1.jpg", quality=90)
+    full, reduced = (load_picture(tmp_path / "1.jpg", None, channels, n) for n in (None, size))
+    assert full.shape[:2] == (375, 500) and reduced.shape[1] == expected
+    if expected == 500:
+        np.testing.assert_array_equal(full, reduced)
+    seen = [prepare_picture(picture, "resize", size).astype(int) for picture in (full, reduced)]
+    rows = slice(size // 6, -(size // 6))  # without the filled rest, a median of the border
+    assert np.abs(seen[0] - seen[1])[rows].mean() < 1.5
+
+
+@pytest.mark.parametrize("side", [113, 120, 239])
+def test_smaller_jpegs_are_read_whole(tmp_path: Path, rng: np.random.Generator, side: int) -> None:
+    _smooth(side, side, rng).save(tmp_path / "1.jpg")
+    full, reduced = (load_picture(tmp_path / "1.jpg", None, 3, n) for n in (None, 28))
+    np.testing.assert_array_equal(full, reduced)
+
+
+@pytest.mark.parametrize("name", ["1.png", "1.bmp", "1.webp", "1.tif", "1.gif"])
+def test_other_formats_are_read_whole(tmp_path: Path, rng: np.random.Generator, name: str) -> None:
+    _smooth(375, 500, rng).save(tmp_path / name)
+    full, reduced = (load_picture(tmp_path / name, None, 3, n) for n in (None, 28))
+    np.testing.assert_array_equal(full, reduced)
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK"])
+def test_jpegs_of_other_colours_can_be_reduced(
+    tmp_path: Path, rng: np.random.Generator, mode: str
+) -> None:
+    _smooth(400, 800, rng).convert(mode).save(tmp_path / "1.jpg")
+    for channels in (1, 3):
+        full, reduced = (load_picture(tmp_path / "1.jpg", None, channels, n) for n in (None, 28))
+        assert reduced.ndim == full.ndim and reduced.shape[:2] == (100, 200)
+        seen = [prepare_picture(picture, "resize").astype(int) for picture in (full, reduced)]
+        assert np.abs(seen[0] - seen[1])[8:20].mean() < 2
+
+
+def test_a_reduced_jpeg_is_rotated_as_its_exif_data_say(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn right
+    picture = _smooth(375, 500, rng)
+    picture.save(tmp_path / "turned.jpg", exif=exif)
+    picture.save(tmp_path / "plain.jpg")
+    turned, plain = (load_picture(tmp_path / f"{n}.jpg", None, 3, 64) for n in ("turned", "plain"))
+    np.testing.assert_array_equal(turned, np.rot90(plain, -1))

@@ -14,6 +14,7 @@ from PIL import Image
 from tools_help import QUICK, ROOT, assert_refused, tool
 
 from lenet_paddle import load_dataset
+from lenet_paddle.data.folder import load_folder
 from lenet_paddle.errors import InputError
 from lenet_paddle.export.predictor import Predictor
 from lenet_paddle.workflows.export import export_run
@@ -59,6 +60,20 @@ def test_predict_gives_the_same_answers_with_both_engines(run_dir, tmp_path):
         for answer, other in zip(found["paddle"], found[name], strict=True):
             assert answer["class"] == other["class"]
             assert answer["probability"] == pytest.approx(other["probability"], abs=1e-5)
+
+
+def test_a_large_jpeg_is_prepared_as_for_training(copy, tmp_path, rng):
+    """Both decode it at reduced size."""
+    path = copy / "inference.yml"
+    path.write_text(path.read_text().replace("preprocess: digit", "preprocess: resize"))
+    for name in ("a/1", "a/2", "b/1"):
+        small = Image.fromarray(rng.integers(0, 256, (6, 8, 3), dtype=np.uint8))
+        (tmp_path / "data" / name).parent.mkdir(parents=True, exist_ok=True)
+        small.resize((500, 375)).save(tmp_path / "data" / f"{name}.jpg")
+    trained = load_folder("train", tmp_path / "data", test_size=1, channels=1, image_size=28)
+    paths = [tmp_path / "data" / name for name in trained.names]
+    answers = list(Predictor(copy, "onnx").answer_files(paths))
+    np.testing.assert_array_equal(trained.images, [answer.seen for answer in answers])
 
 
 def test_the_onnx_engine_does_not_import_paddle(run_dir):
