@@ -91,6 +91,7 @@ def load_arrays(
             "expected all in grey or all in colour: x = np.repeat(x[..., None], 3, -1) makes grey "
             "images (N, H, W) colour"
         )
+    raw = read(x_name)
     numbers, width = to_labels(path, y_name, read(y_name))
     train_numbers = (
         (numbers, width) if y_name == y_train else to_labels(path, y_train, read(y_train))
@@ -105,7 +106,6 @@ def load_arrays(
             f"{path}: {y_name} has class {wrong}, but {y_train} has {classes[0]} to {classes[-1]}; "
             f"add images of it to {x_train}, or leave it out"
         )
-    raw = read(x_name)
     images, how = to_images(
         path,
         x_name,
@@ -167,7 +167,9 @@ def _open_arrays(path: Path) -> tuple[Any, Any, list[str]]:
         with _open_npz(path) as arrays:
             sizes.append(arrays.zip.getinfo(f"{name}.npy").file_size)
             idx.check_unpacked(path, sum(sizes), path.stat().st_size)
-            array: np.ndarray = arrays[name]
+            array = arrays[name]
+            if not isinstance(array, np.ndarray):  # NumPy gives bytes for other content
+                raise InputError(f"{path}: {name} is no array; expected one, as np.savez writes it")
             return array
 
     def read_shape(name: str) -> tuple[int, ...]:

@@ -62,7 +62,7 @@ def test_copies_in_a_file_of_arrays_are_named_by_position(
     labels = np.arange(80) % 2
     test = np.concatenate([images[:1], images[40:41] + np.uint8(1), images[70:71]])
     np.savez(tmp_path / "a.npz", x_train=images, y_train=labels, x_test=test, y_test=labels[:3])
-    [line] = _warnings(caplog, tmp_path / "a.npz", val_size=20)
+    _, line = _warnings(caplog, tmp_path / "a.npz", val_size=20)
     assert "2 of 3 test images" in line or "1 of 3 test images" in line  # 20 are in val
     assert "x_test[" in line and "= x_train[" in line
 

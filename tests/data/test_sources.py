@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import re
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -206,6 +207,14 @@ def test_arrays_in_another_layout_are_refused(
         said = "x_test, x_train, y_test; expected" if said.startswith("expected x_") else said
         said = said.replace("has y_train, x_test, y_test", "has x_test, y_test, y_train")
     assert said in refusal_of(path, lambda: npz.load_npz("train", path))
+
+
+def test_an_entry_that_is_no_array_is_refused(tmp_path: Path, keras: dict[str, np.ndarray]) -> None:
+    np.savez(tmp_path / "a.npz", **{k: v for k, v in keras.items() if k != "y_train"})
+    with zipfile.ZipFile(tmp_path / "a.npz", "a") as archive:
+        archive.writestr("y_train.npy", b"[0, 1]")
+    message = refusal_of(tmp_path, lambda: npz.load_npz("train", tmp_path / "a.npz"))
+    assert "y_train is no array" in message
 
 
 def test_a_test_label_that_training_never_shows_is_refused(
