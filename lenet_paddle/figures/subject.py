@@ -123,8 +123,9 @@ def load_subject(config: VisualizeConfig) -> Subject:
 
 def data_settings(config: VisualizeConfig) -> TrainConfig:
     """Return the run's settings, or the defaults, on the data set that `config` names."""
-    settings = Run.open(config.run[0]).config if config.run else TrainConfig()
-    return settings.on_data(config.dataset, config.data_dir)
+    if config.run:
+        return Run.open(config.run[0]).config.on_data(config.dataset, config.data_dir)
+    return TrainConfig(dataset=config.dataset or "mnist", data_dir=config.data_dir)
 
 
 def load_images(config: VisualizeConfig, split: str = "test") -> tuple[ImageSet, str]:

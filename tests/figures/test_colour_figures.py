@@ -99,6 +99,13 @@ def test_a_file_is_prepared_in_the_runs_form(colour_run: str, photos: Path) -> N
     assert own.image.shape == stored.image.shape == (SIDE, SIDE, 3)
 
 
+def test_a_folder_is_drawn_in_its_own_form_without_a_run(photos: Path) -> None:
+    figure = draw("samples", dataset="folder", data_dir=str(photos))["samples"]
+    assert images_of(figure)[0].shape == (32, 32, 3)  # of 60x50
+    figure = draw("convolution", dataset="folder", data_dir=str(photos))["convolution"]
+    assert "input 32 × 32" in texts_of(figure)
+
+
 def test_the_first_kernels_are_one_row_in_colour(rng: np.random.Generator) -> None:
     kernels = {"a": rng.normal(size=(4, 3, 5, 5)), "b": rng.normal(size=(5, 4, 3, 3))}
     first, second = images_of(plot_filters(kernels, in_colour=True))[:2]

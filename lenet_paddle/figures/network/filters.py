@@ -93,8 +93,9 @@ def _show_rows(axes: Axes, array: np.ndarray) -> AxesImage:
     """Show kernels (C_out, C_in, H, W), a row for each input channel."""
     scale = tile_scale(array)
     sheet = mosaic(array.transpose(1, 0, 2, 3), scale)
+    image = show_signed(axes, sheet, float(np.abs(array).max()))
     _number_tiles(axes, array.shape, scale)
-    return show_signed(axes, sheet, float(np.abs(array).max()))
+    return image
 
 
 def _show_colours(axes: Axes, array: np.ndarray) -> None:

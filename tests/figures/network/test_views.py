@@ -37,6 +37,8 @@ def test_filters_are_drawn_on_one_scale_a_layer_centred_at_0(rng):
     for image, array in zip(drawn, kernels.values(), strict=True):
         limit = np.abs(array).max()
         assert image.get_clim() == (-limit, limit)
+        shown = [tick.get_text() for tick in image.axes.get_xticklabels()]
+        assert shown == [str(number) for number in range(len(array))]
         np.testing.assert_allclose(np.nanmax(np.abs(image.get_array())), limit)
 
 
