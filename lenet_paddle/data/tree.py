@@ -123,17 +123,20 @@ def _count_files(folder: Path) -> int:
 def _list_folders(root: Path, skipped: Counter[str]) -> list[Path]:
     """Return the folders in `root` in natural order; note what else is there."""
     folders = []
-    for entry in _entries(root):
-        if entry.is_dir() and not is_litter(entry.name, is_folder=True):
+    for entry, is_folder in _entries(root):
+        if is_folder and not is_litter(entry.name, is_folder=True):
             folders.append(root / entry.name)
         else:
             skipped[entry.name] += 1
     return sorted(folders, key=lambda path: natural_key(normal_name(path.name)))
 
 
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
+def _entries(folder: Path) -> list[tuple[os.DirEntry[str], bool]]:
+    """Return what is in a folder, sorted, and whether it is a folder."""
     with os.scandir(folder) as entries:
-        return sorted(entries, key=lambda entry: os.path.normcase(entry.name))
+        found = sorted(entries, key=lambda entry: os.path.normcase(entry.name))
+    # A link may lead to itself, which `DirEntry.is_dir` raises
+    return [(e, Path(e).is_dir() if e.is_symlink() else e.is_dir()) for e in found]
 
 
 def natural_key(name: str) -> tuple[object, ...]:
@@ -184,8 +187,8 @@ def _walk(folder: Path, data_dir: Path, skipped: Counter[str]) -> list[Path]:
     What a folder and its links hold is asked of the folder itself, without a call for each file.
     """
     files: list[Path] = []
-    for entry in _entries(folder):
-        path, is_folder = folder / entry.name, entry.is_dir()
+    for entry, is_folder in _entries(folder):
+        path = folder / entry.name
         if is_litter(entry.name, is_folder):
             skipped[entry.name] += 1
             continue
@@ -195,7 +198,7 @@ def _walk(folder: Path, data_dir: Path, skipped: Counter[str]) -> list[Path]:
             raise InputError(f"{path}: a link to a folder inside a class; expected pictures")
         if is_folder:
             files += _walk(path, data_dir, skipped)
-        elif entry.is_file():
+        elif path.is_file() if entry.is_symlink() else entry.is_file():
             files.append(path)
         else:  # opening a pipe would block
             raise InputError(f"{path}: not a file, or a broken link; expected pictures only")
