@@ -275,13 +275,12 @@ def seed_everything(seed: int) -> None:
     paddle.seed(seed)
 
 
-def need(package: str, extra: str = "export") -> Any:
-    """Import and return an optional package, of the project's `extra`. Raises `InputError` with
-    the command to install it."""
+def need(package: str) -> Any:
+    """Import and return an optional package. Raises `InputError` with the command to install it."""
     try:
         return importlib.import_module(package)
     except ImportError as error:
-        mend = f"pip install '.[{extra}]'"
+        mend = "pip install '.[export]'"
         if package == "paddle2onnx" and sys.version_info >= (3, 13):
             mend = "it has no release for this Python, use 3.10 to 3.12"
         raise InputError(f"the package {package} is missing or broken ({error}); {mend}") from None

@@ -10,10 +10,10 @@ import numpy as np
 
 from lenet_paddle.data.datasets import Preprocess
 from lenet_paddle.data.form import Channels, Side
-from lenet_paddle.data.imageset import ImageSet, stratified_draw
+from lenet_paddle.data.imageset import ImageSet
 from lenet_paddle.data.lists import find_lists, read_lists
 from lenet_paddle.data.pictures import choose_picture_form, read_pictures
-from lenet_paddle.data.sources import TEST_DRAW
+from lenet_paddle.data.sources import draw_part
 from lenet_paddle.data.tree import scan_folders
 from lenet_paddle.errors import InputError, Say
 
@@ -64,18 +64,8 @@ def load_folder(
         files = [file for of_part, _ in tree.files.values() for file in of_part]
         labels = np.concatenate([of_part for _, of_part in tree.files.values()])
     else:
-        files, labels = _draw(part, *tree.files["train"], test_size)
+        files, labels = tree.files["train"]
+        chosen = draw_part(part, labels, test_size)
+        files, labels = [files[i] for i in chosen], labels[chosen]
     form = choose_picture_form(tree, preprocess, channels, image_size, say)
     return read_pictures(tree, part, files, labels, form, preprocess, skip_unreadable, say)
-
-
-def _draw(
-    part: str, files: list[Path], labels: np.ndarray, test_size: int | None
-) -> tuple[list[Path], np.ndarray]:
-    """Return what a draw of the test images leaves to "train", or the images drawn."""
-    size = max(1, len(files) // 10) if test_size is None else test_size
-    if size >= len(files):
-        raise InputError(f"test_size {size} leaves no training image of {len(files)}; lower it")
-    kept, drawn = stratified_draw(labels, size, TEST_DRAW)
-    chosen = kept if part == "train" else drawn
-    return [files[i] for i in chosen], labels[chosen]

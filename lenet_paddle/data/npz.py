@@ -15,7 +15,7 @@ from numpy.lib import format as npy
 from lenet_paddle.data import idx
 from lenet_paddle.data.arrays import is_colour, number_classes, to_images, to_labels
 from lenet_paddle.data.imageset import ImageSet
-from lenet_paddle.data.sources import check_links, take_part
+from lenet_paddle.data.sources import check_links, draw_part
 from lenet_paddle.errors import InputError, Say
 from lenet_paddle.files import describe_content, open_file
 
@@ -51,11 +51,11 @@ def load_npz(
 
     MedMNIST's names, train_images and train_labels, are known too; x_val and val_images are
     optional, and the part "val" is None without them. Of scikit-learn's data and target (or x and
-    y, images and labels), which are not divided, `take_part` makes the test images, by `test_size`
-    and `whole`. `arrays.to_images` and `arrays.to_labels` say which arrays are taken; `scale` is a
-    factor for the values of x. Class names are the numbers, from 0 or 1. `say` gets a line on how
-    the arrays are read, and lines for what looks odd. Raises `InputError`, also for pickled objects
-    in the file.
+    y, images and labels), which are not divided, `test_size` images are drawn for testing (default
+    a tenth), and with `whole` all are for testing. `arrays.to_images` and `arrays.to_labels` say
+    which arrays are taken; `scale` is a factor for the values of x. Class names are the numbers,
+    from 0 or 1. `say` gets a line on how the arrays are read, and lines for what looks odd. Raises
+    `InputError`, also for pickled objects in the file.
     """
     assert data_dir is not None  # checked by load_splits
     read, find_shape, found = _open_arrays(data_dir)
@@ -125,7 +125,9 @@ def load_arrays(
         full = ImageSet(images, numbers - classes[0], tuple(map(str, classes)), names)
     except InputError as error:
         raise InputError(f"{path}: {x_name}, {y_name}: {error}") from None
-    return take_part(part, full, test_size, whole) if "all" in parts else full
+    if "all" not in parts or (whole and part == "test"):
+        return full
+    return full.take(draw_part(part, full.labels, test_size))
 
 
 def _find_parts(found: Sequence[str]) -> dict[str, tuple[str, str]]:

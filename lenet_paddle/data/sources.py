@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lenet_paddle.data import idx
 from lenet_paddle.data.datasets import DIGITS, FASHION
 from lenet_paddle.data.imageset import ImageSet, check_counts, stratified_draw
@@ -139,13 +141,11 @@ def check_links(paths: Iterable[Path], data_dir: Path) -> None:
             raise InputError(f"{path}: a link out of {data_dir}; copy its target there instead")
 
 
-def take_part(part: str, full: ImageSet, test_size: int | None, whole: bool) -> ImageSet:
-    """Return "train" or "test" of images that are not divided, by a stratified draw, the same in
-    every run, of `test_size` test images (default a tenth); with `whole` all are for testing."""
-    if whole and part == "test":
-        return full
-    size = max(1, len(full) // 10) if test_size is None else test_size
-    if size >= len(full):
-        raise InputError(f"test_size {size} leaves no training image of {len(full)}; lower it")
-    kept, drawn = stratified_draw(full.labels, size, TEST_DRAW)
-    return full.take(kept if part == "train" else drawn)
+def draw_part(part: str, labels: np.ndarray, test_size: int | None) -> np.ndarray:
+    """Return the positions of "train" or "test" in images that are not divided: by a stratified
+    draw, the same in every run, of `test_size` test images (default a tenth)."""
+    size = max(1, len(labels) // 10) if test_size is None else test_size
+    if size >= len(labels):
+        raise InputError(f"test_size {size} leaves no training image of {len(labels)}; lower it")
+    kept, drawn = stratified_draw(labels, size, TEST_DRAW)
+    return kept if part == "train" else drawn

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from refusal_help import refusal, refusal_of
 
-from lenet_paddle.data import csv_files
+from lenet_paddle.data import csv_table
 from lenet_paddle.data.csv_files import load_csv
 from lenet_paddle.data.imageset import ImageSet
 from lenet_paddle.data.load import load_splits
@@ -180,7 +180,7 @@ def test_a_text_in_a_pixel_is_named_with_its_line_and_column(
     blank: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(csv_files, "_BLOCK", 7)
+    monkeypatch.setattr(csv_table, "_BLOCK", 7)
     text = _spoil(_lines(*digits, header=header), 20, 300, value)
     (tmp_path / "a.csv").write_text(text.replace("\n", "\n\n", 1) if blank else text)
     message = refusal_of(tmp_path / "a.csv", lambda: load_csv("train", tmp_path / "a.csv"))
@@ -195,6 +195,7 @@ def test_a_text_in_a_pixel_is_named_with_its_line_and_column(
             "label,pixel0,pixel1,pixel2,pixel3\n1,2,3,4,5\n1,2,3\n",
             "line 3 has 3 columns; expected 5",
         ),
+        ("label,a,b,c,d\n9,1,2,3,4,5\n", "line 2 has 6 columns; expected 5, as the first"),
         ("label,a,b\n1,2,3\n", "has 3 columns; expected a label and the pixels of a grey square"),
         ("a,b,c,d\n1,2,3,4\n", "has pixels without labels"),
         ("label,pixel0\n", "has no line of numbers"),

@@ -16,6 +16,7 @@ import resource
 import struct
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 from collections.abc import Callable
@@ -29,9 +30,13 @@ from hypothesis import HealthCheck, given, note, seed, settings
 from hypothesis import strategies as st
 from hypothesis.configuration import set_hypothesis_home_dir
 from PIL import Image
+from scipy.io import savemat
 
 from lenet_paddle.config import FinetuneConfig, TrainConfig
 from lenet_paddle.data import idx, npz
+from lenet_paddle.data.cifar import load_cifar10
+from lenet_paddle.data.csv_files import load_csv
+from lenet_paddle.data.mat import load_mat
 from lenet_paddle.data.mnist_c import load_mnist_c
 from lenet_paddle.data.preprocess import decode_picture, prepare_picture
 from lenet_paddle.errors import InputError
@@ -209,6 +214,58 @@ def test_npz(tmp_path: Path) -> None:
         check_set(one_line(lambda: npz.load_npz("train", path)))
 
     fuzz("npz", check, mutated(files) | st.binary(max_size=64))
+
+
+def test_csv(tmp_path: Path) -> None:
+    table = np.arange(12 * 17).reshape(12, 17) % 3
+    texts = []
+    for delimiter in (",", " "):
+        out = io.StringIO()
+        np.savetxt(out, table, "%d", delimiter, header="label" + ",p" * 16, comments="")
+        texts.append(out.getvalue().encode())
+    texts += [text.partition(b"\n")[2] for text in texts] + [gzip.compress(texts[0])]
+
+    def check(data: bytes) -> None:
+        path = written(tmp_path / "a.csv", data)
+        check_set(one_line(lambda: load_csv("train", path, label_column="first")))
+
+    fuzz("csv", check, mutated(texts) | st.binary(max_size=64))
+
+
+def test_cifar10(tmp_path: Path) -> None:
+    rows = np.zeros((2, 3073), np.uint8)
+    batch = pickle.dumps({"data": rows[:, 1:].copy(), "labels": [1, 2]}, 2)
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz") as archive:
+        member = tarfile.TarInfo("cifar-10-batches-py/test_batch")
+        member.size = len(batch)
+        archive.addfile(member, io.BytesIO(batch))
+    packed = out.getvalue()
+
+    def check(data: bytes, in_archive: bytes) -> None:
+        written(tmp_path / "data_batch_1", b"")
+        written(tmp_path / "test_batch", data)
+        check_set(one_line(lambda: load_cifar10("test", tmp_path)))
+        path = written(tmp_path / "cifar-10-python.tar.gz", in_archive)
+        check_set(one_line(lambda: load_cifar10("test", path)))
+
+    inner = mutated([gzip.decompress(packed)]).map(lambda data: gzip.compress(data, 1))
+    fuzz("cifar10", check, mutated([rows.tobytes(), batch]), mutated([packed]) | inner)
+
+
+def test_mat(tmp_path: Path) -> None:
+    files = []
+    for packed in (False, True):
+        out = io.BytesIO()
+        arrays = {"X": np.zeros((4, 4, 3, 2), np.uint8), "y": np.array([[1], [10]])}
+        savemat(out, arrays, do_compression=packed)
+        files.append(out.getvalue())
+
+    def check(data: bytes) -> None:
+        written(tmp_path / "test_32x32.mat", data)
+        check_set(one_line(lambda: load_mat("test", tmp_path)))
+
+    fuzz("mat", check, mutated(files) | st.binary(max_size=200))
 
 
 def test_mnist_c(tmp_path: Path) -> None:
