@@ -26,7 +26,9 @@ function toPng(picture) {
 }
 
 function decode(text) {
-    return Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+    const letters = atob(text), bytes = new Uint8Array(letters.length);
+    for (let k = 0; k < bytes.length; k++) bytes[k] = letters.charCodeAt(k);
+    return bytes;
 }
 
 async function toPixels(png) {

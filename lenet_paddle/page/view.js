@@ -63,7 +63,7 @@ export class View {
             const label = say("{0} feature maps of convolution {1}", count, layer + 1);
             canvases[0].parentElement.setAttribute("aria-label", label);
             const data = this.answer?.features[layer]?.data;
-            const colour = getComputedStyle(canvases[0]).color.match(/\d+/g).slice(0, 3);
+            const colour = getComputedStyle(canvases[0]).color.match(/\d+/g).slice(0, 3).map(Number);
             canvases.forEach((canvas, k) => {
                 paintMap(canvas, data?.subarray(k * height * width, (k + 1) * height * width), colour);
             });
@@ -153,6 +153,9 @@ function paintPixels(canvas, pixels) {
 function paintMap(canvas, values, colour) {
     const context = canvas.getContext("2d");
     const image = context.createImageData(canvas.width, canvas.height);
-    values?.forEach((value, k) => image.data.set([...colour, value], 4 * k));
+    const [red, green, blue] = colour, { data } = image;
+    for (let k = 0; values && k < values.length; k++) {
+        [data[4 * k], data[4 * k + 1], data[4 * k + 2], data[4 * k + 3]] = [red, green, blue, values[k]];
+    }
     context.putImageData(image, 0, 0);
 }

@@ -16,6 +16,7 @@ from PIL import Image
 from tools_help import QUICK, ROOT, assert_refused, tool
 
 from lenet_paddle import load_dataset
+from lenet_paddle.data.form import Form
 from lenet_paddle.errors import InputError
 from lenet_paddle.export.predictor import Answer, Predictor
 from lenet_paddle.workflows import predict as answers
@@ -273,6 +274,7 @@ def test_deep_pictures_that_are_not_digits_are_said_to_be_read_each_by_itself(
         Image.fromarray(np.full((28, 28), 900, np.uint16)).save(tmp_path / f"{name}.tif")
     monkeypatch.setattr(Predictor, "__init__", lambda self: None)
     predictor = Predictor()
+    predictor.form = Form()
     said = "2 pictures of more than 8 bits are each read by its own largest value"
     for predictor.preprocess, is_said in (("digit", False), ("resize", True)):
         list(predictor.answer_files([tmp_path / "a.tif", tmp_path / "b.tif"]))
@@ -281,10 +283,10 @@ def test_deep_pictures_that_are_not_digits_are_said_to_be_read_each_by_itself(
 
 def test_a_test_set_of_few_images_is_answered_whole(monkeypatch):
     few = load_dataset("mnist", "test").take(slice(0, 3))
-    monkeypatch.setattr(answers, "load_dataset", lambda name, split: few)
+    monkeypatch.setattr(answers, "load_dataset", lambda name, split, **form: few)
 
     class Fake:
-        dataset = "mnist"
+        dataset, form = "mnist", Form()
 
         def answer(self, name, picture, top_k):
             return name
