@@ -168,6 +168,7 @@ def test_a_tilde_without_a_home_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
 def test_every_path_of_a_tool_is_marked_as_one(tool: Path) -> None:
     found = runpy.run_path(str(tool))
     classes = ("Args", "TrainConfig", "FinetuneConfig", "ServeConfig", "VisualizeConfig")
+    classes += ("InspectConfig",)
     [cls] = [found[name] for name in classes if name in found]
     paths = {"run", "runs", "out", "data_dir", "output_dir", "init_from", "resume", "config"}
     paths |= {"baseline", "chart", "images", "logdir", "pictures"}

@@ -105,6 +105,7 @@ def test_every_tool_works_where_only_the_output_can_be_written(
         ("visualize", "curves", "--run", run),
         ("visualize", "pooling", "--out", out / "pooling.png"),
         ("analyze", "--runs", run),
+        ("inspect_data", *data, "--out", out / "sheet.png"),
         ("corrupt", "--out", out / "fog", "--splits", "test", "--limit", 5, "--corruptions", "fog"),
         ("finetune", "--init-from", run, *data, "--epochs", 1, "--output-dir", out),
         ("benchmark", "load", "--rounds", 1, "--chart", out / "load.png"),
