@@ -55,7 +55,7 @@ def load(batch_size: int, dataset: str = "mnist", data_dir: str | None = None) -
     The memory includes Paddle.
     """
     started = time.perf_counter()
-    train_set, _, _ = load_splits(dataset, ("train", "val", "test"), data_dir)
+    train_set, _, _ = load_splits(dataset, ("train", "val", "test"), data_dir, image_size=28)
     read = time.perf_counter() - started
     for _ in BatchLoader(train_set, batch_size, shuffle=True):
         pass
