@@ -42,6 +42,8 @@ def load_cifar10(part: str, data_dir: Path | None) -> ImageSet:
                 f"{data_dir}: no CIFAR-10 in it; expected data_batch_1.bin ..., data_batch_1 ..., "
                 f"their folder {_FOLDERS[1]} or {_FOLDERS[2]}, or {_ARCHIVES[0]}"
             )
+        if found != data_dir:
+            check_links([found], data_dir)
         return _load(found, part, data_dir)
     own, cache = paddle_caches("cifar")
     keras = Path(user_home() or "/", ".keras", "datasets")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from lenet_paddle.data.datasets import DIGITS, HIRAGANA
 from lenet_paddle.data.imageset import ImageSet
-from lenet_paddle.data.sources import find_idx, mnist_stem, read_idx
+from lenet_paddle.data.sources import check_links, find_idx, mnist_stem, read_idx
 from lenet_paddle.errors import InputError
 
 _BALANCED = string.digits + string.ascii_uppercase + "abdefghnqrt"  # the others look as capitals
@@ -61,6 +61,8 @@ def _load(
         folders = [data_dir, data_dir / "raw", data_dir / below, data_dir / "gzip"]
     for folder in folders:
         if any(folder.glob(f"{stem}-*")):
+            if data_dir is not None and folder != data_dir:
+                check_links([folder.parent, folder], data_dir)
             return read_idx(*find_idx(folder, stem, is_given=data_dir is not None), classes, first)
     if data_dir is not None:
         find_idx(data_dir, stem)  # says what is missing

@@ -231,6 +231,12 @@ def test_a_link_out_of_the_given_folder_is_refused(tmp_path: Path) -> None:
     (folder / "test_batch.bin").unlink()
     (folder / "test_batch.bin").symlink_to(tmp_path / "test_batch.bin")
     assert "a link out of" in refusal_of(folder, lambda: load_cifar10("test", folder))
+    for form in ("python", "binary archive"):
+        place, target = tmp_path / f"linked {form}", FORMS[form](tmp_path / "b" / form)
+        place.mkdir()
+        (place / target.name).symlink_to(target)
+        message = refusal_of(place, lambda place=place: load_cifar10("test", place))  # type: ignore[misc]
+        assert "a link out of" in message
 
 
 def test_a_download_is_read_from_paddles_cache(

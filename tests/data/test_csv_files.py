@@ -261,6 +261,25 @@ def test_a_changed_file_is_read_again(
     assert _load(path, "test", whole=True)[0].images[0, 5, 5] == 17
 
 
+def test_scikit_learns_file_of_digits_is_read(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("sklearn.datasets")
+    path = Path(datasets.__file__).parent / "data" / "digits.csv.gz"
+    loaded, _ = _load(path, "test", whole=True)
+    digits = datasets.load_digits()
+    np.testing.assert_array_equal(loaded.images, digits.images)
+    np.testing.assert_array_equal(loaded.labels, digits.target)
+
+
+def test_a_link_out_of_the_folder_is_refused(
+    tmp_path: Path, digits: tuple[np.ndarray, np.ndarray]
+) -> None:
+    (tmp_path / "train.csv").write_text(_lines(*digits))
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "train.csv").symlink_to(tmp_path / "train.csv")
+    message = refusal_of(tmp_path, lambda: load_csv("train", tmp_path / "a"))
+    assert "train.csv: a link out of" in message
+
+
 @pytest.mark.slow
 def test_kaggles_42_000_digits_take_a_few_seconds(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)

@@ -134,6 +134,11 @@ def test_emnist_is_found_in_torchvisions_folders_and_in_the_published_archives(
 ) -> None:
     _write_emnist(write_idx, tmp_path / "data" / place, "digits", upright, 0, 1, 2)
     assert len(load_emnist("train", tmp_path / "data", "digits")) == 3
+    (tmp_path / "linked").mkdir()
+    first = place.partition("/")[0]
+    (tmp_path / "linked" / first).symlink_to(tmp_path / "data" / first)
+    linked = tmp_path / "linked"
+    assert "a link out of" in refusal_of(linked, lambda: load_emnist("train", linked, "digits"))
     monkeypatch.chdir(tmp_path)
     if place == "EMNIST/raw":
         assert len(load_emnist("train", None, "digits")) == 3

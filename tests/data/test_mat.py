@@ -105,6 +105,13 @@ def test_a_packed_file_that_would_fill_the_memory_is_refused(
     assert "over a hundredfold is refused" in message
 
 
+def test_a_link_out_of_the_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    _write(tmp_path, np.zeros((2, 32, 32, 3), np.uint8), np.ones((2, 1)))
+    (tmp_path / "a" / "test_32x32.mat").symlink_to(tmp_path / "test_32x32.mat")
+    assert "a link out of" in refusal_of(tmp_path, lambda: load_mat("test", tmp_path / "a"))
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     message = refusal_of(tmp_path, lambda: load_mat("test", tmp_path))
     assert "test_32x32.mat: missing; expected SVHN's train_32x32.mat" in message
