@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from tools_help import assert_refused, tool
 from lenet_paddle import TrainConfig, train_and_evaluate
 from lenet_paddle.figures.catalog import DRAWINGS
 from lenet_paddle.figures.grid import as_colours
+from lenet_paddle.figures.network.architecture import plot_architecture
 from lenet_paddle.figures.network.filters import plot_filters
 from lenet_paddle.figures.network.saliency import plot_saliency
 from lenet_paddle.figures.options import VisualizeConfig
@@ -23,6 +25,7 @@ from lenet_paddle.figures.results.images import plot_answers, plot_images, plot_
 from lenet_paddle.figures.results.samples import measure_pixels
 from lenet_paddle.figures.style import render
 from lenet_paddle.figures.subject import choose_pictures
+from lenet_paddle.models import build_model
 from lenet_paddle.workflows.robustness import evaluate_robustness
 
 SIDE = 45
@@ -170,6 +173,18 @@ def test_the_architecture_names_a_long_answer_inside_the_figure(colour_run: str)
     [answer] = [text for text in figure.axes[0].texts if text.get_text() in COLOURS]
     figure.canvas.draw()
     assert answer.get_window_extent().x1 < figure.bbox.x1
+
+
+def test_large_numbers_of_parameters_do_not_overlap() -> None:
+    network = build_model("lenet_relu", 3, 3, 224)
+    figure = plot_architecture(network, np.zeros((1, 3, 224, 224), np.float32), "", list(COLOURS))
+    figure.canvas.draw()
+    numbers = {f"{count:,}" for count in (168, 2416, 376_440, 10_164, 255)}
+    boxes = [
+        text.get_window_extent() for text in figure.axes[0].texts if text.get_text() in numbers
+    ]
+    assert len(boxes) == 5
+    assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
 
 
 def test_corruptions_of_mnist_are_refused_for_other_pictures(colour_run: str, photos: Path) -> None:

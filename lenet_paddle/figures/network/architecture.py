@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,7 @@ MOST_STAGES = 12  # columns; a deeper network gets one column for all layers of 
 GAP, LEAST_WIDTH = 9.0, 160.0  # between stages; of the whole figure
 LABEL = 24.0  # width of the words below a column of several layers
 MARGIN = 4.0  # left and right
+DIGIT = 0.082  # width in inches of a figure of the parameters
 HEAD, FOOT = 1.02, 1.1  # inches above (title, shapes) and below (layers, parameters)
 
 
@@ -81,9 +83,14 @@ def plot_architecture(
     axes.axis("off")
     for before, stage, left_before, left in zip(stages, stages[1:], lefts, lefts[1:], strict=False):
         _connect(axes, before, left_before, stage, left)
+    end = -math.inf  # of the last number of parameters
     for stage, left in zip(stages, lefts, strict=True):
         _draw_stage(axes, stage, left)
-        _label(axes, stage, left + stage.width / 2, half, bottom + 0.17 * inch)
+        centre = left + stage.width / 2
+        reach = DIGIT * inch * len(f"{stage.parameters:,}") / 2 if stage.parameters else 0.0
+        is_lower = reach > 0 and centre - reach < end
+        _label(axes, stage, centre, half, bottom + (0.02 if is_lower else 0.17) * inch)
+        end = centre + reach if reach and not is_lower else end
     if answer:
         _point_to(axes, stages[-1], lefts[-1], answer)
     total = sum(stage.parameters for stage in stages)
