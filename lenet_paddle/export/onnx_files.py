@@ -1,6 +1,7 @@
 """Convert a network to ONNX, and to a second file with feature maps as further outputs.
 
-Input `image`, float32 (batch, 1, S, S), normalised; output `logits`, float32 (batch, C).
+Input `image`, float32 (batch, C, S, S) of 1 or 3 channels, normalised; output `logits`, float32
+(batch, number of classes).
 """
 
 from __future__ import annotations

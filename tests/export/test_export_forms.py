@@ -29,6 +29,8 @@ CASES = {
     "colour, padded": ("lenet5", Form(3, 28)),
     "colour, unpadded": ("lenet5", Form(3, 32)),
     "large colour": ("lenet_relu", Form(3, 224)),  # its last pooling's windows overlap
+    "batch norm": ("cnn_modern", Form(3, 64)),
+    "large batch norm": ("cnn_modern", Form(3, 150)),
     "large grey": ("lenet_modern", Form(1, 96)),
     "large, fully connected": ("mlp", Form(1, 100)),
 }

@@ -14,7 +14,9 @@ from serve_help import (
     assert_error,
     draw_weights,
     encode,
+    forget_peak,
     infer_request,
+    read_memory,
     to_png,
     write_model,
 )
@@ -200,3 +202,13 @@ def test_as_many_large_tensors_as_fit_a_body_are_taken(large, rng):
     assert_error(post(np.concatenate([batch, batch[:1]])), 413, "send several requests")
     zeros = infer_request(shape=[count + 1, 3, LARGE, LARGE], data=[])
     assert_error(large.client.post(INFER, json=zeros), 413, f"B from 1 to {count}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_the_largest_pictures_take_less_than_a_gigabyte(large, mode):
+    [worker] = large.workers()
+    forget_peak(worker)
+    before, _ = read_memory(worker)
+    assert ask(large, encode(Image.new(mode, (5000, 5000), "teal"), "PNG"))["predictions"]
+    assert read_memory(worker)[1] - before < 1000
