@@ -1,7 +1,7 @@
 """Keep prepared pictures in output/.cache, so that the next start does not decode them again.
 
 An entry holds the pictures of one part of one folder, prepared in one way. A picture is taken from
-it only if path, size, and both times of its file are those of then.
+it only if path, size, times and place on the disk of its file are those of then.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _HOURS = 1  # after which a temporary file is one of a killed process
 
 
 class Prepared(NamedTuple):
-    """Pictures, uint8 (N, ...), with the names of their files, `stamp_files`' int64 (N, 3), and
+    """Pictures, uint8 (N, ...), with the names of their files, `stamp_files`' int64 (N, 4), and
     whether a file holds several, bool (N,)."""
 
     images: np.ndarray
@@ -38,13 +38,14 @@ class Prepared(NamedTuple):
 
 
 def stamp_files(files: Sequence[Path]) -> np.ndarray:
-    """Return size, time of change of the content and of the file, in ns, of each file: int64 (N,
-    3), -1 for one that cannot be asked."""
-    stamps = np.full((len(files), 3), -1, np.int64)
+    """Return size, inode, and time of change of the content and of the file, in ns, of each file:
+    int64 (N, 4), -1 for one that cannot be asked."""
+    stamps = np.full((len(files), 4), -1, np.int64)
     for i, file in enumerate(files):
         with contextlib.suppress(OSError):
             about = file.stat()
-            stamps[i] = about.st_size, about.st_mtime_ns, about.st_ctime_ns
+            place = about.st_ino % (1 << 63)
+            stamps[i] = about.st_size, place, about.st_mtime_ns, about.st_ctime_ns
     return stamps
 
 
@@ -74,7 +75,7 @@ def load_prepared(entry: Path, shape: tuple[int, ...]) -> Prepared | None:
         return Prepared(
             images.reshape(len(names), *shape),
             names,
-            stamps.reshape(len(names), 3),
+            stamps.reshape(len(names), 4),
             np.isin(np.arange(len(names)), about["several"]),
         )
     except (OSError, ValueError, KeyError, TypeError):
@@ -87,8 +88,10 @@ def save_prepared(entry: Path, prepared: Prepared, rows: np.ndarray) -> None:
 
     Does nothing where `output` cannot be written or the disk is nearly full.
     """
-    last = prepared.stamps[:, 1:].max(axis=1)[rows]
+    last = prepared.stamps[:, 2:].max(axis=1)[rows]
     rows = rows[(last >= 0) & (last < time.time_ns() - _SETTLED_NS)]
+    if not len(rows):
+        return
     is_all = len(rows) == len(prepared.names)
     images = prepared.images if is_all else prepared.images[rows]  # else without a copy
     about = {
@@ -101,8 +104,7 @@ def save_prepared(entry: Path, prepared: Prepared, rows: np.ndarray) -> None:
     digest.update(pixels)
     with contextlib.suppress(OSError):
         make_folder(entry.parent)
-        is_small = images.nbytes < min(_MOST_BYTES, shutil.disk_usage(entry.parent).free // 2)
-        if is_small and len(rows):
+        if images.nbytes < min(_MOST_BYTES, shutil.disk_usage(entry.parent).free // 2):
             with replacing(entry) as temporary, temporary.open("wb") as file:
                 file.write(f"{digest.hexdigest()} {len(text)}\n".encode())
                 file.write(text)

@@ -107,8 +107,9 @@ def test_digits_are_grey_28x28_whatever_the_pictures(plant: Plant) -> None:
     assert "digit makes 28x28 grey pictures" in message
 
 
-def test_every_class_is_looked_at(tmp_path: Path) -> None:
+def test_every_class_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The one coloured class is small beside 300 pictures."""
+    monkeypatch.chdir(tmp_path)
     for name, count in (("a", 300), ("b", 3)):
         (tmp_path / name).mkdir()
         for i in range(count):
