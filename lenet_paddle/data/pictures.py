@@ -74,7 +74,7 @@ def choose_picture_form(
     ):
         say(
             f"{tree.data_dir}: pictures are read in {'colour' if channels == 3 else 'grey'} at "
-            f"{size}x{size} (median {seen.height:g}x{seen.width:g}); {' and '.join(flags)} "
+            f"{size}x{size} (median {seen.width:g}x{seen.height:g}); {' and '.join(flags)} "
             f"{'change' if len(flags) > 1 else 'changes'} that"
         )
     return form
