@@ -22,6 +22,7 @@ from serve_help import (
 )
 
 from lenet_paddle import normalise
+from lenet_paddle.data.folder import load_folder
 from lenet_paddle.data.preprocess import prepare_picture
 from lenet_paddle.serve import schemas
 
@@ -92,6 +93,17 @@ def test_any_picture_becomes_colour_of_the_models_size(server, rng):
     assert_predictions(
         ask(server, jpeg)["predictions"], prepare_picture(decoded, "resize", SIDE)[None]
     )
+
+
+def test_a_large_jpeg_is_prepared_as_for_training(server, rng, tmp_path):
+    """The pictures of a folder are decoded at reduced size; so are those of the server."""
+    small = Image.fromarray(rng.integers(0, 256, (6, 8, 3), dtype=np.uint8))
+    for name in ("a/1", "a/2", "b/1"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        small.resize((500, 375)).save(tmp_path / f"{name}.jpg")
+    trained = load_folder("train", tmp_path, test_size=1, channels=3, image_size=SIDE)
+    rows = ask(server, (tmp_path / trained.names[0]).read_bytes())["predictions"]
+    assert_predictions(rows, trained.images[:1])
 
 
 def test_a_picture_of_one_colour_has_a_class(server):
