@@ -123,7 +123,16 @@ def test_bad_data_is_one_line_and_leaves_nothing(tmp_path):
             "notes.png: not a readable picture",
         ),
         (
-            ["--dataset", "npz", "--channels", "3", "--data-dir", tmp_path / "8.npz"],
+            [
+                "--dataset",
+                "npz",
+                "--val-size",
+                "0",
+                "--channels",
+                "3",
+                "--data-dir",
+                tmp_path / "8.npz",
+            ],
             "the images are grey, 8x8; expected colour",
         ),
     ):
