@@ -11,7 +11,7 @@ from paddle.static import InputSpec
 
 from lenet_paddle.data.form import SIZE
 from lenet_paddle.data.imageset import ImageSet
-from lenet_paddle.data.loader import BatchLoader
+from lenet_paddle.data.loader import BatchLoader, limit_batch
 from lenet_paddle.evaluation.metrics import summarise
 from lenet_paddle.evaluation.robustness import Result, summarise_corruption
 from lenet_paddle.models.layers import fast_layers
@@ -25,6 +25,7 @@ def predict_logits(
     batch_size: int = 256,
 ) -> np.ndarray:
     """Compute the logits of every image in order, float32 (N, C)."""
+    batch_size = limit_batch(batch_size, image_set.images, input_size)
     loader = BatchLoader(image_set, batch_size, input_size=input_size)
     with fast_layers(network):
         return np.concatenate([compute_logits(network, images) for images, _ in loader])

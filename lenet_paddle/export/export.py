@@ -19,7 +19,7 @@ import paddle
 import yaml
 
 from lenet_paddle.data.imageset import ImageSet
-from lenet_paddle.data.loader import BatchLoader
+from lenet_paddle.data.loader import BatchLoader, limit_batch
 from lenet_paddle.data.preprocess import normalise
 from lenet_paddle.errors import InputError, RunStopped
 from lenet_paddle.evaluation.evaluate import predict_logits
@@ -144,7 +144,8 @@ def _faster_engine(rows: dict[str, Row]) -> dict[str, str]:
 
 def _run(engine: Engine, images: ImageSet, input_size: int) -> np.ndarray:
     """Return the logits of every image, float32 (N, C)."""
-    loader = BatchLoader(images, 128, input_size=input_size)
+    batch_size = limit_batch(128, images.images, input_size)
+    loader = BatchLoader(images, batch_size, input_size=input_size)
     return np.concatenate([engine(batch) for batch, _ in loader])
 
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from lenet_paddle.data.form import CHANNELS, Form
 from lenet_paddle.data.imageset import ImageSet
-from lenet_paddle.data.loader import BatchLoader
+from lenet_paddle.data.loader import BatchLoader, limit_batch
 from lenet_paddle.data.preprocess import NORMALISATION
 from lenet_paddle.errors import InputError, RunStopped
 from lenet_paddle.export.engines import ENGINES, FEATURES, Engine, OnnxModel, load_paddle
@@ -140,7 +140,8 @@ def write_int8(job: Job, path: Path) -> Written:
     if job.load_train_set is None:
         raise InputError("format onnx-int8 is calibrated on training images; none were given")
     images = job.load_train_set().take(slice(0, NUM_CALIBRATED))
-    loader = BatchLoader(images, 64, input_size=job.input_size)
+    batch_size = limit_batch(64, images.images, job.input_size)
+    loader = BatchLoader(images, batch_size, input_size=job.input_size)
 
     class Reader(quantization.CalibrationDataReader):  # type: ignore[name-defined]
         batches: Iterator[Any] = iter(loader)

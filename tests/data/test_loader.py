@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lenet_paddle.data.imageset import ImageSet
-from lenet_paddle.data.loader import BatchLoader
+from lenet_paddle.data.loader import BatchLoader, limit_batch
 from lenet_paddle.data.preprocess import normalise
 
 MakeSet = Callable[..., ImageSet]
@@ -111,3 +111,16 @@ def test_even_shares_and_no_others_are_as_long_as_the_longest(
 ) -> None:
     ranks = _ranks(numbered_set(7), 2, **settings)
     assert [list(rank)[-1][1][:, 0].tolist() for rank in ranks] == expected
+
+
+@pytest.mark.parametrize(
+    ("shape", "size", "expected"),
+    [((28, 28), 28, 256), ((28, 28), 32, 256), ((64, 64, 3), 64, 256), ((224, 224), 224, 62),
+     ((224, 224, 3), 224, 20)],
+)  # fmt: skip
+def test_large_pictures_are_evaluated_in_smaller_batches(
+    shape: tuple[int, ...], size: int, expected: int
+) -> None:
+    images = np.zeros((1, *shape), np.uint8)
+    assert limit_batch(256, images, size) == expected
+    assert limit_batch(1, images, size) == 1
