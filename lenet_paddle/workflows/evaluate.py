@@ -84,7 +84,8 @@ def evaluate_run(
     network, classes = run.load_network(checkpoint)
     config = run.config.on_data(dataset, data_dir)
     suffix = "" if config is run.config else f"-{config.dataset}"
-    if given := {name: value for name, value in special.items() if value}:
+    given = {k: v for k, v in special.items() if v is not None and v is not False}  # 0 is refused
+    if given:
         config = dataclasses.replace(config, **given)
     test_set = load_test_set(config, classes, whole=not run.config.is_trained_on(config))
     return write_report(

@@ -103,8 +103,7 @@ def test_bad_runs_are_one_line(run_dir, tmp_path):
 
 
 def test_a_set_of_other_classes_is_refused(run_dir, tmp_path):
-    images = np.zeros((4, 28, 28), np.uint8)
-    labels = np.array([0, 11, 0, 11])
+    images, labels = np.zeros((12, 28, 28), np.uint8), np.arange(12)
     np.savez(tmp_path / "twelve.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
     done = tool(
         "evaluate", "--run", run_dir, "--dataset", "npz", "--data-dir", tmp_path / "twelve.npz"
