@@ -149,7 +149,7 @@ def test_the_history_and_the_network_are_those_of_the_training(run):
     run_dir, network, state = run
     assert Run(run_dir).read_history() == [pytest.approx(row) for row in state.history]
     own = Run(run_dir)
-    own.config = TrainConfig(model="mlp")
+    own.config = TrainConfig(model="mlp", channels=1, image_size=28)
     loaded, classes = own.load_network("latest")
     assert classes == ("top", "middle", "bottom") and not loaded.training
     for name, weight in weights_of(network).items():

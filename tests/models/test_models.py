@@ -60,6 +60,17 @@ PARAMETERS = {
         240,
         4_810,  # 120 * 2 * 2 * 10 + 10
     ],
+    "cnn_modern": [
+        288,  # 32 * 1 * 3 * 3
+        64,  # a scale and a shift for each map
+        18_432,  # 64 * 32 * 3 * 3
+        128,
+        73_728,  # 128 * 64 * 3 * 3
+        256,
+        147_456,  # 128 * 128 * 3 * 3
+        256,
+        1_290,  # 128 * 10 + 10
+    ],
 }
 LENETS = ["lenet_sequential", "lenet_subclass", "lenet_builtin"]
 
