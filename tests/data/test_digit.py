@@ -69,8 +69,8 @@ def test_a_28x28_picture_without_the_form_of_mnist_is_prepared(digits, change) -
     assert np.mean([likeness(*pair) for pair in pairs]) > 0.9
 
 
-@pytest.mark.parametrize("times", [1, 10])
-@pytest.mark.parametrize("is_dark", [False, True])
+@pytest.mark.parametrize("times", [pytest.param(1, marks=pytest.mark.slow), 10])
+@pytest.mark.parametrize("is_dark", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_picture_cropped_to_its_ink_is_prepared_as_with_a_margin(digits, times, is_dark) -> None:
     pictures = [cropped(digit, times) for digit in digits]
     both = [(picture, np.pad(picture, 4 * times)) for picture in pictures]
@@ -81,6 +81,7 @@ def test_a_picture_cropped_to_its_ink_is_prepared_as_with_a_margin(digits, times
     assert np.mean([likeness(*pair) for pair in prepared]) > 0.95
 
 
+@pytest.mark.slow
 def test_thick_strokes_cropped_to_their_ink_are_prepared_as_with_a_margin(digits) -> None:
     size = 12
     y, x = np.ogrid[-size : size + 1, -size : size + 1]

@@ -173,6 +173,7 @@ def _pack_idx(path: Path, count: int) -> None:
             file.write(struct.pack(">2I", 0x801, number) + bytes(number))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "pack", "most"), [("npz", _pack_zeros, 2.3), ("mnist", _pack_idx, 1.4)]
 )

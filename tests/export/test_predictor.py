@@ -201,6 +201,7 @@ def test_out_never_replaces_a_folder_that_is_not_an_export(run_dir, tmp_path):
     assert not (tmp_path / "c").exists()
 
 
+@pytest.mark.slow
 def test_train_starts_from_exported_safetensors(run_dir, tmp_path):
     source = run_dir / "inference" / "model.safetensors"
     still = ["--optimizer", "sgd", "--learning-rate", "1e-20", "--output-dir", tmp_path]

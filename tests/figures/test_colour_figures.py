@@ -72,12 +72,16 @@ def images_of(figure: Figure) -> list[np.ndarray]:
     return [np.asarray(image.get_array()) for axes in figure.axes for image in axes.images]
 
 
+QUICK = ("samples", "filters", "mistakes", "architecture")
 OF_A_RUN = [
     name for name, drawing in DRAWINGS.items() if drawing.run != "no run" and name != "corruptions"
 ]
 
 
-@pytest.mark.parametrize("what", OF_A_RUN)
+@pytest.mark.parametrize(
+    "what",
+    [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in OF_A_RUN],
+)
 def test_every_figure_of_a_colour_run_is_drawn(what: str, colour_run: str) -> None:
     settings: dict[str, Any] = {"run": [colour_run]}
     for figure in draw(what, **settings).values():

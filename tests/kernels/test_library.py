@@ -99,6 +99,7 @@ def test_the_switch_turns_the_operators_off_without_a_warning(
     assert not cache.exists() and WARNING not in caplog.text
 
 
+@pytest.mark.slow
 def test_without_a_compiler_one_line_says_how_to_mend_it_and_training_works(cache, tmp_path):
     if compiler.importlib.util.find_spec("ziglang"):
         pytest.skip("ziglang is installed")

@@ -203,6 +203,7 @@ def test_ranks_share_the_statistics_of_trained_layers_only(monkeypatch):
     assert len(shared) == 2 * len(own)
 
 
+@pytest.mark.slow
 def test_a_frozen_run_says_so_and_with_optimizer_takes_no_state_of_frozen_layers(tmp_path):
     quick = [*SMALL, "--limit", "640", "--epochs", "1", "--output-dir", tmp_path]
     assert tool("train", *quick, "--name", "first").returncode == 0

@@ -216,6 +216,7 @@ def test_a_copy_of_the_final_run_that_was_trained_further_is_not_removed(whole, 
     assert (copy / "final").readlink() == Path("stages", STAGES[-1])
 
 
+@pytest.mark.slow
 def test_killed_by_sigkill_it_resumes_exactly_by_the_tool(whole, source, data_dir, tmp_path):
     folder = tmp_path / "tuned"
     flags = ["--freeze", "1", "--epochs", "2", "--batch-size", "32", "--val-size", "40"]

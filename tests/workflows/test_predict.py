@@ -76,6 +76,7 @@ def test_another_set_has_metrics_and_figures_of_its_own(run_dir, tmp_path):
     assert (run_dir / "metrics.json").read_bytes() == own
 
 
+@pytest.mark.slow
 def test_bad_runs_are_one_line(run_dir, tmp_path):
     (tmp_path / "classes.npz").touch()
     for name, arguments, words in (
@@ -219,6 +220,7 @@ def test_an_export_that_names_other_classes_than_it_has_is_one_error(run_dir, tm
         Predictor(tmp_path / "inference")
 
 
+@pytest.mark.slow
 def test_export_refuses_a_test_set_of_other_classes(tmp_path):
     rng = np.random.default_rng(0)
     for name in ("猫", "$b^$", "c"):

@@ -51,12 +51,15 @@ def rows_of(run):
 @pytest.mark.parametrize(
     "settings",
     [
-        ["--batch-size", 30, "--limit", 3000],
+        pytest.param(["--batch-size", 30, "--limit", 3000], marks=pytest.mark.slow),
         ["--batch-size", 33, "--limit", 661, "--optimizer", "sgd"],
-        [
-            *("--batch-size", 33, "--limit", 661, "--optimizer", "sgd"),
-            *("--augment", "strong", "--ema", 0.9),
-        ],
+        pytest.param(
+            [
+                *("--batch-size", 33, "--limit", 661, "--optimizer", "sgd"),
+                *("--augment", "strong", "--ema", 0.9),
+            ],
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             ["--batch-size", 30, "--limit", 1215, "--accumulate", 4, "--optimizer", "momentum"],
             marks=pytest.mark.slow,

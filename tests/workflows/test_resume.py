@@ -58,7 +58,13 @@ def in_the_middle_of_epoch_3(run_dir):
     return (run_dir / "checkpoints" / "epoch_0002").exists()
 
 
-@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(pytest.param(name, marks=pytest.mark.slow) for name in [*SETTINGS][:-1]),
+        [*SETTINGS][-1],
+    ],
+)
 def test_a_killed_and_resumed_run_equals_an_uninterrupted_one(tmp_path, name):
     arguments = [*COMMON, *SETTINGS[name]]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
@@ -156,6 +162,7 @@ def test_init_from_takes_what_somebody_elses_model_save_wrote(tmp_path):
         np.testing.assert_allclose(load_weights(tmp_path / weights)[name], weight, atol=1e-15)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_started_from_is_one_line_and_leaves_nothing(first_act, tmp_path):
     class Hostile:
         def __reduce__(self):
@@ -180,6 +187,7 @@ def test_what_cannot_be_started_from_is_one_line_and_leaves_nothing(first_act, t
     assert not (tmp_path / "out").exists() and not (tmp_path / "canary").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("with_optimizer", [[], ["--with-optimizer"]], ids=["", "moments"])
 def test_a_run_from_old_weights_killed_before_its_first_checkpoint_starts_from_them_again(
     first_act, tmp_path, with_optimizer
@@ -334,6 +342,7 @@ def test_epochs_that_a_run_cannot_have_are_one_line_and_change_nothing(bars, tmp
         train_and_evaluate(TrainConfig(resume=str(stopped), epochs=9))
 
 
+@pytest.mark.slow
 def test_a_copied_run_and_a_runs_checkpoint_are_resumed_by_the_tool(bars, tmp_path):
     run = finished_with(tmp_path / "run", 1, **bars)
     whole = finished_with(tmp_path / "whole", 2, **bars)
