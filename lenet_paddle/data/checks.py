@@ -17,10 +17,12 @@ _NAMED = 5
 _BLOCK = 4096  # images read at once
 
 
-def check_splits(source: Path | None, splits: Mapping[str, ImageSet], say: Say) -> None:
+def check_splits(
+    source: Path | None, splits: Mapping[str, ImageSet], say: Say, weighted: bool = False
+) -> None:
     """`say` how many images are copies of training images, and which classes have few images.
 
-    splits: some of "train", "val" and "test".
+    splits: some of "train", "val" and "test". `weighted` classes may be uneven.
     """
     if "train" in splits:
         known = {digest: i for i, digest in _digests(splits["train"])}
@@ -35,7 +37,7 @@ def check_splits(source: Path | None, splits: Mapping[str, ImageSet], say: Say) 
         trained = splits.get("train", splits.get(split))
         if split in splits and len(splits[split]) and (few := _list_few(splits[split], trained)):
             say(f"{source}: {split} has few images of some classes: {few}; {advice[split]}")
-    if "train" in splits:
+    if "train" in splits and not weighted:
         _say_uneven(source, splits["train"], say)
 
 

@@ -117,7 +117,8 @@ def load_splits(
             images = bring_to_form(image_set.images, form, path or name, said.setdefault)
             loaded[split] = dataclasses.replace(image_set, images=images)
     if record.title is None and len(splits) > 1:
-        check_splits(path, {split: loaded[split] for split in splits}, said.setdefault)
+        weighted = given.get("class_weights") == "balanced"
+        check_splits(path, {split: loaded[split] for split in splits}, said.setdefault, weighted)
     for text in said:
         say(one_line(text))  # it has names from files
     return [loaded[split] for split in splits]
@@ -201,6 +202,7 @@ def load_data(
         whole=whole,
         channels=config.channels,
         image_size=config.image_size,
+        class_weights=getattr(config, "class_weights", "none"),
     )
     return [
         _add_replay(config, image_set.take(slice(0, config.limit)))

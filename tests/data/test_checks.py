@@ -91,6 +91,14 @@ def test_classes_of_very_different_sizes_are_said_with_what_helps(
     assert "--class-weights balanced" in line
 
 
+def test_balanced_weights_are_not_advised_where_they_are_used(
+    tree: Path, caplog: pytest.LogCaptureFixture, write_picture: Writer
+) -> None:
+    for i in range(12, 40):
+        write_picture(tree / f"train/b/{i}.png", np.full((28, 28), 100 + i))
+    assert _warnings(caplog, tree, class_weights="balanced") == []
+
+
 def test_validation_images_that_are_not_used_are_counted(
     tree: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
