@@ -86,8 +86,8 @@ def bring_to_form(images: np.ndarray, form: Form, source: Path | str, say: Say) 
     height, width = images.shape[1:3]
     if form.channels == 3 and images.ndim == 3:
         raise InputError(
-            f"{source}: the images are grey, {height}x{width}; expected colour for channels 3: "
-            "use --channels 1"
+            f"{source}: the images are grey, {height}x{width}; expected colour, for channels 3: "
+            "give pictures in colour, or train with --channels 1"
         )
     if not isinstance(images, np.ndarray) or isinstance(images, np.memmap):
         raise InputError(

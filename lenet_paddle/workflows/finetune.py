@@ -51,7 +51,7 @@ from lenet_paddle.run_folder import Run, dump_config
 from lenet_paddle.settings import load_yaml
 from lenet_paddle.training.checkpoint import read_state
 from lenet_paddle.training.weights import load_weights, set_weights
-from lenet_paddle.workflows.start import resolve_source, saved_classes
+from lenet_paddle.workflows.start import resolve_source, saved_classes, source_config
 from lenet_paddle.workflows.train import train_and_evaluate
 
 SETTINGS = "finetune.yaml"
@@ -223,9 +223,7 @@ def _settle(config: FinetuneConfig) -> tuple[FinetuneConfig, TrainConfig | None]
             + quote("--init-from", f"{config.init_from}/final")
         )
     weights = Path(str(resolve_source(config).init_from))
-    run_dir, source = weights.parent.parent.parent, None
-    if weights.parent.parent == Run(run_dir).checkpoints and Run(run_dir).config_file.is_file():
-        source = Run.open(run_dir).config
+    run_dir, source = weights.parent.parent.parent, source_config(weights)
     model = config.model or (source.model if source else None)
     if model is None:
         raise InputError(f"{weights} belongs to no run; name its network with --model")
@@ -234,6 +232,12 @@ def _settle(config: FinetuneConfig) -> tuple[FinetuneConfig, TrainConfig | None]
         found = list_corruptions(Path(str(config.data_dir)))
         corruptions = ",".join(name for name in found if name != IDENTITY)
     if source:
+        for key, own in zip(("channels", "image_size"), source.form, strict=True):
+            if (given := getattr(config, key)) not in ("auto", own):
+                raise InputError(
+                    f"{key} is {given}; {run_dir} reads pictures as {source.form}, which "
+                    "fine-tuning keeps: leave it out"
+                )
         config = config.with_form(source.form)
     preprocess = source.picture_mode if source and config.preprocess == "auto" else None
     stem = weights.stem if source is None else run_dir.name

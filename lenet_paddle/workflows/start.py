@@ -155,10 +155,27 @@ def resolve_source(config: Config) -> Config:
     return dataclasses.replace(config, init_from=str(find_weights(source)))
 
 
+def source_config(pdparams: Path) -> TrainConfig | None:
+    """Return the settings of the run that has this weights file, None if it is not of one."""
+    run = Run(pdparams.parent.parent.parent)
+    is_of_run = pdparams.parent.parent == run.checkpoints and run.config_file.is_file()
+    return Run.open(run.path).config if is_of_run else None
+
+
 def initialise(config: TrainConfig, network: paddle.nn.Layer) -> dict[str, Any] | None:
     """Load the weights of `config.init_from`; return the optimizer's state if it is wanted."""
     pdparams = Path(str(config.init_from))  # resolved before
-    set_weights(network, load_weights(pdparams), str(pdparams))
+    try:
+        set_weights(network, load_weights(pdparams), str(pdparams))
+    except InputError:
+        source = source_config(pdparams)
+        if source is None or source.form == config.form:
+            raise
+        raise InputError(
+            f"{pdparams}: weights for pictures of {source.form}; those of {config.dataset} are "
+            f"read as {config.form}: use --channels {source.form.channels} --image-size "
+            f"{source.form.size}, or another data set"
+        ) from None
     if not config.with_optimizer:
         return None
     return match_optimizer_state(config.optimizer, network, pdparams)

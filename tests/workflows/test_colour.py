@@ -105,6 +105,26 @@ def test_a_colour_run_refuses_grey_pictures_for_its_test(run: Run, coloured: Pat
         lambda: evaluate_run(run.path, dataset="npz", data_dir=str(coloured / "grey.npz"))
     )
     assert "the images are grey, 28x28; expected colour" in message
+    assert "train with --channels 1" in message  # evaluate has no such flag
+
+
+def test_weights_for_pictures_of_another_form_are_refused_with_both_forms(
+    run: Run, coloured: Path
+) -> None:
+    config = _config(coloured, "from-run", init_from=str(run), channels=1, image_size=28)
+    message = refusal(lambda: train_and_evaluate(config))
+    assert str(run) in message and "40x40 colour" in message and "28x28 grey" in message
+    assert "--channels 3 --image-size 40" in message
+    assert not (coloured / "output" / "from-run").exists()
+
+
+def test_fine_tuning_refuses_another_form_than_the_runs(run: Run, coloured: Path) -> None:
+    own: dict[str, Any] = {"init_from": str(run), "output_dir": str(coloured / "other-form")}
+    own |= {"dataset": "npz", "data_dir": str(coloured / "colour.npz")}
+    for name, value in (("channels", 1), ("image_size", 28)):
+        message = refusal(lambda given={name: value}: finetune(FinetuneConfig(**own, **given)))
+        assert f"{name} is {value}" in message and "40x40 colour" in message
+    assert not (coloured / "other-form").exists()
 
 
 def test_fine_tuning_keeps_the_form_of_the_run_it_starts_from(run: Run, coloured: Path) -> None:
