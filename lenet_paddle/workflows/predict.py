@@ -42,12 +42,11 @@ def predict_pictures(
 ) -> tuple[str, int]:
     """Classify files and folders of pictures with a run or an exported model.
 
-    Without pictures, test images 5, 20, 48 and 210, or all of fewer than six, are classified and
-    drawn. Returns the
-    predictions as text (`style`: table, json or csv) and the number of files that could not be
-    read or drawn, each of which is logged. The figure is figures/predictions.png of the run, or
-    predictions.png in the current folder for an exported model. Raises `InputError` unless exactly
-    one of `run` and `model` is given.
+    Without pictures, test images 5, 20, 48 and 210, or four from all of a smaller test set, are
+    classified and drawn. Returns the predictions as text (`style`: table, json or csv) and the
+    number of files that could not be read or drawn, each of which is logged. The figure is
+    figures/predictions.png of the run, or predictions.png in the current folder for an exported
+    model. Raises `InputError` unless exactly one of `run` and `model` is given.
     """
     if (run is None) == (model is None):
         raise InputError("give either --run output/RUN or --model output/RUN/inference")
@@ -150,11 +149,13 @@ def _answer_samples(predictor: Predictor, run: str | None, top_k: int) -> list[A
         )
     else:
         test_set = load_test_set(Run.open(run).config, predictor.classes)
+    total = len(test_set)
+    spaced = sorted({total * i // len(TEST_SAMPLES) for i in range(len(TEST_SAMPLES))})
     return [
         predictor.answer(
             f"test image {i} ({test_set.classes[test_set.labels[i]]})", test_set.images[i], top_k
         )
-        for i in [i for i in TEST_SAMPLES if i < len(test_set)] or range(len(test_set))
+        for i in (TEST_SAMPLES if total > max(TEST_SAMPLES) else spaced)
     ]
 
 

@@ -297,6 +297,20 @@ def test_a_test_set_of_few_images_is_answered_whole(monkeypatch):
     ]
 
 
+def test_a_small_test_set_has_four_samples_from_all_of_it(monkeypatch):
+    small = load_dataset("mnist", "test").take(slice(0, 12))
+    monkeypatch.setattr(answers, "load_dataset", lambda name, split, **form: small)
+
+    class Fake:
+        dataset, form = "mnist", Form()
+
+        def answer(self, name, picture, top_k):
+            return name
+
+    chosen = [text.split()[2] for text in answers._answer_samples(Fake(), None, 1)]
+    assert chosen == ["0", "3", "6", "9"]
+
+
 def test_a_folders_files_come_in_sorted_order_without_hidden_ones(tmp_path):
     for name in ("sub", "empty", ".hidden"):
         (tmp_path / name).mkdir()
