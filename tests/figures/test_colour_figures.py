@@ -191,6 +191,19 @@ def test_large_numbers_of_parameters_do_not_overlap() -> None:
     assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
 
 
+def test_numbers_of_parameters_side_by_side_are_apart() -> None:
+    network = build_model("lenet_relu", 2, 3, 64)
+    figure = plot_architecture(network, np.zeros((1, 3, 64, 64), np.float32), "", ("a", "b"))
+    figure.canvas.draw()
+    boxes = {
+        text.get_text(): text.get_window_extent()
+        for text in figure.axes[0].texts
+        if text.get_text() in ("376,440", "10,164")
+    }
+    one, other = boxes["376,440"], boxes["10,164"]
+    assert other.x0 - one.x1 > 5 or other.y1 < one.y0 + 1
+
+
 def test_corruptions_of_mnist_are_refused_for_other_pictures(colour_run: str, photos: Path) -> None:
     words = ("45x45 colour", "mnist_c", "28x28 grey")
     message = refusal("corruptions", "--run", colour_run)

@@ -88,7 +88,7 @@ def plot_architecture(
         _draw_stage(axes, stage, left)
         centre = left + stage.width / 2
         reach = DIGIT * inch * len(f"{stage.parameters:,}") / 2 if stage.parameters else 0.0
-        is_lower = reach > 0 and centre - reach < end
+        is_lower = reach > 0 and centre - reach < end + DIGIT * inch
         _label(axes, stage, centre, half, bottom + (0.02 if is_lower else 0.17) * inch)
         end = centre + reach if reach and not is_lower else end
     if answer:

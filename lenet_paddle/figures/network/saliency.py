@@ -109,7 +109,7 @@ def explain(
                 say(
                     "logit falls by up to {value:.1f}",
                     "logit 最多下降 {value:.1f}",
-                    value=each.max(),
+                    value=max(each.max(), 0.0),  # where it only rises
                 )
                 for each in hidden
             ],

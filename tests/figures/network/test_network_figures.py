@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import paddle
 import pytest
 
 from lenet_paddle import TrainConfig, train_and_evaluate
@@ -153,3 +154,10 @@ def test_the_figure_has_a_row_a_picture_and_no_grad_cam_without_a_layer(rng):
     figure = plot_saliency(batch[:, 0], ["a", "b"], methods)
     assert len(figure.axes) == 2 * 4
     assert not any("Grad-CAM" in axes.get_title() for axes in figure.axes)
+
+
+def test_a_logit_that_no_occlusion_lowers_falls_by_0():
+    network = paddle.nn.Sequential(paddle.nn.Flatten(), paddle.nn.Linear(28 * 28, 2))
+    network[1].weight.set_value(np.full((28 * 28, 2), -1e-5, np.float32))
+    batch = np.ones((1, 1, 28, 28), np.float32)
+    assert explain(network, batch, np.array([0]), None)[-1][2] == ["logit falls by up to 0.0"]
