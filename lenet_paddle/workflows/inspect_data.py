@@ -124,11 +124,9 @@ def _list_facts(surveys: list[Survey], config: InspectConfig) -> Iterator[tuple[
     counts = np.bincount(train.images.labels, minlength=train.images.num_classes)
     least, most = counts.argmin(), counts.argmax()
     names = train.images.classes
-    yield (
-        "balance",
-        f"{counts[least]:,} ({names[least]}) to {counts[most]:,} ({names[most]}) training images a "
-        "class",
-    )
+    uneven = f"{counts[least]:,} ({names[least]}) to {counts[most]:,} ({names[most]}) a class"
+    even = f"{counts[most]:,} of each class"
+    yield "balance", f"training images: {even if counts[least] == counts[most] else uneven}"
     yield "copies", _describe_copies(surveys)
     empty = [survey.name_image(i) for survey in surveys for i in survey.empty]
     yield "empty", f"{len(empty):,} of one value only: {_name(empty)}" if empty else "none"
