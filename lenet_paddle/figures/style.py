@@ -20,6 +20,7 @@ from lenet_paddle.figures.words import say
 from lenet_paddle.files import make_folder, replacing
 
 if TYPE_CHECKING:
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 BLUE, ORANGE = "#0072B2", "#D55E00"  # Okabe and Ito 2008: colour-blind-safe
@@ -47,6 +48,19 @@ def styled(plot: Plot) -> Plot:
             return plot(*args, **kwargs)
 
     return plotted  # type: ignore[return-value]
+
+
+def number_log_axis(axis: Axis, form: str) -> None:
+    """Label a logarithmic axis with plain numbers, as `form` formats them: no mathtext, see
+    `styled`. Numbers between powers of ten are shown where matplotlib has room for them."""
+    from matplotlib.ticker import LogFormatter
+
+    class Plain(LogFormatter):
+        def __call__(self, x: float, pos: int | None = None) -> str:
+            return format(x, form) if super().__call__(x, pos) else ""
+
+    axis.set_major_formatter(Plain())
+    axis.set_minor_formatter(Plain())
 
 
 @functools.cache

@@ -9,7 +9,7 @@ import numpy as np
 
 from lenet_paddle.evaluation.metrics import compute_calibration, compute_probs
 from lenet_paddle.figures.options import Drawn, VisualizeConfig
-from lenet_paddle.figures.style import BLUE, ORANGE, new_figure, styled
+from lenet_paddle.figures.style import BLUE, ORANGE, new_figure, number_log_axis, styled
 from lenet_paddle.figures.subject import load_subject
 from lenet_paddle.figures.words import say
 
@@ -56,5 +56,5 @@ def plot_calibration(error: float, bins: Mapping[str, np.ndarray], title: str = 
         below.text(left + width / 2, number, f"{number:,}", ha="center", va="bottom", fontsize=8)
     below.set(yscale="log", ylim=(0.7, count.max() * 6), xlabel=say("confidence", "置信度"))
     below.set_ylabel(say("images", "图片数"))
-    below.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    number_log_axis(below.yaxis, ",.0f")
     return figure

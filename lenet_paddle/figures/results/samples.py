@@ -10,7 +10,14 @@ import numpy as np
 
 from lenet_paddle.figures.grid import split
 from lenet_paddle.figures.options import Drawn, VisualizeConfig
-from lenet_paddle.figures.style import BLUE, label_classes, new_figure, short, styled
+from lenet_paddle.figures.style import (
+    BLUE,
+    label_classes,
+    new_figure,
+    number_log_axis,
+    short,
+    styled,
+)
 from lenet_paddle.figures.subject import find_position, load_images
 from lenet_paddle.figures.words import say
 
@@ -125,8 +132,8 @@ def _draw_pixels(axes: Axes, counts: np.ndarray) -> None:
         np.arange(0, 256, 8), counts.reshape(32, 8).sum(axis=1), width=8, align="edge", color=BLUE
     )
     axes.set_yscale("log")
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-    axes.tick_params(labelsize=8)
+    number_log_axis(axes.yaxis, ",.0f")
+    axes.tick_params(which="both", labelsize=8)
     axes.set_title(
         say(
             "pixels: mean {mean:.1f}, deviation {std:.1f}, {zero:.0%} are 0",

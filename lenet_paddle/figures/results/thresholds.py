@@ -14,7 +14,15 @@ from lenet_paddle.evaluation.metrics import (
     compute_roc,
     compute_roc_area,
 )
-from lenet_paddle.figures.style import BLUE, ORANGE, label_classes, new_figure, short, styled
+from lenet_paddle.figures.style import (
+    BLUE,
+    ORANGE,
+    label_classes,
+    new_figure,
+    number_log_axis,
+    short,
+    styled,
+)
 from lenet_paddle.figures.words import say
 
 # Okabe and Ito's colours that are easy to see on white; for solid, then dashed lines.
@@ -45,7 +53,7 @@ def plot_roc(
     at_one_percent = [y[np.flatnonzero(x <= 0.01)[-1]] for _, x, y, _ in curves]
     start = _corner(at_one_percent)
     detail.set(xscale="log", xlim=(1 / labels.size / max(1, len(classes) - 1), 1))
-    detail.xaxis.set_major_formatter(lambda rate, _: f"{rate:g}")  # no mathtext, see `styled`
+    number_log_axis(detail.xaxis, "g")
     detail.set_ylim(start, 1 + 0.02 * (1 - start))
     _name_curves(figure, say("area under the curve", "曲线下面积"))
     return figure

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,16 @@ def test_samples_count_what_the_set_holds(run: str) -> None:
     text = texts_of(figure)
     assert "class balance: 1 to 3" in text
     assert "mean 50.0, deviation 86.6, 75% are 0" in text
+
+
+@pytest.mark.parametrize("most", [60, 256])
+def test_counts_of_values_have_plain_numbers_also_within_one_power_of_ten(most: int) -> None:
+    images = np.random.default_rng(0).integers(0, most, (20, 32, 32, 3)).astype(np.uint8)
+    figure = plot_samples(images, np.arange(20) % 2, ("a", "b"), np.array([0, 3]))
+    figure.canvas.draw()
+    [pixels] = [axes for axes in figure.axes if axes.get_yscale() == "log"]
+    minor = [label.get_text() for label in pixels.get_yticklabels(which="minor")]
+    assert all(re.fullmatch(r"[0-9,]*", text) for text in minor) and any(minor)
 
 
 def _rows(train: list[float], val: list[float]) -> list[dict[str, float]]:
