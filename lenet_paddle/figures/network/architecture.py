@@ -89,7 +89,7 @@ def plot_architecture(
         centre = left + stage.width / 2
         reach = DIGIT * inch * len(f"{stage.parameters:,}") / 2 if stage.parameters else 0.0
         is_lower = reach > 0 and centre - reach < end + DIGIT * inch
-        _label(axes, stage, centre, half, bottom + (0.02 if is_lower else 0.17) * inch)
+        _label(axes, stage, centre, half, bottom + (0.02 if is_lower else 0.17) * inch, is_deep)
         end = centre + reach if reach and not is_lower else end
     if answer:
         _point_to(axes, stages[-1], lefts[-1], answer)
@@ -137,10 +137,13 @@ def _place(stages: Sequence[Stage], room: float) -> list[float]:
     return lefts
 
 
-def _label(axes: Axes, stage: Stage, middle: float, half: float, bottom: float) -> None:
+def _label(
+    axes: Axes, stage: Stage, middle: float, half: float, bottom: float, is_deep: bool
+) -> None:
     above: dict[str, Any] = {"ha": "center", "va": "bottom", "fontweight": "bold", "fontsize": 10}
     axes.text(middle, stage.height / 2 + 1, stage.shape, **above)
-    axes.text(middle, -half - 1.5, "\n".join(stage.words), fontsize=9, ha="center", va="top")
+    below: dict[str, Any] = {"ha": "center", "va": "top", "fontsize": 8 if is_deep else 9}
+    axes.text(middle, -half - 1.5, "\n".join(stage.words), **below)
     if stage.parameters:
         number = f"{stage.parameters:,}"
         axes.text(middle, bottom, number, fontsize=10, color=BLUE, ha="center")

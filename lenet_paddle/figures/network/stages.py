@@ -87,12 +87,13 @@ def make_stages(network: nn.Layer, picture: np.ndarray) -> list[Stage]:
     from paddle import nn
 
     from lenet_paddle.analysis.hooks import layer_outputs, leaf_layers
+    from lenet_paddle.models.parameters import learned_parameters
 
     layers = leaf_layers(network)
     stages = [Stage([say("input", "输入")], picture[0], picture[0].shape, is_input=True)]
     for name, output in layer_outputs(network, picture).items():
         layer, values = layers[name], output[0]
-        parameters = sum(math.prod(weight.shape) for weight in layer.parameters())
+        parameters = sum(weight.size for weight in learned_parameters(layer).values())
         if isinstance(layer, nn.Flatten):
             continue
         if parameters == 0 and values.shape == stages[-1].values.shape:
@@ -131,7 +132,7 @@ def group_stages(stages: Sequence[Stage]) -> list[Stage]:
         if values.ndim == 1 and len(values) > LARGEST_MAP**2:
             values = values[:: step * step]
         kinds = Counter(word for i in own for word in stages[i].words if word.isidentifier())
-        words = [f"{count} {kind}" for kind, count in kinds.most_common(3)]
+        words = [f"{count} {kind}" if count > 1 else kind for kind, count in kinds.most_common(4)]
         parameters = sum(stages[i].parameters for i in own)
         groups.append(Stage(words, values, last.size, parameters))
     return groups

@@ -1,5 +1,8 @@
 """Figures of kernels, feature maps and architectures show what the network holds."""
 
+import itertools
+import re
+
 import numpy as np
 import paddle
 import pytest
@@ -12,6 +15,7 @@ from lenet_paddle.figures.network.filters import plot_filters
 from lenet_paddle.figures.network.stages import Stage, group_stages, make_stages
 from lenet_paddle.figures.style import spread
 from lenet_paddle.models import MODELS, build_model
+from lenet_paddle.models.parameters import count_parameters
 
 
 def images_of(figure):
@@ -101,8 +105,12 @@ def test_a_deep_network_has_a_column_for_each_map_size_and_all_its_parameters():
     shapes = ["1@28x28", "64@14x14", "64@7x7", "128@4x4", "256@2x2", "512@1x1", "10"]
     assert [group.shape for group in groups] == shapes
     assert sum(group.parameters for group in groups) == sum(stage.parameters for stage in stages)
-    counts = [int(word.split()[0]) for group in groups for word in group.words if "Conv2D" in word]
-    assert counts == [1, 4, 5, 5, 5]  # a 1x1 convolution on the way around in each of the last
+    counts = [word for group in groups for word in group.words if "Conv2D" in word]
+    assert counts == [
+        "Conv2D",
+        "4 Conv2D",
+        *["5 Conv2D"] * 3,
+    ]  # a 1x1 convolution on the way around in each of the last
 
 
 def test_a_gate_on_the_channels_is_no_column_and_large_maps_are_thinned_out():
@@ -139,7 +147,17 @@ def test_the_architecture_draws_what_the_network_answers(name, rng):
     picture = rng.uniform(-1, 1, (1, 1, side, side)).astype(np.float32)
     figure = plot_architecture(network, picture, name, "abcdefghij")
     texts = [text.get_text() for text in figure.axes[0].texts]
-    total = sum(int(np.prod(parameter.shape)) for parameter in network.parameters())
-    assert f"{name}: {total:,} parameters" in texts
+    assert f"{name}: {count_parameters(network)[0]:,} parameters" in texts
+    figure.canvas.draw()
+    layers = [
+        text for text in figure.axes[0].texts if re.search("Conv|Pool|Linear", text.get_text())
+    ]
+    boxes = [text.get_window_extent() for text in layers]
+    assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
     answer = int(network(paddle.to_tensor(picture)).numpy().argmax())
     assert [text for text in texts if text in "abcdefghij"] == ["abcdefghij"[answer]]
+
+
+def test_no_column_of_cnn_modern_hides_its_convolution():
+    groups = group_stages(make_stages(build_model("cnn_modern"), np.zeros((1, 1, 28, 28), "f4")))
+    assert sum("Conv2D" in group.words for group in groups) == 4
