@@ -60,7 +60,7 @@ def load_csv(
             }
     if "train" in files and "test" not in files:
         say(f"{data_dir}: has no labels for testing; test images are drawn from {main.name}")
-        files = {"all": main}
+        files = {"all" if name == "train" else name: file for name, file in files.items()}
     if part != "val" and not {part, "all"} & set(files):
         raise InputError(f"{data_dir}: has no file for {part}; expected train.csv and test.csv")
 

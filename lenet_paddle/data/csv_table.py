@@ -59,7 +59,8 @@ def _parse(path: Path, _: object) -> Table:
                 start = next((i for i, line in enumerate(lines) if line.strip()), 0)
                 delimiter = _find_delimiter(lines[start])
                 first = _split(lines[start], delimiter)
-                if not all(map(_is_number, first)):
+                numbered = [list(map(str, range(i, i + len(first)))) for i in (0, 1)]
+                if first in numbered or not all(map(_is_number, first)):  # 0, 1, 2 ... of pandas
                     header, skipped = first, start + 1
             width = blocks[0].shape[1] if blocks else len(header) or None
             block = _parse_block(path, lines[skipped:], delimiter, number + skipped, width, header)

@@ -125,7 +125,7 @@ def load_arrays(
         full = ImageSet(images, numbers - classes[0], tuple(map(str, classes)), names)
     except InputError as error:
         raise InputError(f"{path}: {x_name}, {y_name}: {error}") from None
-    if "all" not in parts or (whole and part == "test"):
+    if own != parts.get("all") or (whole and part == "test"):
         return full
     return full.take(draw_part(part, full.labels, test_size))
 

@@ -102,6 +102,25 @@ def test_a_folder_may_have_validation_images_of_its_own(
     assert [len(_load(tmp_path, part)[0]) for part in ("train", "val", "test")] == [40, 12, 8]
 
 
+def test_validation_images_of_its_own_are_used_where_test_images_are_drawn(
+    tmp_path: Path, digits: tuple[np.ndarray, np.ndarray]
+) -> None:
+    for name, count in (("train.csv", 40), ("val.csv", 12)):
+        (tmp_path / name).write_text(_lines(digits[0][:count], digits[1][:count]))
+    assert [len(_load(tmp_path, part)[0]) for part in ("train", "val", "test")] == [36, 12, 4]
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_header_of_numbers_in_a_row_is_no_image(
+    tmp_path: Path, digits: tuple[np.ndarray, np.ndarray], first: int
+) -> None:
+    """pandas names columns that have no names 0, 1, 2 ..."""
+    header = ",".join(str(first + i) for i in range(785)) + "\n"
+    (tmp_path / "a.csv").write_text(header + _lines(*digits, header=False))
+    loaded, _ = _load(tmp_path / "a.csv", "test", whole=True)
+    np.testing.assert_array_equal(loaded.images, digits[0])
+
+
 @pytest.mark.parametrize(("side", "dtype"), [(8, int), (16, float), (32, int)])
 def test_squares_of_other_sizes_and_floats_are_read(tmp_path: Path, side: int, dtype: type) -> None:
     """As UCI's optdigits (8x8, label last) and zip.train (16x16, -1 to 1, spaces)."""
