@@ -94,7 +94,9 @@ def _order_axes(source: str, array: np.ndarray, count: int) -> np.ndarray:
             ordered = np.moveaxis(array, axes[0], -1)
             return ordered if ordered.shape[3] == 3 else ordered[..., 0]
     elif array.ndim == 3:
-        return array
+        if 1 not in shape[1:]:
+            return array
+        mend = "; is an image one row? x = x.reshape(len(x), -1)"
     elif array.ndim == 2 and shape[1] > 1:
         side = math.isqrt(shape[1])
         if side**2 == shape[1]:

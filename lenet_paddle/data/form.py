@@ -83,6 +83,8 @@ def bring_to_form(images: np.ndarray, form: Form, source: Path | str, say: Say) 
     own = form_of(images)
     if own == form:
         return images
+    if not len(images):  # those for validation with val_size 0
+        return np.empty((0, *form.shape), np.uint8)
     height, width = images.shape[1:3]
     if form.channels == 3 and images.ndim == 3:
         raise InputError(
@@ -90,9 +92,10 @@ def bring_to_form(images: np.ndarray, form: Form, source: Path | str, say: Say) 
             "give pictures in colour, or train with --channels 1"
         )
     if not isinstance(images, np.ndarray) or isinstance(images, np.memmap):
+        mend = own and f", or train with --channels {own.channels} --image-size {own.size}"
         raise InputError(
             f"{source}: the images are {'x'.join(map(str, images.shape[1:]))} and read in place; "
-            f"expected {form}: bring them to it, or use --image-size {max(height, width)}"
+            f"expected {form}: bring them to it{mend or ''}"
         )
     if images.ndim == 4 and form.channels == 1:
         images = to_grey(images)

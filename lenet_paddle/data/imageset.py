@@ -74,7 +74,7 @@ class ImageSet:
 
     def __post_init__(self) -> None:
         is_image = self.images.ndim == 3 or (self.images.ndim == 4 and self.images.shape[3] == 3)
-        if not is_image or self.images.dtype != np.uint8:
+        if not is_image or self.images.dtype != np.uint8 or 0 in self.images.shape[1:]:
             raise InputError(
                 f"images are {self.images.dtype} {self.images.shape}; "
                 "expected uint8 (N, H, W) or (N, H, W, 3)"

@@ -11,6 +11,7 @@ import pytest
 
 from lenet_paddle.data import arrays
 from lenet_paddle.data.imageset import ImageSet
+from lenet_paddle.data.load import load_splits
 from lenet_paddle.data.npz import load_npz
 from lenet_paddle.errors import InputError
 
@@ -228,6 +229,8 @@ ALPHA = np.concatenate([COLOUR, COLOUR[..., :1]], axis=-1)
         ({"x_train": COLOUR.reshape(18, -1)}, r"pixel by pixel: (x = .*)"),
         ({"y_train": np.arange(18) % 3 * 2}, r"without gaps: (y = .*), in every part"),
         ({"x_train": np.zeros((784, 18), np.uint8)}, r"a column\? (x = .*)"),
+        ({"x_train": np.zeros((18, 1, 784), np.uint8)}, r"one row\? (x = .*)"),
+        ({"x_train": np.zeros((18, 784, 1), np.uint8)}, r"one row\? (x = .*)"),
         ({"x_train": np.full((18, 28, 28), 4000, np.uint16)}, r"or (x = .*)"),
         ({"x_train": np.linspace(-3, 3, 18 * 784).reshape(18, 28, 28)}, r": (x = .*)"),
         ({"x_train": np.full((18, 28, 28), np.nan)}, r": (x = .*)"),
@@ -254,6 +257,12 @@ def test_the_printed_line_of_numpy_mends_the_array(
         plain = plain | {"x_test": COLOUR[:6]}
     np.savez(tmp_path / "a.npz", **plain | {name: space[name[0]]})
     _load(tmp_path / "a.npz")
+
+
+def test_images_without_a_pixel_are_refused(tmp_path: Path, plain: Arrays) -> None:
+    np.savez(tmp_path / "a.npz", **plain | {"x_train": plain["x_train"][:, :0]})
+    with pytest.raises(InputError, match=r"x_train, y_train: images are uint8 \(18, 0, 28\)"):
+        _load(tmp_path / "a.npz")
 
 
 def test_one_line_refuses_grey_beside_colour(tmp_path: Path, plain: Arrays) -> None:
@@ -381,3 +390,36 @@ def test_scikit_learns_digits_are_read_from_their_images(tmp_path: Path) -> None
     train, lines = _load(tmp_path / "a.npz", scale=255 / 16)
     assert "images float64 (1797, 8, 8) as grey 8x8, values times 15.9375" in lines[0]
     assert train.images.shape == (1618, 8, 8) and train.images.max() == 255
+
+
+# --- the form of a run ---
+
+
+def _colourful(plain: Arrays) -> Arrays:
+    return {k: v if v.ndim == 1 else np.stack([v, v[::-1], v], -1) for k, v in plain.items()}
+
+
+def test_colour_becomes_grey_without_validation_images_too(tmp_path: Path, plain: Arrays) -> None:
+    np.savez(tmp_path / "a.npz", **_colourful(plain))
+    parts = load_splits("npz", ("train", "test"), tmp_path / "a.npz", 0, channels=1)
+    assert [part.images.shape for part in parts] == [(18, 28, 28), (6, 28, 28)]
+
+
+@pytest.mark.parametrize(
+    ("asked", "mend"),
+    [
+        ({"channels": 1}, ", or train with --channels 3 --image-size 28"),
+        ({"image_size": 32}, ", or train with --channels 3 --image-size 28"),
+        ({}, ""),  # not square
+    ],
+)
+def test_images_read_in_place_in_another_form_are_refused_with_the_form_that_they_have(
+    tmp_path: Path, plain: Arrays, asked: dict[str, int], mend: str
+) -> None:
+    images = _colourful(plain)
+    if not asked:
+        images |= {name: images[name][:, :20] for name in ("x_train", "x_test")}
+    _save_folder(tmp_path / "a", **images)
+    with pytest.raises(InputError, match="read in place") as caught:
+        load_splits("npz", ("train", "test"), tmp_path / "a", 2, **asked)  # type: ignore[arg-type]
+    assert str(caught.value).endswith(f": bring them to it{mend}")
