@@ -175,7 +175,7 @@ DATASETS: dict[str, DatasetRecord] = {
         data_dir="a .npz file",
         is_sorted=True,
         may_shrink_val=True,
-        options=("scale", "test_size", "whole", "say"),
+        options=("scale", "test_size", "classes", "whole", "say"),
         may_have_val=True,
     ),
     "csv": DatasetRecord(

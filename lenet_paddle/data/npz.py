@@ -43,6 +43,7 @@ def load_npz(
     scale: float | None = None,
     test_size: int | None = None,
     *,
+    classes: Sequence[str] | None = None,
     whole: bool = False,
     say: Say = _log.warning,
 ) -> ImageSet | None:
@@ -54,17 +55,17 @@ def load_npz(
     y, images and labels), which are not divided, `test_size` images are drawn for testing (default
     a tenth), and with `whole` all are for testing. `arrays.to_images` and `arrays.to_labels` say
     which arrays are taken; `scale` is a factor for the values of x. Class names are the numbers,
-    from 0 or 1. `say` gets a line on how the arrays are read, and lines for what looks odd. Raises
-    `InputError`, also for pickled objects in the file.
+    from 0 or 1; or from 0 to the largest where these are the `classes` of an older run, though
+    some have no image. `say` gets a line on how the arrays are read, and lines for what looks odd.
+    Raises `InputError`, also for pickled objects in the file.
     """
     assert data_dir is not None  # checked by load_splits
     read, find_shape, found = _open_arrays(data_dir)
     parts = _find_parts(found)
     if part != "val" and not {part, "all"} & set(parts):
         raise InputError(f"{data_dir}: has {', '.join(found) or 'no arrays'}; expected {_EXPECTED}")
-    return load_arrays(
-        part, Arrays(data_dir, read, find_shape, parts), scale, test_size, whole, say
-    )
+    arrays = Arrays(data_dir, read, find_shape, parts)
+    return load_arrays(part, arrays, scale, test_size, whole, say, classes)
 
 
 def load_arrays(
@@ -74,10 +75,11 @@ def load_arrays(
     test_size: int | None,
     whole: bool,
     say: Say,
+    known: Sequence[str] | None = None,
 ) -> ImageSet | None:
     """Return one part of named arrays; the part "val" is None where there is none.
 
-    The arguments are those of `load_npz`. Raises `InputError`.
+    The arguments are those of `load_npz`, `known` its `classes`. Raises `InputError`.
     """
     path, read, find_shape, parts, mend = arrays
     train = parts.get("train", parts.get("all"))
@@ -98,6 +100,8 @@ def load_arrays(
     )
     if train is None:  # for testing only: the names of classes, their numbers, suffice
         classes = range(min(int(numbers.min()), 1), width or int(numbers.max()) + 1)
+    elif known and list(known) == [str(i) for i in range(int(train_numbers[0].max()) + 1)]:
+        classes = range(len(known))
     else:
         classes = number_classes(path, y_train, *train_numbers, mend, say)
     if numbers.min() < classes[0] or numbers.max() > classes[-1]:

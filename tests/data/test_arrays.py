@@ -392,7 +392,20 @@ def test_scikit_learns_digits_are_read_from_their_images(tmp_path: Path) -> None
     assert train.images.shape == (1618, 8, 8) and train.images.max() == 255
 
 
-# --- the form of a run ---
+# --- the classes and the form of a run ---
+
+
+@pytest.mark.parametrize("factor", [1, 2])
+def test_an_older_run_keeps_its_classes_without_an_image(
+    tmp_path: Path, plain: Arrays, factor: int
+) -> None:
+    labels = {name: factor * plain[name] + 1 for name in ("y_train", "y_test")}
+    np.savez(tmp_path / "a.npz", **plain | labels)
+    classes = tuple(map(str, range(2 * factor + 2)))  # before labels could begin at 1
+    for part in ("train", "test"):
+        loaded, _ = _load(tmp_path / "a.npz", part, classes=classes)
+        assert loaded.classes == classes
+        np.testing.assert_array_equal(loaded.labels, labels[f"y_{part}"])
 
 
 def _colourful(plain: Arrays) -> Arrays:
