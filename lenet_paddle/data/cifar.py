@@ -157,8 +157,8 @@ def _parse(source: Path, data: bytes) -> tuple[np.ndarray, np.ndarray]:
     if data[:1] == b"\x80" and b"data" in data[:1000] and len(data) <= _LARGEST:  # a pickle
         batch = read_pickle(data, source, "a batch of CIFAR-10", with_lists=True)
         planes: Any = batch.get("data")
-        labels = np.array(batch.get("labels") or [])
-        is_array = isinstance(planes, np.ndarray) and labels.dtype.kind == "i"
+        labels = np.asarray(batch.get("labels"))  # a list, or an array in files saved again
+        is_array = isinstance(planes, np.ndarray) and labels.dtype.kind == "i" and labels.ndim == 1
         if is_array and (planes.dtype, planes.shape) == (np.uint8, (len(labels), _PIXELS)):
             return planes, labels
         raise InputError(

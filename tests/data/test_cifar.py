@@ -116,6 +116,19 @@ def test_every_published_form_holds_the_same_upright_colour_images(
     assert read.classes == CIFAR and CIFAR[3] == "cat" and CIFAR[9] == "truck"
 
 
+@pytest.mark.parametrize("labels", [np.arange(4), 3])
+def test_labels_saved_again_as_an_array_are_read_and_a_number_is_one_line(
+    tmp_path: Path, labels: Any
+) -> None:
+    content = {"data": np.ascontiguousarray(_planes(_batch(6)[0])), "labels": labels}
+    folder = _write_folder(tmp_path / "a", lambda _: pickle.dumps(content, 2), "")
+    if isinstance(labels, int):
+        message = refusal_of(folder, lambda: load_cifar10("test", folder))
+        assert "holds data, labels; expected" in message
+    else:
+        assert load_cifar10("test", folder).labels.tolist() == [0, 1, 2, 3]
+
+
 @pytest.mark.parametrize(
     ("place", "form"),
     [
