@@ -55,6 +55,8 @@ def run_seeds(config: TrainConfig) -> Path:
             config, seed=seed, seeds=None, config=None, name=f"{name}-seed-{seed}"
         )
         rows.append({"seed": seed, **_result_of(own)})
+        form = Run(Path(own.output_dir) / str(own.name)).config.form
+        config = config.with_form(form)  # the next runs are like this one, whatever was auto
     make_folder(folder)
     write_text(folder / "seeds.csv", format_csv([*rows, *summarise_rows(rows)]))
     write_text(folder / "seeds.md", format_markdown(rows))

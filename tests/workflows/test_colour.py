@@ -209,3 +209,12 @@ def test_two_classes_are_reported_as_a_detector(
     assert result["binary"]["roc_auc"] == pytest.approx(1, abs=0.02)
     assert "1, at a probability above 0.5: precision" in caplog.text
     assert (Run(result["run_dir"]).figures / "roc.png").is_file()
+
+
+def test_a_new_seed_gets_the_form_of_the_runs_that_are_there(coloured: Path) -> None:
+    config = _config(coloured, "more", epochs=1, limit=64)
+    run_seeds(dataclasses.replace(config, seeds="0", channels=1))
+    run_seeds(dataclasses.replace(config, seeds="0,1"))
+    assert Run(coloured / "output" / "more-seed-1").config.form == Form(1, 28)
+    with_colour = dataclasses.replace(config, seeds="2,0")
+    assert "other settings (channels 1, now 3)" in refusal(lambda: run_seeds(with_colour))
