@@ -34,7 +34,7 @@ def check_splits(
         "val": f"with fewer than {FEW} a class the best epoch is chosen nearly by chance",
     }
     for split in ("train", "val"):
-        trained = splits.get("train", splits.get(split))
+        trained = splits.get("train") if split == "val" else None
         if split in splits and len(splits[split]) and (few := _list_few(splits[split], trained)):
             say(f"{source}: {split} has few images of some classes: {few}; {advice[split]}")
     if "train" in splits and not weighted:
@@ -83,8 +83,8 @@ def _say_copies(
 
 
 def _list_few(image_set: ImageSet, train: ImageSet | None) -> str:
-    """Return the classes of fewer than `FEW` images; without those that `train` lacks, which the
-    loaders name."""
+    """Return the classes of fewer than `FEW` images; without those that `train` lacks, which are
+    named there."""
     counts = np.bincount(image_set.labels, minlength=image_set.num_classes)
     few = np.flatnonzero(counts < FEW)
     if train is not None:

@@ -81,6 +81,16 @@ def test_classes_with_few_images_are_named_in_train_and_val(
     assert "val has few images of some classes: b (none); with fewer than 10" in lines[2]
 
 
+def test_a_class_that_keeps_no_image_to_train_on_is_named(
+    tree: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its pictures cannot be read."""
+    for picture in (tree / "train/a").iterdir():
+        picture.write_bytes(b"no picture")
+    lines = _warnings(caplog, tree, skip_unreadable=True)
+    assert "train has few images of some classes: a (none); add some" in lines[1]
+
+
 def test_classes_of_very_different_sizes_are_said_with_what_helps(
     tree: Path, caplog: pytest.LogCaptureFixture, write_picture: Writer
 ) -> None:
