@@ -237,9 +237,10 @@ def test_a_chart_that_cannot_be_drawn_is_refused_before_measuring(tmp_path, what
 
 
 @pytest.mark.slow
-def test_the_fast_recipe_reaches_99_percent():
-    found = compare.run_worker("fast", 0)
-    assert found["accuracy"] >= 0.99 and found["seconds"] > 0
+def test_the_fast_recipe_reaches_a_mean_of_99_percent():
+    found = [compare.run_worker("fast", seed) for seed in range(5)]
+    assert np.mean([run["accuracy"] for run in found]) >= 0.99
+    assert min(run["seconds"] for run in found) > 0
 
 
 @pytest.mark.slow
