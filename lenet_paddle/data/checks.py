@@ -54,6 +54,11 @@ def _say_uneven(source: Path | None, train: ImageSet, say: Say) -> None:
         )
 
 
+def digest_of(image: np.ndarray) -> bytes:
+    """Return a checksum of an image's values, by which copies are found."""
+    return hashlib.blake2b(image.tobytes(), digest_size=16).digest()
+
+
 def _digests(image_set: ImageSet) -> Iterator[tuple[int, bytes]]:
     """Yield the position and a checksum of each image; nothing for images without names."""
     if image_set.names is None:
@@ -61,7 +66,7 @@ def _digests(image_set: ImageSet) -> Iterator[tuple[int, bytes]]:
     for start in range(0, len(image_set), _BLOCK):
         block = np.asarray(image_set.images[start : start + _BLOCK])
         for i, image in enumerate(block, start):
-            yield i, hashlib.blake2b(image.tobytes(), digest_size=16).digest()
+            yield i, digest_of(image)
 
 
 def _say_copies(

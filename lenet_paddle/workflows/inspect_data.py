@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Annotated
 
 import numpy as np
 
+from lenet_paddle.data.checks import digest_of
 from lenet_paddle.data.datasets import DataConfig
 from lenet_paddle.data.imageset import ImageSet
 from lenet_paddle.errors import InputError
@@ -77,18 +77,13 @@ def inspect_data(config: InspectConfig) -> str:
     surveys = [measure(split, image_set) for split, image_set in sets.items()]
     train = sets["train"]
     save_figure(plot_sheet(train, config.dataset), Path(config.out))
-    form = f"{show_size(train.images.shape[2:0:-1])} {_kind(train)}"
     sections = [
-        f"{config.dataset}: {form}, {train.num_classes} classes",
+        f"{config.dataset}: {train.form}, {train.num_classes} classes",
         format_classes(sets),
         "\n".join(f"{title:<10}  {text}" for title, text in _list_facts(surveys, config)),
         config.out,
     ]
     return "\n\n".join(sections)
-
-
-def _kind(image_set: ImageSet) -> str:
-    return "colour" if image_set.images.ndim == 4 else "grey"
 
 
 def measure(name: str, image_set: ImageSet) -> Survey:
@@ -102,7 +97,7 @@ def measure(name: str, image_set: ImageSet) -> Survey:
             survey.counts[channel] += np.bincount(values.ravel(), minlength=256)
         survey.brightness += flat.mean(axis=1).tolist()
         survey.empty += (start + np.flatnonzero((flat == flat[:, :1]).all(axis=1))).tolist()
-        survey.digests += [hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in flat]
+        survey.digests += map(digest_of, flat)
     return survey
 
 
