@@ -15,7 +15,7 @@ from paddle.callbacks import Callback
 from lenet_paddle import runtime
 from lenet_paddle.config import TrainConfig
 from lenet_paddle.data.imageset import ImageSet
-from lenet_paddle.data.loader import BatchLoader
+from lenet_paddle.data.loader import BatchLoader, limit_batch
 from lenet_paddle.data.transforms import choose_augmentation
 from lenet_paddle.errors import InputError, tool_line
 from lenet_paddle.evaluation.evaluate import image_spec
@@ -97,7 +97,8 @@ def _build_loaders(
         augment=choose_augmentation(config, train_set.form.channels),
         **share,
     )
-    eval_loader = BatchLoader(eval_set, EVAL_BATCH_SIZE, even=True, **share)
+    eval_batch_size = limit_batch(EVAL_BATCH_SIZE, eval_set.images, share["input_size"])
+    eval_loader = BatchLoader(eval_set, eval_batch_size, even=True, **share)
     return loader, eval_loader
 
 
