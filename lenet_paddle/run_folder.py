@@ -1,6 +1,7 @@
 """The folder of a training run: this module alone knows what lies where in it.
 
     output/<run>/config.yaml  versions.json  history.csv  train.log  metrics.json
+                 calibration.json
                  checkpoints/ vdl/ figures/ inference/
 
 Opening a run does not import Paddle; loading its network does.
@@ -44,6 +45,7 @@ from lenet_paddle.settings import load_yaml
 if TYPE_CHECKING:
     import paddle
 
+    from lenet_paddle.evaluation.calibration import Calibration
     from lenet_paddle.training.checkpoint import TrainState
 
 
@@ -61,6 +63,7 @@ class Run:
         self.config_file = self.path / "config.yaml"
         self.history_file = self.path / "history.csv"
         self.log_file = self.path / "train.log"
+        self.calibration_file = self.path / "calibration.json"
         self.checkpoints = self.path / "checkpoints"
         self.vdl = self.path / "vdl"
         self.figures = self.path / "figures"
@@ -198,6 +201,34 @@ class Run:
         set_weights(network, load_weights(path / "model.pdparams"), str(path))
         network.eval()
         return network, classes
+
+    def write_calibration(self, checkpoint: str, calibration: Calibration | None) -> None:
+        """Write calibration.json for a checkpoint such as epoch_0005, or remove it."""
+        if calibration is None:
+            self.calibration_file.unlink(missing_ok=True)
+        else:
+            values = {"checkpoint": checkpoint, **calibration.to_dict()}
+            write_json(self.calibration_file, values)
+
+    def read_calibration(self, checkpoint: str = "best") -> Calibration | None:
+        """Return the calibration of a checkpoint; None where there is none, or of another one.
+
+        Raises `InputError` if calibration.json is damaged.
+        """
+        from lenet_paddle.evaluation.calibration import read_calibration
+
+        path = self.calibration_file
+        try:
+            values = json.loads(read_text(path))
+        except FileNotFoundError:  # an older run, or one without validation images
+            return None
+        except OSError as error:
+            raise InputError(f"{path}: {error.strerror}; expected a file of JSON") from None
+        except (ValueError, RecursionError):
+            raise InputError(f"{path}: not JSON; remove it to go on without calibration") from None
+        calibration = read_calibration(values, path)
+        own = self.find_checkpoint(checkpoint).resolve().name
+        return calibration if values.get("checkpoint") == own else None
 
     def read_history(self) -> list[dict[str, float]]:
         """Return the rows of history.csv; a row lacks what is empty in the file.

@@ -12,6 +12,7 @@ from paddle.static import InputSpec
 from lenet_paddle.data.form import SIZE
 from lenet_paddle.data.imageset import ImageSet
 from lenet_paddle.data.loader import BatchLoader, limit_batch
+from lenet_paddle.evaluation.calibration import Calibration
 from lenet_paddle.evaluation.metrics import summarise
 from lenet_paddle.evaluation.robustness import Result, summarise_corruption
 from lenet_paddle.models.layers import fast_layers
@@ -44,11 +45,21 @@ def image_spec(input_size: int, channels: int = 1) -> InputSpec:
 
 
 def evaluate(
-    network: paddle.nn.Layer, image_set: ImageSet, input_size: int = SIZE, batch_size: int = 256
+    network: paddle.nn.Layer,
+    image_set: ImageSet,
+    input_size: int = SIZE,
+    batch_size: int = 256,
+    calibration: Calibration | None = None,
 ) -> dict[str, Any]:
-    """Compute the metrics of `network` on `image_set`, see `metrics.summarise`."""
+    """Compute the metrics of `network` on `image_set`, see `metrics.summarise`.
+
+    With a calibration there is also `calibrated`, see `Calibration.summarise`.
+    """
     logits = predict_logits(network, image_set, input_size, batch_size)
-    return summarise(logits, image_set.labels, image_set.classes)
+    result = summarise(logits, image_set.labels, image_set.classes)
+    if calibration is not None:
+        result["calibrated"] = calibration.summarise(logits, image_set.labels)
+    return result
 
 
 def evaluate_corruptions(

@@ -212,6 +212,16 @@ def format_binary(binary: dict[str, Any]) -> str:
     return f"{positive}, at a probability above {threshold:g}: {', '.join(shown)}"
 
 
+def format_calibrated(calibrated: dict[str, Any]) -> str:
+    """Format the result of `calibration.Calibration.summarise` in one line."""
+    names = {"loss": "loss", "calibration_error": "calibration error", "refused": "unclear"}
+    names["answered_accuracy"] = "accuracy of the others"
+    shown = [
+        f"{text} {calibrated[k]:.4f}" for k, text in names.items() if calibrated[k] is not None
+    ]
+    return f"calibrated, temperature {calibrated['temperature']:.4f}:  {'  '.join(shown)}"
+
+
 def format_table(result: dict[str, Any]) -> str:
     """Format a result of `summarise` for the screen: the means, then a line for each class."""
     top_k = "  ".join(f"top-{k} {value:.4f}" for k, value in result["top_k"].items() if k != "1")
@@ -219,6 +229,7 @@ def format_table(result: dict[str, Any]) -> str:
         f"{result['num_images']:,} images  loss {result['loss']:.4f}  "
         f"accuracy {result['accuracy']:.4f}  {top_k}  "
         f"calibration error {result['calibration_error']:.4f}",
+        *([format_calibrated(result["calibrated"])] if "calibrated" in result else []),
         *([format_binary(result["binary"])] if "binary" in result else []),
         "",
     ]

@@ -100,7 +100,26 @@ def _accuracy(result: dict[str, Any]) -> str:
         ["test images", "accuracy", "loss", "calibration error"],
         [[f"{result['num_images']:,}", *cells]],
     )
-    return f"{table}\nClasses with the lowest recall: {named}."
+    lines = [f"{table}\nClasses with the lowest recall: {named}."]
+    if "calibrated" in result:
+        lines.append(_calibration(result["calibrated"]))
+    return "\n\n".join(lines)
+
+
+def _calibration(calibrated: dict[str, Any]) -> str:
+    text = (
+        f"Calibrated on validation images: the logits are divided by the temperature "
+        f"{calibrated['temperature']:.4f}, which makes the loss {calibrated['loss']:.4f} and the "
+        f"calibration error {calibrated['calibration_error']:.4f}."
+    )
+    if calibrated["threshold"] is not None:
+        text += (
+            f" An answer is unclear if its largest logit is below {calibrated['threshold']:.4f}: "
+            f"{calibrated['refused']:.4f} of the test images"
+        )
+        accuracy = calibrated["answered_accuracy"]
+        text += "." if accuracy is None else f"; accuracy of the others {accuracy:.4f}."
+    return text
 
 
 def _robustness(path: Path) -> list[str]:
@@ -152,15 +171,26 @@ def _limits(result: dict[str, Any], description: dict[str, Any]) -> str:
         "digit": "converted to the form of MNIST's digits (white on black, centred by mass)",
         "resize": f"scaled to {size}x{size} with their aspect ratio kept",
     }[description["preprocess"]]
+    knows = (description.get("calibration") or {}).get("threshold") is not None
+    rejects = (
+        "tells part of the pictures that show none of them (`is_digit`); others get"
+        if knows
+        else "cannot reject a picture: a picture of anything else gets"
+    )
     return (
-        f"- It has {len(description['classes'])} classes and cannot reject a picture: a picture of "
-        "anything else gets one of them, perhaps with a high probability.\n"
+        f"- It has {len(description['classes'])} classes and {rejects} one of them, perhaps with "
+        "a high probability.\n"
         f"- It was tested on pictures like those it was trained on. Other pictures are first "
         f"{prepared}; expect a lower accuracy on them, and measure it.\n"
-        f"- Its calibration error is {result['calibration_error']:.4f} on the test set, and higher "
+        f"- Its calibration error is {_error(result):.4f} on the test set, and higher "
         "on other pictures.\n"
         "- Do not use it for decisions about people."
     )
+
+
+def _error(result: dict[str, Any]) -> float:
+    """Return the calibration error of what is exported."""
+    return float(result.get("calibrated", result)["calibration_error"])
 
 
 def _licence(config: TrainConfig) -> str:
@@ -171,13 +201,16 @@ def _chinese(config: TrainConfig, result: dict[str, Any], description: dict[str,
     record, form = find_dataset(config.dataset), _form(description)
     kind = "彩色图" if form.channels == 3 else "灰度图"
     licence = record.terms if record.title else "自有数据，许可由数据提供者决定"
+    limit = "任何图片都会被归入其中一类，没有“都不是”这一答案"
+    if (description.get("calibration") or {}).get("threshold") is not None:
+        limit = "不是数字的图片只有一部分能被看出（`is_digit` 为 false），其余的仍会被归入其中一类"
     return (
         "## 中文摘要\n\n"
         f"`{config.model}` 在 `{config.dataset}` 上训练，把 {form.size}x{form.size} 的{kind}分为 "
         f"{len(description['classes'])} 类；在 {result['num_images']:,} 张测试图上准确率 "
-        f"{result['accuracy']:.4f}，校准误差 {result['calibration_error']:.4f}。"
+        f"{result['accuracy']:.4f}，校准误差 {_error(result):.4f}。"
         "各种格式的文件都与训练好的网络逐一比较过（见上表）。\n\n"
-        "局限：任何图片都会被归入其中一类，没有“都不是”这一答案；训练集以外的图片准确率会更低，"
+        f"局限：{limit}；训练集以外的图片准确率会更低，"
         "请自行测量；不应用于对人作出决定。\n\n"
         f"许可：代码 Apache-2.0；数据 {licence}。"
     )

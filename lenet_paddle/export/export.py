@@ -22,6 +22,7 @@ from lenet_paddle.data.imageset import ImageSet
 from lenet_paddle.data.loader import BatchLoader, limit_batch
 from lenet_paddle.data.preprocess import normalise
 from lenet_paddle.errors import InputError, RunStopped
+from lenet_paddle.evaluation.calibration import Calibration
 from lenet_paddle.evaluation.evaluate import predict_logits
 from lenet_paddle.evaluation.metrics import compute_accuracy
 from lenet_paddle.export.engines import AUTOMATIC, Engine
@@ -42,12 +43,15 @@ def export_inference(
     images: ImageSet,
     input_size: int,
     info: dict[str, Any],
+    calibration: Calibration | None = None,
 ) -> float:
     """Export `network` to `folder` for Paddle Inference; return the largest difference of a logit.
 
     As `export_formats` with the format `paddle`, without timing. Every training ends with it.
     """
-    rows = export_formats(network, folder, images, input_size, info, is_measured=False)
+    rows = export_formats(
+        *(network, folder, images, input_size, info), calibration=calibration, is_measured=False
+    )
     return rows["paddle"]["max_difference"]
 
 
@@ -59,6 +63,7 @@ def export_formats(
     info: dict[str, Any],
     formats: Sequence[str] = ("paddle",),
     *,
+    calibration: Calibration | None = None,
     load_train_set: Callable[[], ImageSet] | None = None,
     is_measured: bool = True,
     write_card: Callable[[dict[str, Any]], str] | None = None,
@@ -70,7 +75,8 @@ def export_formats(
     prediction), `size_bytes`, and if measured `latency_ms` (median for one image) and
     `images_per_s` (in batches of 64).
 
-    `info` is added to `inference.yml`; `write_card` makes the model card from its content.
+    With a `calibration`, the exported logits are the network's divided by its temperature. `info`
+    is added to `inference.yml`; `write_card` makes the model card from its content.
     `load_train_set` is called by formats that need training images.
 
     Raises `InputError` for a network whose answers are not finite, `RunStopped` for a difference
@@ -80,6 +86,8 @@ def export_formats(
     """
     compared = test_set.take(slice(0, NUM_COMPARED))
     expected = predict_logits(network, compared, input_size)
+    if calibration is not None:
+        expected = calibration.scale(expected)
     if not np.isfinite(expected).all():
         raise InputError(
             f"{folder}: the network's answers are not finite numbers, its training has diverged; "
@@ -89,6 +97,7 @@ def export_formats(
     with replacing_folder(folder) as temporary, tempfile.TemporaryDirectory() as scratch:
         job = Job(
             *(network, input_size, test_set.form, test_set.classes, info, temporary, Path(scratch)),
+            calibration=calibration,
             load_train_set=load_train_set,
         )
         progress = Progress(len(formats), "formats")

@@ -22,6 +22,7 @@ from lenet_paddle.data.imageset import ImageSet
 from lenet_paddle.data.loader import BatchLoader, limit_batch
 from lenet_paddle.data.preprocess import NORMALISATION
 from lenet_paddle.errors import InputError, RunStopped
+from lenet_paddle.evaluation.calibration import Calibration
 from lenet_paddle.export.engines import ENGINES, FEATURES, Engine, OnnxModel, load_paddle
 from lenet_paddle.export.onnx_files import convert, first_line, silence, write_features
 from lenet_paddle.export.static_page import write_static_page
@@ -50,8 +51,19 @@ class Job:
     """Where the files go; it is moved into place when every format has passed."""
     scratch: Path
     """A folder for temporary files."""
+    calibration: Calibration | None = None
+    """What the exported logits are scaled by."""
     load_train_set: Callable[[], ImageSet] | None = None
     """Loads training images, for the writers that need some."""
+
+    @cached_property
+    def graph(self) -> paddle.nn.Layer:
+        """What is exported: the network, with logits divided by the temperature."""
+        from lenet_paddle.models.calibrated import Calibrated
+
+        if self.calibration is None or self.calibration.temperature == 1:
+            return self.network
+        return Calibrated(self.network, self.calibration.temperature)
 
     @cached_property
     def onnx_file(self) -> Path:
@@ -59,7 +71,7 @@ class Job:
         from lenet_paddle.evaluation.evaluate import image_spec
 
         spec = image_spec(self.input_size, self.form.channels)
-        convert(self.network, spec, self.scratch / "model.onnx")
+        convert(self.graph, spec, self.scratch / "model.onnx")
         return self.scratch / "model.onnx"
 
     @cached_property
@@ -87,6 +99,7 @@ class Job:
             },
             "output": {"name": "logits", "dtype": "float32", "shape": [-1, num_classes]},
             "classes": list(self.classes),
+            **({} if self.calibration is None else {"calibration": self.calibration.to_dict()}),
         }
 
 
@@ -110,10 +123,10 @@ def write_paddle(job: Job, model: Path, weights: Path) -> Written:
 
     from lenet_paddle.evaluation.evaluate import image_spec
 
-    job.network.eval()
+    job.graph.eval()
     # What paddle.Model.save(training=False) calls; a paddle.Model would wait for other ranks.
     spec = [image_spec(job.input_size, job.form.channels)]
-    paddle.jit.save(job.network, str(model.with_suffix("")), input_spec=spec)
+    paddle.jit.save(job.graph, str(model.with_suffix("")), input_spec=spec)
     try:
         return Written([model, weights], load_paddle(model.parent))
     except RuntimeError as error:  # Paddle's C++ reports no error when the disk is full
@@ -189,7 +202,10 @@ dynamic_batching { }
 
 
 def write_safetensors(job: Job, path: Path) -> Written:
-    """Write the weights alone; `tools/train.py --init-from` reads them."""
+    """Write the weights alone; `tools/train.py --init-from` reads them.
+
+    Their logits are the network's own, not calibrated.
+    """
     import paddle
 
     from lenet_paddle.evaluation.evaluate import compute_logits
@@ -204,7 +220,8 @@ def write_safetensors(job: Job, path: Path) -> Written:
     with paddle.utils.unique_name.guard():
         network = build_model(model, len(job.classes), *job.form)
     set_weights(network, load_safetensors(path), str(path))
-    return Written([path], lambda batch: compute_logits(network, batch))
+    scale = job.calibration.scale if job.calibration is not None else np.asarray
+    return Written([path], lambda batch: scale(compute_logits(network, batch)))
 
 
 def write_page(job: Job, folder: Path) -> Written:

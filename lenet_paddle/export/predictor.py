@@ -28,10 +28,12 @@ from lenet_paddle.data.preprocess import (
     shrink,
 )
 from lenet_paddle.errors import InputError
+from lenet_paddle.evaluation.calibration import Calibration, read_calibration
 from lenet_paddle.evaluation.metrics import compute_probs
 from lenet_paddle.export.engines import (
     AUTOMATIC,
     FEATURES,
+    Engine,
     EngineChoice,
     EngineName,
     OnnxModel,
@@ -56,6 +58,8 @@ class Answer:
     """The network's input before normalisation: uint8 (S, S) or (S, S, 3)."""
     top_k: list[tuple[str, float]]
     """Pairs (class, probability), the most probable first; empty if nothing is written."""
+    is_digit: bool | None = None
+    """Whether it shows a digit at all: False means unclear; None: the model does not know."""
 
     @property
     def best(self) -> tuple[str, float] | tuple[None, None]:
@@ -63,10 +67,11 @@ class Answer:
         return self.top_k[0] if self.top_k else (None, None)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return `file`, `class`, `probability` and `top_k` for JSON."""
+        """Return `file`, `class`, `probability`, `top_k` and `is_digit` for JSON."""
         best, probability = self.best
         ranked = [{"class": name, "probability": p} for name, p in self.top_k]
-        return {"file": self.name, "class": best, "probability": probability, "top_k": ranked}
+        own = {"file": self.name, "class": best, "probability": probability}
+        return {**own, "top_k": ranked, "is_digit": self.is_digit}
 
 
 class Predictor:
@@ -88,6 +93,10 @@ class Predictor:
     dataset: str
     description: dict[str, Any]
     """The content of inference.yml; empty for a run's checkpoint."""
+    calibration: Calibration | None
+    """Temperature and threshold; None for models that have none."""
+    compute_logits: Engine
+    """Normalised batch, float32 (B, C, S, S) -> calibrated logits, float32 (B, C)."""
 
     def __init__(self, path: str | Path, engine: EngineChoice = "auto") -> None:
         self.folder = Path(path)
@@ -99,6 +108,7 @@ class Predictor:
         _, channels, _, self.size = shape = self.description["input"]["shape"]
         self.form = Form(channels, self.description["image_size"])
         self.dataset = str(self.description["dataset"])
+        self.calibration = self.description["calibration"]
         if engine == "auto":
             engine = choose_engine(self.folder, self.description["engine"])
         self.engine = engine
@@ -116,7 +126,9 @@ class Predictor:
         made.folder, made.description, made.engine = run_dir, {}, "paddle"
         made.classes, made.preprocess = classes, config.picture_mode
         made.form, made.size, made.dataset = config.form, config.input_size, config.dataset
-        made.compute_logits = lambda batch: compute_logits(network, batch)
+        calibration = made.calibration = run.read_calibration(checkpoint)
+        scale = np.asarray if calibration is None else calibration.scale
+        made.compute_logits = lambda batch: scale(compute_logits(network, batch))
         return made
 
     @cached_property
@@ -135,17 +147,21 @@ class Predictor:
             raise InputError(f"{path}: not made from the model in this folder; export it again")
         return model
 
-    def predict_with_maps(self, images: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Return probabilities as `predict` does, and each convolution's activated maps by name.
+    def run_with_maps(self, images: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Return logits as `predict_logits` does, and each convolution's activated maps by name.
 
         The maps `feature_1`, `feature_2` ... are float32 (N, C, H, W). Both come from features.onnx
         with every engine. Raises `InputError` if the folder does not hold that file.
         """
         outputs = self._features.run_all(normalise(images, self.size))
-        return compute_probs(outputs.pop("logits")), outputs
+        return outputs.pop("logits"), outputs
 
     def predict(self, images: np.ndarray) -> np.ndarray:
-        """Return probabilities, float64 (N, C), of one or more images, uint8 (N, *self.form.shape).
+        """Return probabilities, float64 (N, C), of images as `predict_logits` takes them."""
+        return compute_probs(self.predict_logits(images))
+
+    def predict_logits(self, images: np.ndarray) -> np.ndarray:
+        """Return calibrated logits, float32 (N, C), of images, uint8 (N, *self.form.shape).
 
         `answer` and `data.preprocess.prepare_picture` take pictures of other sizes. Raises
         `InputError` for another dtype or shape.
@@ -155,7 +171,17 @@ class Predictor:
             raise InputError(
                 f"images: {images.dtype} {images.shape}; expected uint8 (N, {expected}), N >= 1"
             )
-        return compute_probs(self.compute_logits(normalise(images, self.size)))
+        return self.compute_logits(normalise(images, self.size))
+
+    def judge(self, logits: np.ndarray | None) -> bool | None:
+        """Return whether a picture with these logits, float32 (C,), shows a digit.
+
+        None stands for a picture with nothing written, which does not. Returns None if the model
+        does not know: it has no threshold.
+        """
+        if self.calibration is None or self.calibration.threshold is None:
+            return None
+        return logits is not None and bool(self.calibration.accepts(logits[None])[0])
 
     def answer(self, name: str, picture: np.ndarray, top_k: int = 3) -> Answer:
         """Classify one picture of any size, uint8 (H, W) or (H, W, 3); an empty one has no class.
@@ -167,12 +193,14 @@ class Predictor:
             picture = np.dstack([picture] * 3)
         elif picture.ndim == 3 and self.form.channels == 1:
             picture = to_grey(picture)
-        seen, ranked = prepare_picture(picture, self.preprocess, self.form.size), []
+        seen = prepare_picture(picture, self.preprocess, self.form.size)
+        logits, ranked = None, []
         if not is_empty(seen):
-            probs = self.predict(seen[None])[0]
+            [logits] = self.predict_logits(seen[None])
+            [probs] = compute_probs(logits[None])
             order = np.argsort(-probs, kind="stable")[:top_k]
             ranked = [(self.classes[i], float(probs[i])) for i in order]
-        return Answer(name, shrink(picture, 400), seen, ranked)
+        return Answer(name, shrink(picture, 400), seen, ranked, self.judge(logits))
 
     def answer_files(self, paths: Iterable[Path], top_k: int = 3) -> Iterator[Answer | InputError]:
         """Yield an answer for each file, or the error if it cannot be read.
@@ -206,10 +234,12 @@ def read_description(path: Path) -> dict[str, Any]:
 
     The result has `classes` as a tuple of texts, `preprocess`, `dataset`, `input` with a shape (-1,
     C, S, S), `image_size` (default 28), `engine` (default `paddle`), and `features`, the names
-    and shapes of the maps in features.onnx. Raises `InputError` if an entry is missing or invalid.
+    and shapes of the maps in features.onnx, and `calibration`, a `Calibration` or None. Raises
+    `InputError` if an entry is missing or invalid.
     """
     try:
-        description = {"engine": "paddle", "features": [], "image_size": SIZE, **read_yaml(path)}
+        defaults = {"engine": "paddle", "features": [], "image_size": SIZE, "calibration": None}
+        description = {**defaults, **read_yaml(path)}
         description["classes"] = tuple(
             str(name) for name in description["classes"] if isinstance(name, (str, int))
         )
@@ -221,6 +251,8 @@ def read_description(path: Path) -> dict[str, Any]:
             for row in description["features"]
         ]
         check_classes(description["classes"], path)
+        if description["calibration"] is not None:
+            description["calibration"] = read_calibration(description["calibration"], path)
     except InputError:
         raise
     except (KeyError, TypeError, IndexError, ValueError, OverflowError) as error:

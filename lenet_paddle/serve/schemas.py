@@ -41,6 +41,9 @@ class Prediction(BaseModel):
     )
     probability: float | None = Field(description="Of that class, or null.")
     probabilities: dict[str, float] = Field(description="Of every class, or of none.")
+    is_digit: bool | None = Field(
+        description="Whether it shows a digit; false: unclear, null: the model does not know."
+    )
     seen: Base64 = Field(description="A PNG, grey or RGB: the network's input.")
 
 

@@ -23,6 +23,7 @@ from lenet_paddle.data.preprocess import (
     prepare_picture,
 )
 from lenet_paddle.errors import InputError
+from lenet_paddle.evaluation.metrics import compute_probs
 from lenet_paddle.export.engines import EngineChoice
 from lenet_paddle.export.predictor import Predictor
 from lenet_paddle.serve import protocol
@@ -52,7 +53,7 @@ class Service:
         self._queue = WorkQueue(limits.seconds)
         self.shape = (self.predictor.form.channels, self.predictor.size, self.predictor.size)
         rows = max(1, min(limits.batch, RUN_VALUES // math.prod(self.shape)))
-        self._pictures = Batcher(self._count(self.predictor.predict), rows)
+        self._pictures = Batcher(self._count(self.predictor.predict_logits), rows)
         self._tensors = Batcher(self._count(self.predictor.compute_logits), rows)
         self._warm_up()
 
@@ -68,9 +69,9 @@ class Service:
         """
         line = encode_png(np.eye(self.predictor.form.size, dtype=np.uint8))
         seen = self._read_picture(1, line, Deadline(False, math.inf))
-        self._to_dict(self.predictor.predict(seen[None])[0], seen, _to_text(seen))
+        self._to_dict(self.predictor.predict_logits(seen[None])[0], seen, _to_text(seen))
         if self.predictor.description["features"]:
-            self.predictor.predict_with_maps(seen[None])
+            self.predictor.run_with_maps(seen[None])
 
     def describe(self) -> dict[str, Any]:
         """Return the answer to GET /model.json: what the page needs to know about the model."""
@@ -100,7 +101,7 @@ class Service:
         if not self.predictor.description["features"]:
             raise HTTPException(404, "this model was exported without its feature maps")
         started = time.perf_counter()
-        probs, maps = self.predictor.predict_with_maps(seen)
+        logits, maps = self.predictor.run_with_maps(seen)
         self.metrics.count_batch(1, time.perf_counter() - started)
         features = [
             {
@@ -110,7 +111,7 @@ class Service:
             }
             for name, of_one in maps.items()
         ]
-        return {**self._to_dict(probs[0], seen[0], text), "features": features}
+        return {**self._to_dict(logits[0], seen[0], text), "features": features}
 
     async def infer(self, body: bytes, header_length: str | None) -> tuple[bytes, dict[str, str]]:
         """Return the body and the headers of the answer to POST /v2/models/lenet/infer."""
@@ -142,10 +143,12 @@ class Service:
 
         return run_and_count
 
-    def _to_dict(self, probs: np.ndarray, seen: np.ndarray, text: str) -> dict[str, Any]:
-        shown = {"seen": text}
-        if is_empty(seen):
+    def _to_dict(self, logits: np.ndarray, seen: np.ndarray, text: str) -> dict[str, Any]:
+        found = None if is_empty(seen) else logits
+        shown = {"is_digit": self.predictor.judge(found), "seen": text}
+        if found is None:
             return {"class": None, "probability": None, "probabilities": {}, **shown}
+        [probs] = compute_probs(found[None])
         best = int(probs.argmax())
         return {
             "class": self.predictor.classes[best],

@@ -104,8 +104,10 @@ def write_report(
 ) -> dict[str, Any]:
     """Evaluate on `test_set`; write metrics<suffix>.json, confusion matrix and worst mistakes.
 
-    Of two classes the ROC curve is drawn too.
+    If the checkpoint is calibrated, the metrics have `calibrated` (`Calibration.summarise`); all
+    others are of the network's own logits. Of two classes the ROC curve is drawn too.
     """
+    calibration = run.read_calibration(checkpoint.resolve().name)
     logits = predict_logits(network, test_set, config.input_size)
     classes = test_set.classes
     result = {
@@ -115,6 +117,8 @@ def write_report(
         "checkpoint": checkpoint.resolve().name,
         **summarise(logits, test_set.labels, classes),
     }
+    if calibration is not None:
+        result["calibrated"] = calibration.summarise(logits, test_set.labels)
     write_json(run.metrics_file(suffix), result)
     title = f"{run.name}, {config.dataset} test accuracy {result['accuracy']:.4f}"
     figures = {

@@ -35,9 +35,10 @@ def export_run(
     config, size = run.config, run.config.input_size
     network, classes = run.load_network(checkpoint)
     test_set = load_test_set(config, classes)
+    calibration = run.read_calibration(checkpoint)
     result = {
         "checkpoint": run.find_checkpoint(checkpoint).resolve().name,
-        **evaluate(network, test_set, size),
+        **evaluate(network, test_set, size, calibration=calibration),
     }
     folder = run.inference if out is None else out.resolve()
     rows = export_formats(
@@ -47,6 +48,7 @@ def export_run(
         size,
         export_info(config, run, result),
         formats,
+        calibration=calibration,
         load_train_set=lambda: load_data(config, "train", classes=classes)[0],
         write_card=lambda description: describe_model(config, result, description, run.path),
     )

@@ -27,6 +27,8 @@ _log = logging.getLogger(__name__)
 TEST_SAMPLES = (5, 20, 48, 210)  # classified when no pictures are given
 MAX_DRAWN = 64
 NOTHING = "nothing written"  # in place of a class
+UNCLEAR = "unclear"
+COLUMNS = ("file", "class", "probability", "top_k", "is_digit")  # of CSV
 
 
 def predict_pictures(
@@ -166,7 +168,13 @@ def _to_row(answer: Answer) -> dict[str, str]:
         "class": best or "",
         "probability": "" if probability is None else f"{probability:.6f}",
         "top_k": " ".join(f"{name}:{p:.6f}" for name, p in answer.top_k),
+        "is_digit": "" if answer.is_digit is None else str(answer.is_digit).lower(),
     }
+
+
+def is_unclear(answer: Answer) -> bool:
+    """Return whether something is written that shows no digit, as far as the model knows."""
+    return bool(answer.top_k) and answer.is_digit is False
 
 
 def format_answers(answers: Sequence[Answer], style: str) -> str:
@@ -174,13 +182,15 @@ def format_answers(answers: Sequence[Answer], style: str) -> str:
     if style == "json":
         return format_json([a.to_dict() for a in answers]) + "\n"
     if style == "csv":
-        return format_csv(map(_to_row, answers), ("file", "class", "probability", "top_k"))
+        return format_csv(map(_to_row, answers), COLUMNS)
     names = [printable(answer.name) for answer in answers]
     width = max(map(len, names), default=0)
     lines = []
     for name, answer in zip(names, answers, strict=True):
         best, *others = [f"{label} {p:.4f}" for label, p in answer.top_k] or [NOTHING]
         then = f"  then {', '.join(others)}" if others else ""
+        if is_unclear(answer):
+            best, then = UNCLEAR, f"  perhaps {', '.join([best, *others])}"
         lines.append(f"{name:<{width}}  {best}{then}\n")
     return "".join(lines)
 
@@ -195,6 +205,7 @@ def draw_answers(answers: Sequence[Answer], path: Path, classes: Sequence[str] =
     captions = []
     for answer in drawn:
         said = "".join(f"{labels.get(name, name)}  p = {p:.2f}" for name, p in answer.top_k[:1])
+        said = f"{UNCLEAR}, perhaps {said}" if is_unclear(answer) else said
         captions.append(f"{Path(answer.name).name[-24:]}\n{said or NOTHING}")
     title = "original, what the network saw, and its answer"
     if len(answers) > MAX_DRAWN:

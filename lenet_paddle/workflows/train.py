@@ -14,7 +14,9 @@ from lenet_paddle.data.imageset import ImageSet
 from lenet_paddle.data.load import load_data
 from lenet_paddle.data.transforms import choose_augmentation
 from lenet_paddle.errors import InputError, Say, tool_line
-from lenet_paddle.evaluation.metrics import format_binary
+from lenet_paddle.evaluation.calibration import Calibration, fit_calibration
+from lenet_paddle.evaluation.evaluate import predict_logits
+from lenet_paddle.evaluation.metrics import format_binary, format_calibrated
 from lenet_paddle.export.export import export_inference
 from lenet_paddle.export.predictor import read_description
 from lenet_paddle.figures.results.curves import plot_history
@@ -117,7 +119,8 @@ def train_and_evaluate(
         )
         if not is_writer:
             return {"run_dir": str(run)}
-        return finish(config, network, state, test_set, run, stop)
+        val_set = eval_set if config.val_size else None
+        return finish(config, network, state, val_set, test_set, run, stop)
 
 
 def _load_splits(
@@ -173,16 +176,19 @@ def finish(
     config: TrainConfig,
     network: paddle.nn.Layer,
     state: TrainState,
+    val_set: ImageSet | None,
     test_set: ImageSet,
     run: Run,
     stop: StopOnSignal,
 ) -> dict[str, Any]:
-    """Evaluate the best epoch's weights on the test set, draw figures, export."""
+    """Calibrate the best epoch's weights, evaluate them on the test set, draw figures, export."""
     stop.check(AFTER_TRAINING)
     best = run.find_checkpoint("best")
     read_state(best)  # verifies its checksums
     set_weights(network, load_weights(best / "model.pdparams"), str(best))
     save_figure(plot_history(state.history, run.name), run.figures / "curves.png")
+    calibration = _calibrate(config, network, val_set)
+    run.write_calibration(best.resolve().name, calibration)
     result = write_report(config, network, test_set, run, best)
     if config.vdl == "rich" and config.val_size:
         log_result(run.vdl, state, result)
@@ -194,13 +200,17 @@ def finish(
         state.best_epoch,
         config.monitor if config.val_size else "being the last one",
     )
+    if "calibrated" in result:
+        _log.info(format_calibrated(result["calibrated"]))
     if "binary" in result:
         _log.info(format_binary(result["binary"]))
     stop.check(AFTER_TRAINING)
     info = export_info(config, run, result)
-    if not _is_exported(run, info):
+    if not _is_exported(run, info, calibration):
         lost = _other_formats(run)
-        export_inference(network, run.inference, test_set, config.input_size, info)
+        export_inference(
+            network, run.inference, test_set, config.input_size, info, calibration=calibration
+        )
         if lost:
             line = tool_line("export", "--run", run, "--formats", ",".join(["paddle", *lost]))
             _log.info("removed the exports of the old checkpoint; %s makes them again", line)
@@ -208,13 +218,34 @@ def finish(
     return {**result, "run_dir": str(run)}
 
 
-def _is_exported(run: Run, info: dict[str, Any]) -> bool:
+def _calibrate(
+    config: TrainConfig, network: paddle.nn.Layer, val_set: ImageSet | None
+) -> Calibration | None:
+    """Choose temperature and threshold on the validation images; say what was decided."""
+    if val_set is None:
+        _log.info("not calibrated: val_size 0 leaves no images that the training has not seen")
+        return None
+    logits = predict_logits(network, val_set, config.input_size)
+    calibration = fit_calibration(logits, val_set.labels, config.picture_mode)
+    if calibration is not None:
+        least = calibration.threshold
+        unclear = "" if least is None else f", unclear below a largest logit of {least:.4f}"
+        _log.info(
+            f"calibrated on {len(val_set):,} validation images: "
+            f"temperature {calibration.temperature:.4f}{unclear}"
+        )
+    return calibration
+
+
+def _is_exported(run: Run, info: dict[str, Any], calibration: Calibration | None) -> bool:
     """Return whether that checkpoint is exported; resuming a finished run keeps its formats."""
     try:
         description = read_description(run.inference / "inference.yml")
     except InputError:
         return False
-    return all(description.get(key) == info[key] for key in ("run", "checkpoint", "test_accuracy"))
+    keys = ("run", "checkpoint", "test_accuracy")
+    is_same = all(description.get(key) == info[key] for key in keys)
+    return is_same and description["calibration"] == calibration
 
 
 def _other_formats(run: Run) -> list[str]:

@@ -83,10 +83,10 @@ def test_the_predictor_answers_as_the_network_does(exported: Any, engine: Any) -
     images = draw(3, form, seed=2).images
     expected = compute_probs(compute_logits(network, normalise(images, size)))
     np.testing.assert_allclose(predictor.predict(images), expected, atol=1e-5)
-    probs, maps = (
-        predictor.predict_with_maps(images) if predictor.description["features"] else (expected, {})
-    )
-    np.testing.assert_allclose(probs, expected, atol=1e-5)
+    logits, maps = predictor.predict_logits(images), {}
+    if predictor.description["features"]:
+        logits, maps = predictor.run_with_maps(images)
+    np.testing.assert_allclose(compute_probs(logits), expected, atol=1e-5)
     shapes = [row["shape"] for row in predictor.description["features"]]
     assert [list(array.shape[1:]) for array in maps.values()] == shapes
     for wrong in (images[:, :-1], images.astype(np.float32), images[..., None]):

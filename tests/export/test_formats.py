@@ -17,7 +17,9 @@ from training_help import bars, train, weights_of
 from lenet_paddle import build_model, normalise
 from lenet_paddle.analysis.hooks import layer_outputs
 from lenet_paddle.errors import InputError, RunStopped
+from lenet_paddle.evaluation.calibration import Calibration
 from lenet_paddle.evaluation.evaluate import compute_logits, evaluate
+from lenet_paddle.evaluation.metrics import compute_probs
 from lenet_paddle.export import export, formats
 from lenet_paddle.export.engines import OnnxModel
 from lenet_paddle.export.export import _faster_engine, export_formats
@@ -136,9 +138,46 @@ def test_both_engines_give_the_networks_probabilities(exported):
         predictor = Predictor(folder, engine)
         assert predictor.engine == engine and predictor.classes == ("top", "middle", "bottom")
         np.testing.assert_allclose(predictor.predict(images), expected, atol=1e-5)
-        probs, maps = predictor.predict_with_maps(images)
-        np.testing.assert_allclose(probs, expected, atol=1e-5)
+        logits, maps = predictor.run_with_maps(images)
+        np.testing.assert_allclose(compute_probs(logits), expected, atol=1e-5)
         assert maps["feature_1"].shape == (20, 6, 28, 28)
+
+
+def test_every_format_gives_calibrated_logits(tmp_path):
+    """But for the weights alone, from which a training may start."""
+    folder, calibration = tmp_path / "a", Calibration(2.5, 0.75, 200)
+    network, rows, description = export_all(
+        folder, wanted=WITHOUT_NPM, is_measured=True, calibration=calibration
+    )
+    assert description["calibration"] == calibration.to_dict()
+    assert all(row["max_difference"] < 1e-5 for name, row in rows.items() if name != "onnx-int8")
+    images = bars(20, seed=5).images
+    expected = compute_logits(network, normalise(images, 28)) / 2.5
+    for engine in ("paddle", "onnx", "onnx-int8"):
+        predictor = Predictor(folder, engine)
+        assert predictor.calibration == calibration
+        close = {"atol": 0.05 if engine == "onnx-int8" else 1e-5}
+        np.testing.assert_allclose(predictor.predict_logits(images), expected, **close)
+        np.testing.assert_allclose(predictor.predict(images), compute_probs(expected), **close)
+    np.testing.assert_allclose(predictor.run_with_maps(images)[0], expected, atol=1e-5)
+    triton = OnnxModel(folder / "triton" / "lenet" / "1" / "model.onnx")
+    np.testing.assert_allclose(triton(normalise(images, 28)), expected, atol=1e-5)
+    weights = load_weights(folder / "model.safetensors")
+    own = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
+    assert sorted(weights) == sorted(own)
+    assert all((weights[name] == own[name]).all() for name in own)
+
+
+def test_a_temperature_of_1_adds_nothing_to_the_graph(tmp_path):
+    operators = {}
+    for temperature in (None, 1, 2):
+        folder = tmp_path / str(temperature)
+        calibration = None if temperature is None else Calibration(temperature, 0.5, 200)
+        export_all(folder, calibration=calibration)
+        graph = onnx.load(str(folder / "model.onnx")).graph
+        operators[temperature] = [node.op_type for node in graph.node]
+    assert operators[1] == operators[None]
+    assert operators[2] == [*operators[None], "Mul"]
 
 
 def test_auto_takes_the_only_engine_that_can_run(exported, tmp_path, monkeypatch):

@@ -81,7 +81,7 @@ def test_the_onnx_engine_does_not_import_paddle(run_dir):
         "import sys; from lenet_paddle.export.predictor import Predictor; import numpy as np\n"
         f"p = Predictor({str(run_dir / 'inference')!r}, 'onnx')\n"
         "p.answer('a', np.zeros((40, 50), np.uint8))\n"
-        "p.predict_with_maps(np.zeros((1, 28, 28), np.uint8))\n"
+        "p.run_with_maps(np.zeros((1, 28, 28), np.uint8))\n"
         "print(p.engine, sorted({name.split('.')[0] for name in sys.modules} & "
         "{'paddle', 'visualdl', 'matplotlib', 'onnx', 'paddle2onnx'}))"
     )
@@ -102,10 +102,10 @@ def test_damaged_onnx_files_are_one_line(copy):
             Predictor(copy, "onnx")
         (copy / "model.onnx").write_bytes(whole["model.onnx"])
         with pytest.raises(InputError, match=r"features\.onnx: a damaged model"):
-            Predictor(copy, "onnx").predict_with_maps(np.zeros((1, 28, 28), np.uint8))
+            Predictor(copy, "onnx").run_with_maps(np.zeros((1, 28, 28), np.uint8))
     (copy / "features.onnx").write_bytes(whole["model.onnx"].replace(b"logits", b"digits"))
     with pytest.raises(InputError, match=r"features\.onnx: a damaged model"):
-        Predictor(copy, "onnx").predict_with_maps(np.zeros((1, 28, 28), np.uint8))
+        Predictor(copy, "onnx").run_with_maps(np.zeros((1, 28, 28), np.uint8))
     (copy / "model.onnx").write_bytes(b"no model")
     done = tool("predict", "--model", copy, "--engine", "onnx")
     assert_refused(done, "a damaged exported model; export it again")
@@ -116,7 +116,7 @@ def test_without_features_only_the_maps_are_refused(copy):
     predictor = Predictor(copy)
     assert predictor.predict(np.zeros((1, 28, 28), np.uint8)).shape == (1, 10)
     with pytest.raises(InputError, match="export it with format onnx"):
-        predictor.predict_with_maps(np.zeros((1, 28, 28), np.uint8))
+        predictor.run_with_maps(np.zeros((1, 28, 28), np.uint8))
 
 
 def test_a_model_that_names_other_files_is_refused(copy):

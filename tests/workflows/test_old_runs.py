@@ -88,7 +88,7 @@ def test_its_checkpoint_and_its_export_answer_alike(old):
         predictor = Predictor(old / "run" / "inference", engine)
         assert predictor.classes == tuple("0123456789")
         np.testing.assert_allclose(predictor.predict(images), expected, atol=1e-5)
-    _, maps = Predictor(old / "run" / "inference", "onnx").predict_with_maps(images[:1])
+    _, maps = Predictor(old / "run" / "inference", "onnx").run_with_maps(images[:1])
     assert [name for name in maps] == ["feature_1", "feature_2"]
 
 
