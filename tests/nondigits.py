@@ -5,59 +5,64 @@ Each kind takes a random generator and returns a picture, uint8 (H, W), which is
 
     python tests/nondigits.py output/lenet_builtin-mnist-001 nondigits.png
 
-draws some of each kind with a run's answers, and prints for 400 of each the share that is refused,
-its 95 % interval, and the area under the ROC curve of the score against MNIST's test digits.
+draws some of each kind with the run's answers, and prints for 400 of each how many were refused as
+empty or as unclear, with 95 % intervals (Wilson 1927), and the area under the ROC curve of the
+score, the largest logit, against MNIST's test digits, whose own refused share comes first.
 """
 
 from __future__ import annotations
 
+import importlib.util
+import re
+import string
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from matplotlib import font_manager, get_data_path
 from PIL import Image, ImageDraw, ImageFont
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lenet_paddle.data.load import load_dataset
-from lenet_paddle.data.preprocess import prepare_picture
+from lenet_paddle.data.preprocess import is_empty, prepare_picture
+from lenet_paddle.evaluation.metrics import compute_roc, compute_roc_area
+from lenet_paddle.export.predictor import Predictor
+from lenet_paddle.figures.results.images import plot_answers
+from lenet_paddle.figures.style import save_figure
+from lenet_paddle.tables import format_cells
 
 Rng = np.random.Generator
 Point = tuple[float, float]
 SIDE = 160  # of a drawn sheet
+LETTERS = string.ascii_letters
 ALIKE = "OoDQIlJZzSsBbGgq"  # letters that may be taken for 0, 1, 2, 5, 6, 8 and 9
-OTHER = "".join(c for c in "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz" if c not in ALIKE)
-# Of the words in the names of fonts without Latin letters of an own.
-WITHOUT = ("cmex", "cmsy", "cmmi", "STIXNon", "STIXSiz", "LastResort", "Display", "Symbol", "D05")
+AS_IT_IS = " as it is"  # of a kind that is not prepared
 
 
-def _fonts() -> list[str]:
-    from matplotlib import font_manager, get_data_path
-
+def find_fonts() -> list[str]:
+    """Return the files of matplotlib's and the system's fonts that have Latin letters."""
     own = sorted(map(str, Path(get_data_path(), "fonts/ttf").glob("*.ttf")))
-    system = sorted(font_manager.findSystemFonts())
-    return [f for f in own + system if not any(word in Path(f).name for word in WITHOUT)]
+    return [file for file in own + sorted(font_manager.findSystemFonts()) if _has_letters(file)]
 
 
-FONTS = _fonts()
+def _has_letters(file: str) -> bool:
+    try:
+        font = ImageFont.truetype(file, 30)
+        shapes = {bytes(font.getmask(letter)) for letter in LETTERS}
+    except (OSError, ValueError):
+        return False
+    return len(shapes) > 40 and not re.search("cmmi|cmsy|cmex|Symbol|LastResort|D05", file)
 
 
-def _letter(letters: str, rng: Rng) -> np.ndarray:
+def letter(text: str, fonts: list[str], rng: Rng) -> np.ndarray:
+    """A printed letter, turned a little."""
     sheet = Image.new("L", (SIDE, SIDE), 255)
-    font = ImageFont.truetype(FONTS[rng.integers(len(FONTS))], int(rng.integers(60, 110)))
-    centre = (SIDE / 2, SIDE / 2)
-    text = letters[rng.integers(len(letters))]
-    ImageDraw.Draw(sheet).text(centre, text, fill=int(rng.integers(0, 80)), font=font, anchor="mm")
-    return np.asarray(sheet.rotate(rng.uniform(-8, 8), fillcolor=255, resample=2))
-
-
-def letters(rng: Rng) -> np.ndarray:
-    return _letter(OTHER, rng)
-
-
-def letters_alike(rng: Rng) -> np.ndarray:
-    return _letter(ALIKE, rng)
+    font = ImageFont.truetype(fonts[rng.integers(len(fonts))], int(rng.integers(60, 110)))
+    centre, ink = (SIDE / 2, SIDE / 2), int(rng.integers(0, 80))
+    ImageDraw.Draw(sheet).text(centre, text, fill=ink, font=font, anchor="mm")
+    return np.asarray(sheet.rotate(rng.uniform(-8, 8), Image.Resampling.BICUBIC, fillcolor=255))
 
 
 def noise(rng: Rng) -> np.ndarray:
@@ -167,10 +172,6 @@ def doodle(rng: Rng) -> np.ndarray:
 
 def _photos() -> list[Path]:
     """Return the sample photos of matplotlib, scikit-image and scikit-learn that are installed."""
-    import importlib.util
-
-    from matplotlib import get_data_path
-
     found = [Path(get_data_path(), "sample_data", "grace_hopper.jpg")]
     for package, folder in (("skimage", "data"), ("sklearn", "datasets/images")):
         spec = importlib.util.find_spec(package)
@@ -194,20 +195,88 @@ def photo(rng: Rng) -> np.ndarray:
 
 
 KINDS: dict[str, Callable[[Rng], np.ndarray]] = {
-    kind.__name__: kind for kind in (letters, letters_alike, noise, blank, scribble, doodle, photo)
+    kind.__name__: kind for kind in (noise, blank, scribble, doodle, photo)
 }
 
 
-def make_sets(per_kind: int, seed: int) -> dict[str, np.ndarray]:
-    """Return for each kind what the network sees, uint8 (per_kind, 28, 28)."""
-    rng = np.random.default_rng(seed)
-    sets = {
-        name: np.stack([prepare_picture(kind(rng), "digit") for _ in range(per_kind)])
-        for name, kind in KINDS.items()
-    }
+def make_pictures(per_kind: int, seed: int) -> dict[str, list[np.ndarray]]:
+    """Return `per_kind` pictures of each kind; the letters follow the alphabet."""
+    rng, fonts = np.random.default_rng(seed), find_fonts()
+    texts = [LETTERS[k % len(LETTERS)] for k in range(per_kind)]
+    letters = [letter(text, fonts, rng) for text in texts]
     fashion = load_dataset("fashion_mnist", "test").images
-    chosen = fashion[rng.choice(len(fashion), per_kind, replace=False)]
-    sets["fashion"] = np.stack([prepare_picture(image, "digit") for image in chosen])
-    sets["fashion as it is"] = chosen
-    sets["noise as it is"] = rng.integers(0, 256, (per_kind, 28, 28)).astype(np.uint8)
-    return sets
+    clothes = list(fashion[rng.choice(len(fashion), per_kind, replace=False)])
+    pairs = list(zip(texts, letters, strict=True))
+    return {
+        "letters": letters,
+        "- like digits": [picture for text, picture in pairs if text in ALIKE],
+        "- others": [picture for text, picture in pairs if text not in ALIKE],
+        **{name: [kind(rng) for _ in range(per_kind)] for name, kind in KINDS.items()},
+        "fashion": clothes,
+        f"fashion{AS_IT_IS}": clothes,
+        f"noise{AS_IT_IS}": list(rng.integers(0, 256, (per_kind, 28, 28)).astype(np.uint8)),
+    }
+
+
+def prepare(name: str, pictures: list[np.ndarray]) -> np.ndarray:
+    """Return what the network sees, uint8 (N, 28, 28)."""
+    if name.endswith(AS_IT_IS):
+        return np.stack(pictures)
+    return np.stack([prepare_picture(picture, "digit") for picture in pictures])
+
+
+def interval(count: int, total: int) -> str:
+    """Return the 95 % interval of a share (Wilson 1927)."""
+    z, share = 1.96, count / total
+    middle = (share + z * z / (2 * total)) / (1 + z * z / total)
+    half = z * np.sqrt(share * (1 - share) / total + (z / (2 * total)) ** 2) / (1 + z * z / total)
+    return f"{max(0, middle - half):.3f} to {min(1, middle + half):.3f}"
+
+
+def measure(predictor: Predictor, seen: np.ndarray, digits: np.ndarray) -> list[str]:
+    """Return the cells of a row: pictures, empty, unclear, refused, its interval, ROC area.
+
+    digits: scores of MNIST's test digits, float (M,). The area is of those that are not empty.
+    """
+    written = seen[[not is_empty(picture) for picture in seen]]
+    empty, area = len(seen) - len(written), "-"
+    unclear = 0
+    if len(written):
+        logits = predictor.predict_logits(written)
+        unclear = sum(predictor.judge(row) is False for row in logits)
+        scores = np.concatenate([digits, logits.max(axis=1)])
+        rates = compute_roc(scores, np.arange(len(scores)) < len(digits))
+        area = f"{compute_roc_area(*rates[:2]):.4f}"
+    refused = empty + unclear
+    share = f"{refused / len(seen):.4f}"
+    counts = [f"{number:,}" for number in (len(seen), empty, unclear)]
+    return [*counts, share, interval(refused, len(seen)), area]
+
+
+def main() -> None:
+    """Draw four pictures of each kind, and print the table."""
+    predictor, path = Predictor.from_run(Path(sys.argv[1])), Path(sys.argv[2])
+    drawn = [
+        predictor.answer(name, picture)
+        for name, pictures in make_pictures(100, seed=0).items()
+        for picture in pictures[::25][:4]
+        if not name.endswith(AS_IT_IS)
+    ]
+    captions = [
+        f"{a.name}\n" + (f"{a.best[0]}, {a.best[1]:.2f}" if a.top_k else "empty")
+        + (" UNCLEAR" if a.top_k and a.is_digit is False else "")
+        for a in drawn
+    ]  # fmt: skip
+    figure = plot_answers([a.picture for a in drawn], [a.seen for a in drawn], captions, num_cols=8)
+    save_figure(figure, path)
+    test_digits = load_dataset("mnist", "test").images
+    digits = predictor.predict_logits(test_digits).max(axis=1)
+    rows = [["test digits", *measure(predictor, test_digits, digits)]]
+    for name, pictures in make_pictures(400, seed=1).items():
+        rows.append([name, *measure(predictor, prepare(name, pictures), digits)])
+    titles = ["kind", "pictures", "empty", "unclear", "refused", "95 % interval", "ROC area"]
+    print(format_cells(titles, rows, left=("kind",)))
+
+
+if __name__ == "__main__":
+    main()

@@ -68,6 +68,7 @@ def evaluate_corruptions(
     input_size: int = SIZE,
     name: str = "",
     batch_size: int = 256,
+    calibration: Calibration | None = None,
 ) -> dict[str, Result]:
     """Compute the metrics of `network` on each set, see `robustness.summarise_corruption`.
 
@@ -79,7 +80,8 @@ def evaluate_corruptions(
     for number, (corruption, image_set) in enumerate(sets.items(), 1):
         progress.show(done, f"{name} {corruption} ({number}/{len(sets)})".strip())
         logits = predict_logits(network, image_set, input_size, batch_size)
-        results[corruption] = summarise_corruption(logits, image_set.labels, image_set.classes)
+        labels, classes = image_set.labels, image_set.classes
+        results[corruption] = summarise_corruption(logits, labels, classes, calibration=calibration)
         done += len(image_set)
     progress.clear()
     return results

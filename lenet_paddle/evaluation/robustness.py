@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from lenet_paddle.data.datasets import CORRUPTIONS, IDENTITY
+from lenet_paddle.evaluation.calibration import Calibration
 from lenet_paddle.evaluation.metrics import (
     compute_accuracy,
     compute_losses,
@@ -22,19 +23,25 @@ from lenet_paddle.evaluation.metrics import (
 from lenet_paddle.tables import Format, format_records, show_count
 
 NUM_WORST = 4  # mistakes listed in a result
+CALIBRATED = ("refused", "answered_accuracy", "calibration_error")
 
 Result = dict[str, Any]
 
 
 def summarise_corruption(
-    logits: np.ndarray, labels: np.ndarray, classes: Sequence[str], num_worst: int = NUM_WORST
+    logits: np.ndarray,
+    labels: np.ndarray,
+    classes: Sequence[str],
+    num_worst: int = NUM_WORST,
+    calibration: Calibration | None = None,
 ) -> Result:
     """Compute the metrics of one corruption, JSON-ready.
 
     logits: float (N, C); labels: int (N,), N > 0. Keys: num_images, num_mistakes, accuracy and
     loss (means over samples, the loss in nats), hardest_class (the first of the lowest accuracy
     among those with images) and hardest_accuracy, worst (the mistakes of highest loss, worst
-    first: index, label, predicted class and its probability).
+    first: index, label, predicted class and its probability). With a calibration also calibrated
+    (`Calibration.summarise`); all else is of the network's own logits.
     """
     preds, losses = logits.argmax(axis=1), compute_losses(logits, labels)
     columns = compute_per_class(count_confusion(preds, labels, len(classes)))
@@ -59,6 +66,7 @@ def summarise_corruption(
             }
             for i, p in zip(worst, probs, strict=True)
         ],
+        **({} if calibration is None else {"calibrated": calibration.summarise(logits, labels)}),
     }
 
 
@@ -75,6 +83,9 @@ def summarise_corruptions(
     Keys: num_corruptions and missing (those of the 15 without a result), mean_accuracy and
     mean_loss (each corruption counts alike; the clean images are not in them), clean_accuracy
     and clean_loss (of `IDENTITY`; None without it), corruptions (name -> its result).
+
+    Where the results are calibrated, the report is too: mean_refused, mean_answered_accuracy and
+    mean_calibration_error, means over the corruptions (of the accuracy over those with an answer).
 
     With a baseline, another network's results on the same images, each corruption and the
     report also get baseline_accuracy, and each corruption error_ratio, its error divided by the
@@ -96,6 +107,11 @@ def summarise_corruptions(
             name: dict(results[name]) for name in (*names, IDENTITY) if name in results
         },
     }
+    if names and all("calibrated" in results[name] for name in names):
+        columns = [results[name]["calibrated"] for name in names]
+        for key in CALIBRATED:
+            values = [column[key] for column in columns if column[key] is not None]
+            report[f"mean_{key}"] = _mean(values)
     if baseline is not None:
         _compare(report, baseline)
     return report
@@ -127,10 +143,12 @@ def name_mean(report: Result) -> str:
 def list_rows(report: Result) -> list[Result]:
     """Return the report as rows with equal keys: the corruptions, their mean, the clean images.
 
-    Keys: corruption, num_images, accuracy, loss, (baseline_accuracy, error_ratio: the mean's is
-    mCE,) hardest_class, hardest_accuracy; None where a row has none.
+    Keys: corruption, num_images, accuracy, loss, (refused, answered_accuracy, calibration_error:
+    of a calibrated network,) (baseline_accuracy, error_ratio: the mean's is mCE,) hardest_class,
+    hardest_accuracy; None where a row has none.
     """
     keys = ["num_images", "accuracy", "loss"]
+    keys += CALIBRATED if "mean_refused" in report else []
     keys += ["baseline_accuracy", "error_ratio"] if "mce" in report else []
     keys += ["hardest_class", "hardest_accuracy"]
     mean = {
@@ -138,13 +156,18 @@ def list_rows(report: Result) -> list[Result]:
         "loss": report["mean_loss"],
         "baseline_accuracy": report.get("baseline_mean_accuracy"),
         "error_ratio": report.get("mce"),
+        **{key: report.get(f"mean_{key}") for key in CALIBRATED},
     }
     results = dict(report["corruptions"])
     clean = {IDENTITY: results.pop(IDENTITY)} if IDENTITY in results else {}
     return [
-        {"corruption": name, **{key: row.get(key) for key in keys}}
+        {"corruption": name, **{key: _cell(row, key) for key in keys}}
         for name, row in {**results, name_mean(report): mean, **clean}.items()
     ]
+
+
+def _cell(row: Result, key: str) -> Any:
+    return (row.get("calibrated", row) if key in CALIBRATED else row).get(key)
 
 
 def format_report(report: Result) -> str:
@@ -157,6 +180,9 @@ def format_report(report: Result) -> str:
         "num_images": ("images", show_count),
         "accuracy": ("accuracy", _show),
         "loss": ("loss", _show),
+        "refused": ("unclear", _show),
+        "answered_accuracy": ("of the others", _show),
+        "calibration_error": ("calibration error", _show),
         "baseline_accuracy": ("baseline", _show),
         "error_ratio": ("error ratio", _show),
         "hardest_class": ("hardest class", str),
@@ -182,6 +208,9 @@ def _explain(report: Result) -> dict[str, str]:
                 f"{', '.join(report['mce_without'])}: the baseline makes no mistake there, so "
                 f"these are not in mCE"
             )
+    if "mean_refused" in report:
+        notes["unclear"] = "share with a largest calibrated logit below the run's threshold"
+        notes["of the others"] = "accuracy of those that are not unclear"
     notes["hardest class"] = "the one of lowest accuracy"
     if report["missing"]:
         notes["missing"] = ", ".join(report["missing"])

@@ -46,6 +46,7 @@ def write_static_page(
     shutil.copyfile(model, folder / "model.onnx")
     keys = ("classes", "preprocess", "image_size", "input")
     shown = {key: description[key] for key in keys}
+    shown["threshold"] = description.get("calibration", {}).get("threshold")
     shown |= describe_data(str(description["dataset"]))
     write_json(folder / "model.json", {**shown, "features": features, "backend": "browser"})
     _fetch_runtime(static / "ort")

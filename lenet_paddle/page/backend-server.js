@@ -3,7 +3,8 @@
 import { ask } from "./ask.js";
 
 // Return a function from the drawing's ImageData to {probabilities: one per class, or null if nothing
-// is written, seen: RGBA of what the network saw, features: [{shape: [C, H, W], data: Uint8}]}.
+// is written, isDigit: false if unclear, null if the model does not know, seen: RGBA of what the
+// network saw, features: [{shape: [C, H, W], data: Uint8}]}.
 export async function connect(model) {
     const path = model.features.length ? "features" : "predict";
     return async (picture) => {
@@ -13,6 +14,7 @@ export async function connect(model) {
         const { probabilities, seen, features = [] } = answer;
         return {
             probabilities: answer.class === null ? null : model.classes.map((name) => probabilities[name]),
+            isDigit: answer.is_digit,
             seen: await toPixels(decode(seen)),
             features: features.map(({ shape, data }) => ({ shape, data: decode(data) })),
         };

@@ -46,6 +46,7 @@ export class View {
         if (!probabilities) return say("Nothing is written.");
         const ranked = this.classes.map((name, k) => [name, probabilities[k]]);
         const [[a, p], [b, q]] = [...ranked.sort((x, y) => y[1] - x[1]), ["", 0]];
+        if (this.answer.isDigit === false) return say("Unclear. Perhaps {0}, {1}.", a, formatShare(p));
         return say("{0}, {1}. Next: {2}, {3}.", a, formatShare(p), b, formatShare(q));
     }
 
@@ -73,6 +74,7 @@ export class View {
     #showBest(ranked, shares) {
         const best = find("best");
         best.classList.toggle("none", !ranked);
+        best.classList.toggle("unclear", Boolean(ranked) && this.answer.isDigit === false);
         best.classList.toggle("word", Boolean(ranked) && this.isLong);
         const [a, b] = (ranked ?? []).map((k) => this.classes[k]);
         const share = ranked ? shares[ranked[0]] : 0;
@@ -84,6 +86,7 @@ export class View {
     #comment(share, a, b) {
         if (!this.isReady) return say("Loading the network…");
         if (!a) return say(this.answer ? "Nothing is written." : "Waiting for your first stroke.");
+        if (this.answer.isDigit === false) return say("Unclear: perhaps {0}, perhaps no digit.", a);
         if (share >= 0.9) return say("Quite sure.");
         return share >= 0.6 ? say("Or is it {0}?", b) : say("Hard to tell: {0} or {1}?", a, b);
     }

@@ -32,6 +32,8 @@ export const ZH = {
     "Quite sure.": "很有把握。",
     "Or is it {0}?": "也可能是 {0}？",
     "Hard to tell: {0} or {1}?": "说不准：{0} 还是 {1}？",
+    "Unclear: perhaps {0}, perhaps no digit.": "看不清：可能是 {0}，也可能不是数字。",
+    "Unclear. Perhaps {0}, {1}.": "看不清。可能是 {0}，{1}。",
     "{0}, {1}. Next: {2}, {3}.": "{0}，{1}。其次：{2}，{3}。",
     "Pen down": "落笔",
     "Pen up": "抬笔",

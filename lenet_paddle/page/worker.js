@@ -25,8 +25,10 @@ async function answer(picture) {
     const seen = preparePicture(planesOf(picture, channels), model.preprocess, model.image_size);
     const image = new ort.Tensor("float32", normalise(seen, size), [1, channels, size, size]);
     const outputs = await session.run({ [model.input.name]: image });
+    const logits = outputs.logits.data, isWritten = !isEmpty(seen);
     return {
-        probabilities: isEmpty(seen) ? null : softmax(outputs.logits.data),
+        probabilities: isWritten ? softmax(logits) : null,
+        isDigit: model.threshold === null ? null : isWritten && Math.max(...logits) >= model.threshold,
         seen: toPixels(seen),
         features: model.features.map(({ name, shape }) => {
             return { shape, data: scaleMaps(outputs[name].data, shape[1] * shape[2]) };

@@ -18,6 +18,7 @@ from lenet_paddle.data.imageset import ImageSet
 from lenet_paddle.data.load import load_test_set
 from lenet_paddle.data.mnist_c import check_form, list_corruptions, load_mnist_c
 from lenet_paddle.errors import InputError
+from lenet_paddle.evaluation.calibration import Calibration
 from lenet_paddle.evaluation.evaluate import evaluate_corruptions
 from lenet_paddle.evaluation.robustness import (
     Result,
@@ -43,6 +44,7 @@ class _Subject:
     checkpoint: str
     network: paddle.nn.Layer
     classes: tuple[str, ...]
+    calibration: Calibration | None
 
     @classmethod
     def load(cls, run_dir: Path, checkpoint: str) -> _Subject:
@@ -50,7 +52,8 @@ class _Subject:
         check_form(run.config.form, run.path)
         network, classes = run.load_network(checkpoint)
         name = run.find_checkpoint(checkpoint).resolve().name
-        return cls(run=run, checkpoint=name, network=network, classes=classes)
+        calibration = run.read_calibration(name)
+        return cls(run, name, network, classes, calibration)
 
     def describe(self) -> dict[str, str]:
         return {
@@ -61,7 +64,9 @@ class _Subject:
 
     def evaluate(self, sets: Mapping[str, ImageSet]) -> dict[str, Result]:
         size = self.run.config.input_size
-        return evaluate_corruptions(self.network, sets, size, self.run.name)
+        return evaluate_corruptions(
+            self.network, sets, size, self.run.name, calibration=self.calibration
+        )
 
 
 def evaluate_robustness(

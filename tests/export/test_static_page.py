@@ -88,10 +88,11 @@ def fake_npm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def write(folder: Path) -> Path:
+def write(folder: Path, **more: object) -> Path:
     features = [{"name": "feature_1", "shape": [6, 28, 28]}]
     page = folder / "page"
-    static_page.write_static_page(page, folder / "model.onnx", DESCRIPTION, features)
+    description = {**DESCRIPTION, **more}
+    static_page.write_static_page(page, folder / "model.onnx", description, features)
     return page
 
 
@@ -107,7 +108,15 @@ def test_the_static_page_is_whole(fake_npm: Path) -> None:
     assert model["backend"] == "browser" and model["classes"] == ["a", "b"]
     assert model["image_size"] == 64 and model["input"]["shape"] == [-1, 3, 64, 64]
     assert model["features"] == [{"name": "feature_1", "shape": [6, 28, 28]}]
+    assert model["threshold"] is None
     assert "MIT" in (page / "static" / "ort" / "LICENSE").read_text()
+
+
+def test_the_static_page_knows_the_threshold(fake_npm: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    calibration = {"temperature": 1.25, "threshold": 5.5, "num_images": 5000}
+    page = write(fake_npm, calibration=calibration)
+    assert json.loads((page / "model.json").read_text())["threshold"] == 5.5
 
 
 def test_another_package_than_the_known_one_is_refused(

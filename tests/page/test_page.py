@@ -7,6 +7,7 @@ the page.
 from __future__ import annotations
 
 import io
+import json
 import os
 import re
 import shutil
@@ -121,10 +122,38 @@ def test_bars_the_picture_seen_and_every_map_follow_the_drawing(page: Any) -> No
     assert [maps.nth(k).locator("canvas").count() for k in range(maps.count())] == [6, 16]
     assert ink(page, "#seen") == 28 * 28
     assert all(ink(page, f"[data-layer='{layer}'] canvas") for layer in (1, 2))
-    wait_for_words(page, "#live", rf"{best(page)}, .* Next: ")
+    wait_for_words(page, "#live", rf"{best(page)}, .* Next: |Unclear. Perhaps {best(page)}, ")
     page.click("#clear")
     settle(page)
     assert best(page) == "?" and ink(page, "#seen") == 0
+
+
+def test_an_unclear_drawing_is_said_to_be_so(browser: Any, export: Path, tmp_path: Path) -> None:
+    """With the server and without: of a copy whose threshold no picture reaches."""
+    copy = shutil.copytree(export, tmp_path / "inference")
+    text, count = re.subn(
+        "threshold: .*", "threshold: 1000.0", (copy / "inference.yml").read_text()
+    )
+    assert count == 1
+    (copy / "inference.yml").write_text(text)
+    commands = [[ROOT / "tools" / "serve.py", "--model", copy, "--port", 0]]
+    if (copy / "page").is_dir():
+        model = json.loads((copy / "page" / "model.json").read_text())
+        (copy / "page" / "model.json").write_text(json.dumps({**model, "threshold": 1000}))
+        folder = ["--directory", copy / "page"]
+        commands.append(["-m", "http.server", 0, "--bind", "127.0.0.1", *folder])
+    for command in commands:
+        with answering(*command) as url, opened(browser, url) as page:
+            assert "unclear" not in page.get_attribute("#best", "class")
+            draw(page, DIGITS["3"])
+            assert "unclear" in page.get_attribute("#best", "class")
+            expected = f"Unclear: perhaps {best(page)}, perhaps no digit."
+            assert page.inner_text("#comment") == expected
+            wait_for_words(page, "#live", rf"Unclear\. Perhaps {best(page)}, ")
+            assert sum(shares(page)) == pytest.approx(1, abs=1e-3)
+            page.click("#clear")
+            settle(page)
+            assert "unclear" not in page.get_attribute("#best", "class")
 
 
 def test_undo_takes_back_strokes_and_a_clearing_and_the_pen_has_a_width(page: Any) -> None:

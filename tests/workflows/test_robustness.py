@@ -21,6 +21,7 @@ from lenet_paddle.data.datasets import CORRUPTIONS, IDENTITY
 from lenet_paddle.data.imageset import ImageSet
 from lenet_paddle.data.load import load_data
 from lenet_paddle.errors import InputError
+from lenet_paddle.evaluation.calibration import Calibration
 from lenet_paddle.evaluation.evaluate import evaluate_corruptions, predict_logits
 from lenet_paddle.evaluation.metrics import compute_probs
 from lenet_paddle.evaluation.robustness import (
@@ -72,6 +73,30 @@ def test_the_figures_of_a_corruption_are_those_worked_by_hand() -> None:
         "probability": pytest.approx(8 / 10),
     }
     assert json.loads(json.dumps(found)) == found
+
+
+def test_a_calibrated_report_says_what_is_refused_and_how_right_the_others_are() -> None:
+    logits = np.array([[6.0, 0], [2, 0], [0, 6], [0, 6]])
+    labels, calibration = np.array([0, 1, 1, 0]), Calibration(2.0, 2.0, 100)
+    results = {
+        name: summarise_corruption(logits, given, ("a", "b"), calibration=calibration)
+        for name, given in (("fog", labels), ("stripe", np.array([0, 0, 1, 1])))
+    }
+    assert results["fog"]["calibrated"]["refused"] == 0.25
+    assert results["fog"]["calibrated"]["answered_accuracy"] == pytest.approx(2 / 3)
+    without = summarise_corruption(logits, labels, ("a", "b"))
+    assert {**without, "calibrated": results["fog"]["calibrated"]} == results["fog"]
+    report = summarise_corruptions(results)
+    assert report["mean_refused"] == 0.25
+    assert report["mean_answered_accuracy"] == pytest.approx(5 / 6)
+    errors = [row["calibrated"]["calibration_error"] for row in results.values()]
+    assert report["mean_calibration_error"] == pytest.approx(sum(errors) / 2)
+    [_, fog, mean] = list_rows(report)
+    assert fog["loss"] == without["loss"] and fog["refused"] == mean["refused"] == 0.25
+    text = format_report(report)
+    assert "unclear" in text and "of the others" in text and "0.8333" in text
+    plain = list_rows(summarise_corruptions({"fog": without}))
+    assert "refused" not in plain[0]
 
 
 def test_of_equally_hard_classes_the_first_is_named_and_few_mistakes_are_kept() -> None:
