@@ -120,6 +120,9 @@ class OptimizationConfig(Settings):
     class_weights: Literal["none", "balanced"] = "none"
     """balanced: in the training loss an image counts N / (classes * images of its class), so that
     rare classes count as much as frequent ones."""
+    outliers: Annotated[float, BELOW_1] = 0.0
+    """Share of each batch that is replaced by pictures that are no digits, made from its digits, on
+    which all classes shall get the same probability; for grey digits."""
     accumulate: Annotated[int, COUNT] = 1
     """Average the gradients of N batches before each update."""
     amp: Literal["O0", "O1", "O2"] = "O0"

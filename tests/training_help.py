@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -55,8 +56,8 @@ def train(
     train_set = train_set or bars(100)
     with paddle.utils.unique_name.guard():
         paddle.seed(config.seed)
-        network = build_model(config.model, 3)
-        held_out = bars(50, seed=1)
+        network = build_model(config.model, train_set.num_classes)
+        held_out = dataclasses.replace(bars(50, seed=1), classes=train_set.classes)
         if get_rank() == 0:
             size = input_size(config.model)
             loggers = build_loggers(config, network, train_set, held_out, size)

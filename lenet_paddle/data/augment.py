@@ -37,6 +37,20 @@ class AugmentConfig(Settings):
     """Probability of exchanging left and right (presets 0)."""
     vertical_flip: Annotated[float | None, SHARE] = None
     """Probability of exchanging top and bottom (presets 0)."""
+    thin: Annotated[float | None, between(0, 4)] = None
+    """Largest width that strokes lose, in pixels of a picture with a side of 28 (presets 0). Each
+    image draws one change between thin and thick."""
+    thick: Annotated[float | None, between(0, 8)] = None
+    """Largest width that strokes gain, in the same pixels (presets 0)."""
+    outline: Annotated[float | None, SHARE] = None
+    """Probability of leaving only the edges of strokes (presets 0)."""
+    breaks: Annotated[float | None, SHARE] = None
+    """Probability of each of two gaps of 1 to 3 of these pixels in the strokes (presets 0)."""
+    downscale: Annotated[float | None, BELOW_1] = None
+    """d: the picture is scaled to a side of 1 - d to 1 times its own, and back (presets 0)."""
+    specks: Annotated[float | None, SHARE] = None
+    """Probability of each of three round blobs of one random grey, 1 to 5 of these pixels wide
+    (presets 0)."""
     erase: Annotated[float | None, SHARE] = None
     """Probability of covering a rectangle with one random grey (strong 0.25)."""
     bars: Annotated[float | None, SHARE] = None

@@ -8,9 +8,11 @@ import numpy as np
 
 from lenet_paddle.data.form import SIZE
 from lenet_paddle.data.imageset import ImageSet
+from lenet_paddle.data.nondigits import Replace
 from lenet_paddle.data.preprocess import normalise
 
 AUGMENTATION = 0x617567  # separates its generators from those of other draws
+OUTLIERS = 0x6F7574
 WHOLE_BATCH = 3 * 64 * 64  # values of the largest picture that is evaluated in whole batches
 
 
@@ -38,7 +40,8 @@ class BatchLoader:
 
     `augment` maps a batch, uint8 (B, H, W) or (B, H, W, 3), and a generator from (seed, epoch,
     step) to a batch of the same shape. It gets the batch of all ranks, so that they train on the
-    variants that one process would.
+    variants that one process would. Before it `outliers` maps the batch's images, labels (B,) and
+    another such generator to images and labels; what it adds comes last, with negative labels.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class BatchLoader:
         num_ranks: int = 1,
         even: bool = False,
         augment: Callable[[np.ndarray, np.random.Generator], np.ndarray] | None = None,
+        outliers: Replace | None = None,
     ) -> None:
         self.image_set = image_set
         self.batch_size = batch_size
@@ -60,7 +64,7 @@ class BatchLoader:
         self.seed = seed
         self.input_size = input_size
         self.rank, self.num_ranks, self.even = rank, num_ranks, even
-        self.augment = augment
+        self.augment, self.outliers = augment, outliers
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -88,15 +92,21 @@ class BatchLoader:
         for step, start in enumerate(range(0, len(order), self.batch_size)):
             batch = order[start : start + self.batch_size]
             share = self._share(np.arange(len(batch)))
-            images = self._read(batch, share, step)
-            yield [normalise(images, self.input_size), self.image_set.labels[batch[share], None]]
+            images, labels = self._read(batch, share, step)
+            yield [normalise(images, self.input_size), labels[:, None]]
 
-    def _read(self, batch: np.ndarray, share: np.ndarray, step: int) -> np.ndarray:
-        if self.augment is None:
-            return self.image_set.images[batch[share]]
-        rng = np.random.default_rng((self.seed, self.epoch, step, AUGMENTATION))
-        images = self.augment(self.image_set.images[batch], rng)
-        return images if self.num_ranks == 1 else images[share]
+    def _read(
+        self, batch: np.ndarray, share: np.ndarray, step: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        if self.augment is None and self.outliers is None:
+            return self.image_set.images[batch[share]], self.image_set.labels[batch[share]]
+        images, labels = self.image_set.images[batch], self.image_set.labels[batch]
+        draw = (self.seed, self.epoch, step)
+        if self.outliers is not None:
+            images, labels = self.outliers(images, labels, np.random.default_rng((*draw, OUTLIERS)))
+        if self.augment is not None:
+            images = self.augment(images, np.random.default_rng((*draw, AUGMENTATION)))
+        return (images, labels) if self.num_ranks == 1 else (images[share], labels[share])
 
     def _order(self) -> np.ndarray:
         if self.shuffle:

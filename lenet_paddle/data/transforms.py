@@ -16,12 +16,14 @@ import numpy as np
 from lenet_paddle.data.augment import COLOUR, PRESETS, AugmentConfig, Fill
 from lenet_paddle.data.colours import turn_hues, weigh_grey
 from lenet_paddle.data.form import SIZE
+from lenet_paddle.data.strokes import change_width, draw_breaks, draw_specks, outline, scale_down
 from lenet_paddle.errors import InputError
 
 # Fields smoothed by one matrix product. With more, NumPy's BLAS would use a second thread, and wait
 # for it longer than the product takes whenever that core is busy.
 GROUP = 16
-NUM_BARS = 3
+NUM_BARS = NUM_SPECKS = 3
+NUM_BREAKS = 2
 
 
 @dataclass(frozen=True)
@@ -41,16 +43,17 @@ class Augmentation(AugmentConfig):
     def __call__(self, images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Return variants of `images`, uint8 (B, H, W) or (B, H, W, 3); the input is unchanged.
 
-        Flips come first, then affine map and elastic distortion in one sampling, then blur,
-        contrast, brightness, bars, noise and erasing, then the changes of colour; values are
-        rounded once, at the end. All channels of an image change alike, except that each has noise
-        of its own.
+        Flips come first, then the strokes' width, outlines and breaks, affine map and elastic
+        distortion in one sampling, downscaling, blur, contrast, brightness, bars, specks, noise and
+        erasing, then the changes of colour; values are rounded once, at the end. All channels of an
+        image change alike, except that each has noise of its own.
         """
         is_grey = images.ndim == 3
         planes = images[:, None] if is_grey else images.transpose(0, 3, 1, 2).copy()
         planes = _flip(planes, self.horizontal_flip, rng, axis=3)
         planes = _flip(planes, self.vertical_flip, rng, axis=2)
-        values = self._change_values(self._move(planes, rng), rng)
+        values = self._move(self._change_strokes(planes, rng), rng)
+        values = self._change_values(values, rng)
         if not is_grey:
             values = self._change_colours(values, rng)
         planes = values if values.dtype == np.uint8 else _to_bytes(values)
@@ -67,6 +70,19 @@ class Augmentation(AugmentConfig):
         modifiers = ("augment", "elastic_sigma", "fill")  # say how, not whether
         return any(getattr(self, f.name) for f in fields(self) if f.name not in modifiers)
 
+    def _change_strokes(self, planes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        batch, _, height, width = planes.shape
+        pixels = _pixels(height, width)
+        if self.thin or self.thick:
+            change = rng.uniform(-(self.thin or 0.0), self.thick or 0.0, (batch,)) * pixels
+            planes = change_width(planes, change)
+        if self.outline:
+            planes = outline(planes, rng.random((batch,)) < self.outline)
+        for _ in range(NUM_BREAKS if self.breaks else 0):
+            covered = draw_breaks(planes.max(axis=1), self.breaks or 0.0, pixels, rng)
+            planes = np.where(covered[:, None], planes.dtype.type(0), planes)
+        return planes
+
     def _move(self, planes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         if not self.moves:
             return planes
@@ -77,7 +93,7 @@ class Augmentation(AugmentConfig):
         if self.elastic:
             pixels = _pixels(height, width)
             sigma = (self.elastic_sigma or 0.0) * pixels
-            where += np.float32(self.elastic * pixels) * _smooth_fields(
+            where += np.float32(self.elastic * pixels) * smooth_fields(
                 2 * batch, height, width, sigma, rng
             )
         return sample_bilinear(planes, where.reshape(2, batch, -1), self.fill)
@@ -108,6 +124,8 @@ class Augmentation(AugmentConfig):
     def _change_values(self, values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         batch, _, height, width = values.shape
         each = (batch, 1, 1, 1)
+        if self.downscale:
+            values = scale_down(values, 1 - rng.uniform(0, self.downscale, (batch,)))
         if self.blur:
             sigmas = rng.uniform(0, self.blur, (batch,)) * _pixels(height, width)
             values = _blur(values, sigmas)
@@ -118,6 +136,9 @@ class Augmentation(AugmentConfig):
             values = values + 255 * _uniform(rng, self.brightness, each)
         for _ in range(NUM_BARS if self.bars else 0):
             covered = _draw_bars(batch, height, width, self.bars or 0.0, rng)[:, None]
+            values = np.where(covered, rng.integers(0, 256, each, np.uint8), values)
+        for _ in range(NUM_SPECKS if self.specks else 0):
+            covered = draw_specks(batch, height, width, self.specks or 0.0, rng)[:, None]
             values = np.where(covered, rng.integers(0, 256, each, np.uint8), values)
         if self.noise:
             strength = np.float32(255) * rng.uniform(0, self.noise, each).astype(np.float32)
@@ -157,8 +178,8 @@ def choose_augmentation(config: AugmentConfig, channels: int) -> Augmentation | 
 def sample_bilinear(planes: np.ndarray, where: np.ndarray, fill: Fill | None) -> np.ndarray:
     """Interpolate the values at `where`, float32 (B, C, H, W), from the four nearest pixels.
 
-    planes: uint8 (B, C, H, W); where: float32 (2, B, H*W), row and column for each place of the
-    result, the same ones in all channels. Outside the image `fill` decides.
+    planes: uint8 or float32 (B, C, H, W); where: float32 (2, B, H*W), row and column for each place
+    of the result, the same ones in all channels. Outside the image `fill` decides.
     """
     batch, channels, height, width = planes.shape
     border = ((0, 0), (0, 0), (1, 1), (1, 1))
@@ -230,7 +251,7 @@ def _centred(side: int) -> np.ndarray:
     return (np.arange(side) - (side - 1) / 2).astype(np.float32)
 
 
-def _smooth_fields(
+def smooth_fields(
     count: int, height: int, width: int, sigma: float, rng: np.random.Generator
 ) -> np.ndarray:
     """Draw smooth fields, float32 (count, H, W), of mean 0 and variance 1 (Simard et al. 2003).

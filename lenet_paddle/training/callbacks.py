@@ -101,11 +101,41 @@ class WeightedLoss(paddle.nn.Layer):
         self.loss = loss
         self.weight = 1.0
 
-    def forward(self, logits: paddle.Tensor, labels: paddle.Tensor) -> paddle.Tensor:
-        """Return the scalar loss of logits (B, C) and labels (B, 1)."""
+    def forward(self, logits: paddle.Tensor, labels: paddle.Tensor) -> Any:
+        """Return the scalar loss of logits (B, C) and labels (B, 1), or its summands."""
         # With label smoothing Paddle takes labels of shape (B, 1) for soft labels and fails.
         loss = self.loss(logits, labels.squeeze(1))
-        return loss if self.weight == 1.0 else loss * self.weight
+        if self.weight == 1.0:
+            return loss
+        if isinstance(loss, list):
+            return [part * self.weight for part in loss]
+        return loss * self.weight
+
+
+class OutlierLoss(paddle.nn.Layer):
+    """A loss of digits, and for pictures with the label -1, which stand last in a batch, the
+    cross-entropy to equal probabilities (Hendrycks et al. 2019, arXiv 1812.04606).
+
+    The mean over the batch is returned as its two summands, which hapi adds.
+    """
+
+    def __init__(self, loss: paddle.nn.Layer) -> None:
+        super().__init__()
+        self.loss = loss
+
+    def forward(self, logits: paddle.Tensor, labels: paddle.Tensor) -> list[paddle.Tensor]:
+        """Return the part of the digits and that of the others, of logits (B, C), labels (B,)."""
+        num_digits = int(np.count_nonzero(labels.numpy() >= 0))
+        parts = []
+        if num_digits:
+            digits = self.loss(logits[:num_digits], labels[:num_digits])
+            parts.append(digits * (num_digits / len(labels)))
+        else:
+            parts.append(paddle.zeros([]))
+        if num_digits < len(labels):
+            others = -paddle.nn.functional.log_softmax(logits[num_digits:]).mean()
+            parts.append(others * (1 - num_digits / len(labels)))
+        return parts
 
 
 class BalancedLoss(paddle.nn.Layer):

@@ -16,6 +16,7 @@ from lenet_paddle import runtime
 from lenet_paddle.config import TrainConfig
 from lenet_paddle.data.imageset import ImageSet
 from lenet_paddle.data.loader import BatchLoader, limit_batch
+from lenet_paddle.data.nondigits import choose_outliers
 from lenet_paddle.data.transforms import choose_augmentation
 from lenet_paddle.errors import InputError, tool_line
 from lenet_paddle.evaluation.evaluate import image_spec
@@ -95,6 +96,7 @@ def _build_loaders(
         shuffle=True,
         seed=config.seed,
         augment=choose_augmentation(config, train_set.form.channels),
+        outliers=choose_outliers(config.outliers, train_set),
         **share,
     )
     eval_batch_size = limit_batch(EVAL_BATCH_SIZE, eval_set.images, share["input_size"])
@@ -103,9 +105,10 @@ def _build_loaders(
 
 
 def _build_loss(config: TrainConfig, train_set: ImageSet) -> nn.Layer:
+    loss: nn.Layer = nn.CrossEntropyLoss(label_smoothing=config.label_smoothing)
     if config.class_weights == "balanced":
-        return cb.BalancedLoss(train_set.labels, train_set.num_classes, config.label_smoothing)
-    return nn.CrossEntropyLoss(label_smoothing=config.label_smoothing)
+        loss = cb.BalancedLoss(train_set.labels, train_set.num_classes, config.label_smoothing)
+    return cb.OutlierLoss(loss) if config.outliers else loss
 
 
 def _prepare(

@@ -69,7 +69,8 @@ def short_steps(model: paddle.Model) -> Iterator[None]:
         model.mode = "train"
         images, targets = paddle.to_tensor(inputs[0]), paddle.to_tensor(labels[0])
         logits = model.network(images)
-        loss = model._loss(logits, targets)
+        losses = to_list(model._loss(logits, targets))
+        loss = losses[0] if len(losses) == 1 else paddle.add_n(losses)
         loss.backward()
         if update:
             model._optimizer.minimize(loss)
@@ -78,7 +79,7 @@ def short_steps(model: paddle.Model) -> Iterator[None]:
             metric.update(*(tensor.numpy() for tensor in to_list(metric.compute(logits, targets))))
             for metric in model._metrics
         ]
-        return [loss.numpy()], metrics
+        return [part.numpy() for part in losses], metrics
 
     model._adapter.train_batch = train_batch
     try:

@@ -32,7 +32,7 @@ class LogitsAccuracy(paddle.metric.Accuracy):
     def __init__(self, network: paddle.nn.Layer, eval_loader: BatchLoader) -> None:
         super().__init__()
         self.network, self.eval_loader = network, eval_loader
-        self.batch_correct = 0
+        self.batch_correct = self.batch_seen = 0
         self.batches: list[tuple[np.ndarray, np.ndarray]] = []
 
     def compute(self, pred: Any, label: Any, *args: Any) -> list[Any]:
@@ -40,14 +40,16 @@ class LogitsAccuracy(paddle.metric.Accuracy):
         return [pred, label]
 
     def update(self, logits: np.ndarray, labels: np.ndarray, *args: Any) -> float:
-        """Count the batch's correct predictions; in evaluation, keep its logits."""
+        """Count the batch's correct predictions, and its images but for those labelled -1; in
+        evaluation, keep its logits."""
         labels = labels[:, 0]
         self.batch_correct = int(np.count_nonzero(logits.argmax(axis=1) == labels))
         self.total[0] += self.batch_correct
-        self.count[0] += len(labels)
+        self.batch_seen = int(np.count_nonzero(labels >= 0))
+        self.count[0] += self.batch_seen
         if not self.network.training:
             self.batches.append((logits, labels))
-        return self.batch_correct / len(labels)
+        return self.batch_correct / max(1, self.batch_seen)
 
     def pop_outputs(self) -> tuple[np.ndarray, np.ndarray]:
         """Return and drop the evaluation's logits (N, C) and labels (N,), in the loader's order.
@@ -97,15 +99,18 @@ class Recorder(Callback):
         self.started = time.monotonic()
 
     def on_train_batch_end(self, step: int, logs: Any = None) -> None:
-        """Add the batch, its mean loss weighted by its images."""
-        loss, num_own = logs["loss"][0], self.loader.count_own(step)
-        if not math.isfinite(loss):
-            raise self._diverged(f"the loss is {loss}", f"step {step + 1}")
+        """Add the batch, its mean loss weighted by its images.
+
+        Of several summands of the loss the first is that of labelled images, all others left out.
+        """
+        (loss, *others), num_own = logs["loss"], self.loader.count_own(step)
+        if not math.isfinite(whole := sum(others, loss)):
+            raise self._diverged(f"the loss is {whole}", f"step {step + 1}")
         self.state.step += 1
         if num_own:  # 0: this rank repeats an image only to keep in step with the others
             losses, correct, images = self.own_sums
             correct += self.metric.batch_correct
-            self.own_sums = (losses + loss * num_own, correct, images + num_own)
+            self.own_sums = (losses + loss * num_own, correct, images + self.metric.batch_seen)
         if self.state.step % self.config.log_every == 0 or step + 1 == len(self.loader):
             losses, correct, images = sum_over_ranks(self.own_sums)
             self.sums = (losses, correct, images)

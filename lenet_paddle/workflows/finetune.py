@@ -22,6 +22,7 @@ from lenet_paddle.data.form import SIZE
 from lenet_paddle.data.imageset import ImageSet
 from lenet_paddle.data.load import load_data, load_dataset, load_test_set
 from lenet_paddle.data.mnist_c import list_corruptions
+from lenet_paddle.data.nondigits import choose_outliers
 from lenet_paddle.data.transforms import choose_augmentation
 from lenet_paddle.errors import InputError, quote, tool_line
 from lenet_paddle.evaluation.evaluate import evaluate_corruptions
@@ -262,6 +263,7 @@ def _create(config: FinetuneConfig, source: TrainConfig | None) -> tuple[Finetun
         [train_set] = load_data(only, "train", classes=_source_classes(config), say=_quiet)
     config = config.with_form(train_set.form)
     choose_augmentation(config, config.form.channels)
+    choose_outliers(config.outliers, train_set)
     network, note = _start_network(config, train_set.classes)
     with new_folder(folder.parent) as temporary:
         write_text(temporary / SETTINGS, dump_config(config))

@@ -12,6 +12,7 @@ from lenet_paddle import runtime
 from lenet_paddle.config import TrainConfig
 from lenet_paddle.data.imageset import ImageSet
 from lenet_paddle.data.load import load_data
+from lenet_paddle.data.nondigits import choose_outliers
 from lenet_paddle.data.transforms import choose_augmentation
 from lenet_paddle.errors import InputError, Say, tool_line
 from lenet_paddle.evaluation.calibration import Calibration, fit_calibration
@@ -76,6 +77,7 @@ def train_and_evaluate(
     train_set, eval_set, test_set = _load_splits(config, classes, oddities.append)
     config = config.with_form(train_set.form)
     choose_augmentation(config, config.form.channels)  # refuse it before a run is made
+    choose_outliers(config.outliers, train_set)
     # Paddle keys an optimizer's state by generated names; the guard counts them from 0.
     with contextlib.ExitStack() as stack:
         stack.enter_context(paddle.utils.unique_name.guard())

@@ -16,9 +16,9 @@ from lenet_paddle.data.load import load_dataset
 from lenet_paddle.data.loader import BatchLoader
 from lenet_paddle.data.transforms import (
     Augmentation,
-    _smooth_fields,
     choose_augmentation,
     sample_bilinear,
+    smooth_fields,
 )
 
 LIGHT, STRONG = Augmentation(augment="light"), Augmentation(augment="strong")
@@ -31,6 +31,12 @@ RANGES: dict[str, float] = {
     "elastic": 1.0,
     "horizontal_flip": 1.0,
     "vertical_flip": 1.0,
+    "thin": 2.0,
+    "thick": 3.0,
+    "outline": 1.0,
+    "breaks": 1.0,
+    "downscale": 0.6,
+    "specks": 1.0,
     "erase": 1.0,
     "bars": 1.0,
     "brightness": 0.3,
@@ -75,7 +81,7 @@ def test_variants_are_bytes_of_the_same_shape_that_follow_from_the_generator(
     np.testing.assert_array_equal(noisy, before)
     np.testing.assert_array_equal(first, again)
     assert (first != noisy).any()
-    if augment.horizontal_flip + augment.vertical_flip == 0:
+    if augment.horizontal_flip + augment.vertical_flip == 0 and augment.outline != 1:
         assert (first != other).any()
 
 
@@ -149,7 +155,7 @@ def test_the_affine_map_moves_a_pixel_where_geometry_says(
 
 def test_elastic_displacements_have_the_deviation_and_smoothness_asked_for() -> None:
     rng, sigma = np.random.default_rng(0), 3.0
-    fields = _smooth_fields(3000, 28, 20, sigma, rng)
+    fields = smooth_fields(3000, 28, 20, sigma, rng)
     assert fields.shape == (3000, 28, 20) and fields.dtype == np.float32
     np.testing.assert_allclose(fields.std(axis=0), 1, atol=0.06)
     np.testing.assert_allclose(fields.mean(axis=0), 0, atol=0.08)
@@ -234,6 +240,103 @@ def test_blur_is_a_gaussian_that_keeps_a_flat_image_flat() -> None:
     np.testing.assert_allclose(blurred, 255 * np.outer(weights, weights), atol=0.51)
     flat = np.full((3, 9, 12), 200, np.uint8)
     np.testing.assert_array_equal(make(Augmentation(blur=3), flat), flat)
+
+
+def bar(first: int, last: int) -> np.ndarray:
+    """Return an upright bar, white on black, from one column to another."""
+    image = np.zeros((1, 28, 28), np.uint8)
+    image[0, :, first : last + 1] = 255
+    return image
+
+
+@pytest.mark.parametrize(
+    ("ranges", "expected"),
+    [
+        ({"thick": 2}, {12: 255, 13: 255, 14: 255, 15: 255, 16: 255}),
+        ({"thick": 3}, {11: 128, 12: 255, 13: 255, 14: 255, 15: 255, 16: 255, 17: 128}),
+        ({"thick": 4}, dict.fromkeys(range(11, 18), 255)),
+    ],
+)
+def test_a_stroke_of_3_pixels_becomes_wider_by_the_pixels_asked_for(
+    ranges: dict[str, float], expected: dict[int, int]
+) -> None:
+    wide = Augmentation(**ranges)(bar(13, 15), Fixed())[0]  # type: ignore[arg-type]
+    row = [expected.get(column, 0) for column in range(28)]
+    np.testing.assert_array_equal(wide, np.tile(row, (28, 1)))
+
+
+class Lowest(Fixed):
+    """A generator whose uniform draws are all the lower limit."""
+
+    def uniform(self, low: float, high: float, size: Any = None) -> np.ndarray:
+        return np.full(size, low, float)
+
+
+def test_a_stroke_of_5_pixels_becomes_narrower_and_vanishes_at_last() -> None:
+    for thin, columns in ((2, range(13, 16)), (4, range(14, 15))):
+        narrow = Augmentation(thin=thin)(bar(12, 16), Lowest())[0]  # type: ignore[arg-type]
+        np.testing.assert_array_equal(np.flatnonzero(narrow.all(axis=0)), columns)
+        assert np.count_nonzero(narrow) == 28 * len(columns)
+    assert not Augmentation(thin=4)(bar(12, 14), Lowest()).any()  # type: ignore[arg-type]
+    half = Augmentation(thin=1)(bar(12, 16), Lowest())[0, 0]  # type: ignore[arg-type]
+    assert half[12:17].tolist() == [128, 255, 255, 255, 128]
+
+
+def test_digits_gain_and_lose_ink_with_their_strokes_width(digits: np.ndarray) -> None:
+    ink = digits.mean(axis=(1, 2))
+    wide = Augmentation(thick=2)(digits, Fixed()).mean(axis=(1, 2))  # type: ignore[arg-type]
+    narrow = Augmentation(thin=1)(digits, Lowest()).mean(axis=(1, 2))  # type: ignore[arg-type]
+    assert (wide > 1.2 * ink).all() and (narrow < 0.9 * ink).all()
+    both = make(Augmentation(thin=1, thick=3), np.tile(digits[:1], (400, 1, 1)))
+    more = (both.mean(axis=(1, 2)) > ink[0]).mean()
+    assert more == pytest.approx(3 / 4, abs=0.07)  # one draw from -1 to 3
+
+
+def test_an_outline_is_hollow_and_drawn_with_its_probability(digits: np.ndarray) -> None:
+    square = np.zeros((1, 28, 28), np.uint8)
+    square[0, 10:17, 10:17] = 255
+    drawn = make(Augmentation(outline=1), square)[0]
+    assert not drawn[12:15, 12:15].any() and drawn[10, 10:17].all() and drawn[9, 10:17].all()
+    assert np.count_nonzero(drawn) == 28 + 24  # a ring outside, without corners, and one inside
+    many = np.tile(digits[:1], (1000, 1, 1))
+    changed = (make(Augmentation(outline=0.3), many) != many).any(axis=(1, 2))
+    assert changed.mean() == pytest.approx(0.3, abs=0.05)
+
+
+def test_breaks_take_ink_in_a_small_place_only(digits: np.ndarray) -> None:
+    many = np.tile(digits, (10, 1, 1))
+    broken = make(Augmentation(breaks=0.5), many)
+    cut = broken != many
+    assert not broken[cut].any()
+    assert cut.any(axis=(1, 2)).mean() == pytest.approx(0.75, abs=0.06)  # two gaps, half each
+    assert cut.sum(axis=(1, 2)).max() <= 2 * 4 * 12
+    assert (broken.sum(axis=(1, 2)) > 0).all()
+
+
+def test_downscaled_pictures_keep_their_mean_and_flat_ones_every_pixel(digits: np.ndarray) -> None:
+    flat = np.full((3, 9, 12), 200, np.uint8)
+    np.testing.assert_array_equal(make(Augmentation(downscale=0.9), flat), flat)
+    small = Augmentation(downscale=0.5)(digits, Lowest())  # type: ignore[arg-type]
+    np.testing.assert_array_equal(small, digits)  # the lower limit: nothing is lost
+    half = Augmentation(downscale=0.5)(digits, Fixed()).astype(float)  # type: ignore[arg-type]
+    np.testing.assert_allclose(half.mean(axis=(1, 2)), digits.mean(axis=(1, 2)), atol=0.6)
+    pixels = digits.reshape(-1, 14, 2, 14, 2).mean(axis=(2, 4))
+    # Places between four small pixels, a quarter from the nearest along each axis.
+    expected = (
+        9 * pixels[:, 5, 6] + 3 * pixels[:, 5, 7] + 3 * pixels[:, 6, 6] + pixels[:, 6, 7]
+    ) / 16
+    np.testing.assert_allclose(half[:, 11, 13], expected, atol=0.51)
+
+
+def test_specks_are_small_disks_of_one_grey_each() -> None:
+    images = np.full((300, 28, 28), 7, np.uint8)
+    covered = make(Augmentation(specks=0.3), images) != 7
+    assert covered.any(axis=(1, 2)).mean() == pytest.approx(1 - 0.7**3, abs=0.1)
+    assert covered.sum(axis=(1, 2)).max() <= 3 * 21
+    for variant in make(Augmentation(specks=0.1), images):
+        rows, cols = np.nonzero(variant != 7)
+        if len(set(variant[rows, cols])) == 1:  # one disk
+            assert max(np.ptp(rows), np.ptp(cols)) <= 4
 
 
 def test_background_is_0_and_nearest_repeats_the_border() -> None:

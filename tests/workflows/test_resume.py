@@ -35,10 +35,12 @@ SETTINGS = {
     "momentum, one cycle": [
         *("--optimizer", "momentum", "--schedule", "one_cycle", "--learning-rate", "0.05"),
     ],
-    "muon, warm-up, average, augmented, normalised, frozen": [
+    "muon, warm-up, average, augmented, non-digits, normalised, frozen": [
         *("--optimizer", "muon", "--learning-rate", "0.02", "--weight-decay", "0.05"),
         *("--schedule", "cosine", "--warmup-epochs", "0.5", "--ema", "0.9", "--l2", "0.001"),
         *("--augment", "strong", "--model", "lenet_modern", "--freeze", "2"),
+        *("--thin", "1", "--thick", "2", "--outline", "0.1", "--breaks", "0.1"),
+        *("--downscale", "0.5", "--specks", "0.2", "--outliers", "0.2"),
     ],
 }
 COMMON = [*SMALL, "--limit", "1500", "--epochs", "4", "--batch-size", "32"]
