@@ -37,6 +37,7 @@ OUT_OF_RANGE = {
     "erase": ([-0.1, 1.1, NAN], "from 0 to 1"),
     "bars": ([-0.1, 1.1, NAN], "from 0 to 1"),
     "brightness": ([-0.1, 1.1, NAN], "from 0 to 1"),
+    "chance": ([-0.1, 1.1, NAN], "from 0 to 1"),
     "thin": ([-0.1, 4.1, NAN], "from 0 to 4"),
     "thick": ([-0.1, 8.1, NAN], "from 0 to 8"),
     "outline": ([-0.1, 1.1, NAN], "from 0 to 1"),

@@ -73,12 +73,15 @@ class AugmentConfig(Settings):
     0.2)."""
     grayscale: Annotated[float | None, SHARE] = None
     """Probability of losing all colour; for colour pictures (presets 0)."""
+    chance: Annotated[float | None, SHARE] = None
+    """Probability with which an image draws from a range, such as rotation or noise, in place of
+    keeping what the range changes (presets 1)."""
     fill: Fill | None = None
     """Value of pixels from outside the image: background (0, the presets') or nearest."""
 
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "none": {"elastic_sigma": 2.0, "fill": "background"},  # ranges not named are 0
+    "none": {"elastic_sigma": 2.0, "chance": 1.0, "fill": "background"},  # ranges not named are 0
     # An affine map as MNIST's writers differ, and a little elastic distortion.
     "light": dict(rotation=10, shift=0.05, zoom=0.1, shear=6, elastic=0.4),
     # For few images: larger ranges, hidden parts, and a camera's contrast and noise.

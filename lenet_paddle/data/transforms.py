@@ -67,15 +67,33 @@ class Augmentation(AugmentConfig):
     @property
     def changes(self) -> bool:
         """Whether any image can change."""
-        modifiers = ("augment", "elastic_sigma", "fill")  # say how, not whether
+        modifiers = ("augment", "elastic_sigma", "chance", "fill")  # say how, not whether
         return any(getattr(self, f.name) for f in fields(self) if f.name not in modifiers)
+
+    def _are_drawn(
+        self, rng: np.random.Generator, batch: int, more_axes: int = 0
+    ) -> np.ndarray | np.float32:
+        """Return 1 for images that draw from a range and 0 for others, float32 (B, 1, ...)."""
+        if self.chance == 1:
+            return np.float32(1)
+        drawn = rng.random((batch, *[1] * more_axes)) < (self.chance or 0.0)
+        return drawn.astype(np.float32)
+
+    def _uniform(
+        self, rng: np.random.Generator, limit: float | None, shape: tuple[int, ...]
+    ) -> np.ndarray:
+        """Draw float32 values from -limit to limit, (B, ...); draw nothing for 0."""
+        if not limit:
+            return np.zeros(shape, np.float32)
+        values = rng.uniform(-limit, limit, shape).astype(np.float32)
+        return values * self._are_drawn(rng, shape[0], len(shape) - 1)
 
     def _change_strokes(self, planes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         batch, _, height, width = planes.shape
         pixels = _pixels(height, width)
         if self.thin or self.thick:
             change = rng.uniform(-(self.thin or 0.0), self.thick or 0.0, (batch,)) * pixels
-            planes = change_width(planes, change)
+            planes = change_width(planes, change * self._are_drawn(rng, batch))
         if self.outline:
             planes = outline(planes, rng.random((batch,)) < self.outline)
         for _ in range(NUM_BREAKS if self.breaks else 0):
@@ -93,9 +111,9 @@ class Augmentation(AugmentConfig):
         if self.elastic:
             pixels = _pixels(height, width)
             sigma = (self.elastic_sigma or 0.0) * pixels
-            where += np.float32(self.elastic * pixels) * smooth_fields(
-                2 * batch, height, width, sigma, rng
-            )
+            fields = smooth_fields(2 * batch, height, width, sigma, rng).reshape(2, batch, -1)
+            fields *= self._are_drawn(rng, batch, 1)
+            where += np.float32(self.elastic * pixels) * fields.reshape(where.shape)
         return sample_bilinear(planes, where.reshape(2, batch, -1), self.fill)
 
     def _draw_affine(
@@ -107,10 +125,10 @@ class Augmentation(AugmentConfig):
         float32 (2 * B, 1), first for the rows in all originals, then for the columns.
         """
         angle, lean = (
-            np.radians(_uniform(rng, limit, batch)) for limit in (self.rotation, self.shear)
+            np.radians(self._uniform(rng, limit, (batch,))) for limit in (self.rotation, self.shear)
         )
-        scale = 1 + _uniform(rng, self.zoom, (batch, 2))
-        shift = _uniform(rng, self.shift, (batch, 2)) * (height, width)
+        scale = 1 + self._uniform(rng, self.zoom, (batch, 2))
+        shift = self._uniform(rng, self.shift, (batch, 2)) * (height, width)
         cos, sin = np.cos(angle), np.sin(angle)
         turn = np.stack([cos, -sin, sin, cos], axis=1).reshape(batch, 2, 2)
         forward = turn @ _unit_shear(np.tan(lean)) * scale[:, None]
@@ -125,15 +143,16 @@ class Augmentation(AugmentConfig):
         batch, _, height, width = values.shape
         each = (batch, 1, 1, 1)
         if self.downscale:
-            values = scale_down(values, 1 - rng.uniform(0, self.downscale, (batch,)))
+            lost = rng.uniform(0, self.downscale, (batch,)) * self._are_drawn(rng, batch)
+            values = scale_down(values, 1 - lost)
         if self.blur:
             sigmas = rng.uniform(0, self.blur, (batch,)) * _pixels(height, width)
-            values = _blur(values, sigmas)
+            values = _blur(values, sigmas * self._are_drawn(rng, batch))
         if self.contrast:
             mean = values.mean(axis=(2, 3), keepdims=True, dtype=np.float32)
-            values = mean + (values - mean) * (1 + _uniform(rng, self.contrast, each))
+            values = mean + (values - mean) * (1 + self._uniform(rng, self.contrast, each))
         if self.brightness:
-            values = values + 255 * _uniform(rng, self.brightness, each)
+            values = values + 255 * self._uniform(rng, self.brightness, each)
         for _ in range(NUM_BARS if self.bars else 0):
             covered = _draw_bars(batch, height, width, self.bars or 0.0, rng)[:, None]
             values = np.where(covered, rng.integers(0, 256, each, np.uint8), values)
@@ -142,6 +161,7 @@ class Augmentation(AugmentConfig):
             values = np.where(covered, rng.integers(0, 256, each, np.uint8), values)
         if self.noise:
             strength = np.float32(255) * rng.uniform(0, self.noise, each).astype(np.float32)
+            strength = strength * self._are_drawn(rng, batch, 3)
             values = values + strength * rng.standard_normal(values.shape, np.float32)
         if self.erase:
             covered = _draw_rectangles(batch, height, width, self.erase, rng)[:, None]
@@ -152,9 +172,9 @@ class Augmentation(AugmentConfig):
         each = (len(planes), 1, 1, 1)
         if self.saturation:
             grey = weigh_grey(planes)
-            planes = grey + (planes - grey) * (1 + _uniform(rng, self.saturation, each))
+            planes = grey + (planes - grey) * (1 + self._uniform(rng, self.saturation, each))
         if self.hue:
-            planes = turn_hues(planes.astype(np.float32), _uniform(rng, self.hue, each[:3]))
+            planes = turn_hues(planes.astype(np.float32), self._uniform(rng, self.hue, each[:3]))
         if self.grayscale:
             planes = np.where(rng.random(each) < self.grayscale, weigh_grey(planes), planes)
         return planes
@@ -213,15 +233,6 @@ def _between(values: np.ndarray, index: np.ndarray, share: np.ndarray) -> np.nda
     change *= share
     left += change
     return left
-
-
-def _uniform(
-    rng: np.random.Generator, limit: float | None, shape: int | tuple[int, ...]
-) -> np.ndarray:
-    """Draw float32 values from -limit to limit; draw nothing for 0."""
-    if not limit:
-        return np.zeros(shape, np.float32)
-    return rng.uniform(-limit, limit, shape).astype(np.float32)
 
 
 def _pixels(height: int, width: int) -> float:

@@ -66,6 +66,7 @@ def test_each_range_has_its_case() -> None:
     assert {f.name for f in dataclasses.fields(Augmentation)} - {*RANGES, *COLOURS} == {
         "augment",
         "elastic_sigma",
+        "chance",
         "fill",
     }
     assert tuple(COLOURS) == COLOUR
@@ -337,6 +338,17 @@ def test_specks_are_small_disks_of_one_grey_each() -> None:
         rows, cols = np.nonzero(variant != 7)
         if len(set(variant[rows, cols])) == 1:  # one disk
             assert max(np.ptp(rows), np.ptp(cols)) <= 4
+
+
+@pytest.mark.parametrize("name", [*RANGES])
+def test_by_chance_an_image_draws_from_a_range_or_stays_as_it_is(name: str, digits: Any) -> None:
+    if name in ("horizontal_flip", "vertical_flip", "outline", "breaks", "specks", "erase", "bars"):
+        return  # these are probabilities themselves
+    many = np.tile(digits[:1], (600, 1, 1))
+    augment = Augmentation(**{name: RANGES[name]})
+    always = (make(augment, many) != many).any(axis=(1, 2)).mean()
+    some = (make(dataclasses.replace(augment, chance=0.3), many) != many).any(axis=(1, 2)).mean()
+    assert always > 0.8 and some == pytest.approx(0.3 * always, abs=0.06)
 
 
 def test_background_is_0_and_nearest_repeats_the_border() -> None:
