@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from lenet_paddle.data.augment import COLOUR
+from lenet_paddle.data.nondigits import make_nondigits
 from lenet_paddle.data.transforms import Augmentation, choose_augmentation
 from lenet_paddle.errors import InputError
 from lenet_paddle.figures.options import Drawn, VisualizeConfig
@@ -43,10 +44,13 @@ SHOWN_RANGES: dict[str, tuple[float, str]] = {  # large enough to be seen; name 
 
 
 def draw_augment(config: VisualizeConfig) -> Drawn:
-    """Draw variants of images by a run's augmentation or the presets, and each range alone."""
+    """Draw variants of images by a run's augmentation or the presets, and each range alone.
+
+    Of a run with `outliers` a row shows made-up pictures that are no digits.
+    """
     image_set, _ = load_images(config, "test" if config.images else "train")
     chosen = [find_position(text, image_set) for text in config.images]
-    count = min(NUM_IMAGES, len(image_set))
+    count = len(chosen) or min(NUM_IMAGES, len(image_set))
     shown = image_set.take(np.array(chosen or range(count), np.int64))
     names = label_classes(image_set.classes)
     captions = [names[label] for label in shown.labels]
@@ -54,8 +58,9 @@ def draw_augment(config: VisualizeConfig) -> Drawn:
         say("light", "轻度"): Augmentation(augment="light"),
         say("strong", "强"): Augmentation(augment="strong"),
     }
+    settings = data_settings(config)
     if config.run:
-        own = choose_augmentation(data_settings(config), image_set.form.channels)
+        own = choose_augmentation(settings, image_set.form.channels)
         if own is None:
             raise InputError(
                 f"{config.run[0]} was trained without augmentation; leave out --run for the presets"
@@ -67,13 +72,18 @@ def draw_augment(config: VisualizeConfig) -> Drawn:
         for name, augment in kinds.items()
         for number in range(1, NUM_VARIANTS + 1)
     }
+    if settings.outliers:
+        [augment] = kinds.values()
+        rng = np.random.default_rng(0)
+        made = make_nondigits(shown.images[:], shown.labels, count, rng)
+        variants[say("no digits", "非数字")] = augment(made, rng)
     ranges = {}
     for name, (value, chinese) in SHOWN_RANGES.items():
         if name in COLOUR and shown.form.channels == 1:
             continue
-        settings: dict[str, Any] = {name: value}
+        only: dict[str, Any] = {name: value}
         title = f"{say(name.replace('_', ' '), chinese)} {value:g}"
-        ranges[title] = Augmentation(**settings)(shown.images[:], np.random.default_rng(0))
+        ranges[title] = Augmentation(**only)(shown.images[:], np.random.default_rng(0))
     return {
         "augment": plot_rows(
             {**originals, **variants}, captions, say("what training sees", "训练所见到的图片")

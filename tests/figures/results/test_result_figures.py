@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from figures_help import draw, texts_of
 from matplotlib.figure import Figure
 
@@ -24,6 +26,7 @@ from lenet_paddle.figures.results.curves import plot_curves
 from lenet_paddle.figures.results.embedding import plot_embedding
 from lenet_paddle.figures.results.samples import measure_pixels, plot_samples
 from lenet_paddle.figures.visualize import visualize
+from lenet_paddle.settings import read_yaml
 
 
 def test_augment_shows_each_original_above_its_variants() -> None:
@@ -45,6 +48,19 @@ def test_augment_draws_a_small_set_whole(tmp_path: Path) -> None:
     np.savez(tmp_path / "few.npz", **arrays)
     drawn = draw("augment", dataset="npz", data_dir=str(tmp_path / "few.npz"))
     assert set(drawn) == {"augment", "augment-ranges"}
+
+
+def test_augment_shows_the_pictures_that_are_no_digits_of_a_run_with_them(
+    run: str, tmp_path: Path
+) -> None:
+    own = Path(shutil.copytree(run, tmp_path / "own"))
+    settings = read_yaml(own / "config.yaml")
+    for outliers in (0.0, 0.2):
+        changed = {**settings, "augment": "light", "outliers": outliers}
+        (own / "config.yaml").write_text(yaml.safe_dump(changed))
+        figure = draw("augment", run=[str(own)], images=["3", "17"])["augment"]
+        assert ("no digits" in texts_of(figure)) == bool(outliers)
+        assert len(_pixels(figure)) == 31 * (6 if outliers else 5) - 3
 
 
 def _pixels(figure: Figure) -> np.ndarray:
