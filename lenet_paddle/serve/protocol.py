@@ -4,7 +4,8 @@ Sources: the protocol, https://github.com/kserve/open-inference-protocol, and Tr
 binary_data, model_configuration, statistics and model_repository (of it the index only),
 https://github.com/triton-inference-server/server/tree/main/docs/protocol.
 The server has one model, `lenet`, with one input, `image`, float32 (B, C, S, S) of 1 or 3 channels,
-normalised as inference.yml says, and one output, `logits`, float32 (B, number of classes).
+normalised as inference.yml says, and one output, `logits`, float32 (B, number of classes). They
+are divided by the temperature in inference.yml, so that their softmax is calibrated.
 """
 
 from __future__ import annotations

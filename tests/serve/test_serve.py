@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 from serve_help import (
     CLASSES,
@@ -67,6 +68,7 @@ def assert_predictions(predictions, digits):
         assert list(row["probabilities"]) == list(CLASSES)
         np.testing.assert_allclose(list(row["probabilities"].values()), probs, atol=1e-5)
         assert row["probability"] == max(row["probabilities"].values())
+        assert row["is_digit"] is None  # this model has no threshold
         seen = Image.open(io.BytesIO(base64.b64decode(row["seen"])))
         np.testing.assert_array_equal(np.asarray(seen), digit)
 
@@ -150,7 +152,7 @@ def test_a_large_picture_is_brought_to_28_pixels(server):
 
 @pytest.mark.parametrize("value", [0, 128, 255])
 def test_a_picture_in_which_nothing_is_written_has_no_class(server, digits, value):
-    nothing = {"class": None, "probability": None, "probabilities": {}}
+    nothing = {"class": None, "probability": None, "probabilities": {}, "is_digit": None}
     for side in (28, 300):
         empty = to_png(np.full((side, side), value, np.uint8))
         files = [("files", ("a.png", file)) for file in (to_png(digits[0]), empty)]
@@ -673,6 +675,31 @@ def test_what_cannot_be_served_is_one_line(tmp_path, server):
     done = tool("serve", "--model", model, "--host", "0.0.0.0", "--port", 0)
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 2
     assert "no password" in done.stderr and "damaged exported model" in done.stderr
+
+
+def test_a_calibrated_model_says_which_pictures_are_digits(tmp_path, digits):
+    path = write_model(tmp_path) / "inference.yml"
+    scores = np.sort(reference_logits(digits).max(axis=1))
+    threshold = float(scores[1:3].mean())
+    calibration = {"temperature": 2.0, "threshold": threshold, "num_images": 100}
+    text = path.read_text()
+    path.write_text(text + yaml.safe_dump({"calibration": calibration}))
+    server = Server(tmp_path)
+    empty = np.zeros((28, 28), np.uint8)
+    files = [("files", ("a.png", to_png(picture))) for picture in (*digits, empty)]
+    response = server.client.post("/predict", files=files)
+    rows = schemas.Predictions.model_validate(response.json()).predictions
+    expected = [bool(s >= threshold) for s in reference_logits(digits).max(axis=1)]
+    assert [row.is_digit for row in rows] == [*expected, False] and sum(expected) == 3
+    assert all(row.class_ is not None for row in rows[:-1])
+    for digit, wanted in zip(digits, expected, strict=True):
+        answer = server.client.post("/features", files={"files": to_png(digit)}).json()
+        assert answer["is_digit"] is wanted
+    status, errors = server.stop()
+    assert status == 0 and errors == ""
+    path.write_text(text + "calibration: {temperature: .nan, threshold: 1, num_images: 1}\n")
+    done = tool("serve", "--model", tmp_path)
+    assert_refused(done, "inference.yml: calibration: temperature is nan")
 
 
 @pytest.mark.slow
