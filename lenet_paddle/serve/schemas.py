@@ -223,7 +223,7 @@ class InferRequest(BaseModel):
 
 
 class OutputTensor(TensorMetadata):
-    """Calibrated logits: `data`, or as many bytes behind the JSON part as `binary_data_size` says."""
+    """Calibrated logits: `data`, or as many bytes behind the JSON as `binary_data_size` says."""
 
     data: list[float] | None = None
     parameters: Parameters | None = None
