@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from lenet_paddle.config import TrainConfig
+from lenet_paddle.evaluation.calibration import Calibration
 from lenet_paddle.evaluation.metrics import summarise
 from lenet_paddle.export.card import describe_model
 
@@ -22,7 +23,14 @@ ROW = {
 }
 
 
-def card(run_dir, config=CONFIG, classes=("cat", "d|og", "<b>"), form=(1, 28), mode="digit"):
+def card(
+    run_dir,
+    config=CONFIG,
+    classes=("cat", "d|og", "<b>"),
+    form=(1, 28),
+    mode="digit",
+    calibration=None,
+):
     logits = np.random.default_rng(0).normal(size=(90, 3)) + 2 * np.eye(3)[np.arange(90) % 3]
     result = {"checkpoint": "epoch_0004", **summarise(logits, np.arange(90) % 3, classes)}
     description = {
@@ -34,7 +42,24 @@ def card(run_dir, config=CONFIG, classes=("cat", "d|og", "<b>"), form=(1, 28), m
         "classes": list(classes),
         "formats": {"onnx": ROW, "onnx-int8": {**ROW, "accuracy": 0.9876}},
     }
+    if calibration is not None:
+        result["calibrated"] = calibration.summarise(logits, np.arange(90) % 3)
+        description["calibration"] = calibration.to_dict()
     return describe_model(config, result, description, run_dir), result
+
+
+def test_the_card_says_how_the_model_is_calibrated_and_what_it_rejects(tmp_path):
+    text, result = card(tmp_path, calibration=Calibration(1.25, 0.5, 500))
+    found = result["calibrated"]
+    assert "divided by the temperature 1.2500" in text
+    assert f"below 0.5000: {found['refused']:.4f} of the test images" in text
+    assert f"accuracy of the others {found['answered_accuracy']:.4f}" in text
+    assert f"Its calibration error is {found['calibration_error']:.4f}" in text
+    assert "cannot reject" not in text and "没有“都不是”" not in text and "`is_digit`" in text
+    for other in (None, Calibration(1.25, None, 500)):
+        text, _ = card(tmp_path, calibration=other)
+        assert "cannot reject" in text and "没有“都不是”" in text and "unclear" not in text
+        assert ("temperature 1.2500" in text) == (other is not None)
 
 
 @pytest.mark.parametrize(("val_size", "words"), [(0, "no validation"), (500, "500 validation")])
