@@ -50,18 +50,22 @@ class Calibration(Settings):
     def summarise(self, logits: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
         """Compute the metrics of the network's own logits, float (N, C), when calibrated.
 
-        Keys: temperature, threshold, loss, calibration_error, refused (the share below the
-        threshold) and answered_accuracy, of the others; these two are None without a threshold,
-        the accuracy also where all are refused. JSON-ready.
+        Keys: temperature, threshold, loss, calibration_error, gaps (of each bin of confidences, the
+        share of images times accuracy minus confidence: their sizes add up to the error), refused
+        (the share below the threshold) and answered_accuracy, of the others; these two are None
+        without a threshold, the accuracy also where all are refused. JSON-ready.
         """
         scaled = self.scale(logits)
         answered = self.accepts(scaled)
         right = scaled.argmax(axis=1) == labels
+        error, bins = compute_calibration(compute_probs(scaled), labels)
+        gaps = bins["count"] / len(labels) * (bins["accuracy"] - bins["confidence"])
         return {
             "temperature": self.temperature,
             "threshold": self.threshold,
             "loss": float(compute_losses(scaled, labels).mean()),
-            "calibration_error": compute_calibration(compute_probs(scaled), labels)[0],
+            "calibration_error": error,
+            "gaps": gaps.tolist(),
             **{"refused": None, "answered_accuracy": None},
             **({} if self.threshold is None else summarise_refused(answered, right)),
         }

@@ -85,7 +85,9 @@ def summarise_corruptions(
     and clean_loss (of `IDENTITY`; None without it), corruptions (name -> its result).
 
     Where the results are calibrated, the report is too: mean_refused, mean_answered_accuracy and
-    mean_calibration_error, means over the corruptions (of the accuracy over those with an answer).
+    mean_calibration_error, means over the corruptions (of the accuracy over those with an answer),
+    and calibration_error, of all corruptions together: an excess of confidence in one and a lack in
+    another cancel out in it.
 
     With a baseline, another network's results on the same images, each corruption and the
     report also get baseline_accuracy, and each corruption error_ratio, its error divided by the
@@ -112,6 +114,8 @@ def summarise_corruptions(
         for key in CALIBRATED:
             values = [column[key] for column in columns if column[key] is not None]
             report[f"mean_{key}"] = _mean(values)
+        gaps = np.mean([column["gaps"] for column in columns], axis=0)
+        report["calibration_error"] = float(np.abs(gaps).sum())
     if baseline is not None:
         _compare(report, baseline)
     return report
@@ -211,6 +215,10 @@ def _explain(report: Result) -> dict[str, str]:
     if "mean_refused" in report:
         notes["unclear"] = "share with a largest calibrated logit below the run's threshold"
         notes["of the others"] = "accuracy of those that are not unclear"
+        notes["calibration error"] = (
+            f"of calibrated probabilities; {_show(report['calibration_error'])} of all corruptions "
+            "together"
+        )
     notes["hardest class"] = "the one of lowest accuracy"
     if report["missing"]:
         notes["missing"] = ", ".join(report["missing"])

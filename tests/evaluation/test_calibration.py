@@ -55,6 +55,7 @@ def test_calibration_error_falls_on_over_confident_logits():
     after = fit_calibration(logits, labels).summarise(others, true)
     assert before > 0.1
     assert after["calibration_error"] < 0.02
+    assert np.abs(after["gaps"]).sum() == pytest.approx(after["calibration_error"])
     assert after["loss"] < compute_losses(others, true).mean()
 
 

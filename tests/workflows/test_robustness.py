@@ -91,6 +91,9 @@ def test_a_calibrated_report_says_what_is_refused_and_how_right_the_others_are()
     assert report["mean_answered_accuracy"] == pytest.approx(5 / 6)
     errors = [row["calibrated"]["calibration_error"] for row in results.values()]
     assert report["mean_calibration_error"] == pytest.approx(sum(errors) / 2)
+    both = calibration.summarise(np.tile(logits, (2, 1)), np.append([0, 0, 1, 1], labels))
+    assert report["calibration_error"] == pytest.approx(both["calibration_error"])
+    assert f"{report['calibration_error']:.4f} of all corruptions together" in format_report(report)
     [_, fog, mean] = list_rows(report)
     assert fog["loss"] == without["loss"] and fog["refused"] == mean["refused"] == 0.25
     text = format_report(report)
