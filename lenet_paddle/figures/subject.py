@@ -23,6 +23,8 @@ from lenet_paddle.run_folder import Run
 if TYPE_CHECKING:
     from paddle import nn
 
+    from lenet_paddle.evaluation.calibration import Calibration
+
 GREY_28 = Form()
 
 
@@ -36,6 +38,8 @@ class Subject:
     """The run's settings, on the data set that the figure shows."""
     network: nn.Layer
     classes: tuple[str, ...]
+    calibration: Calibration | None = None
+    """That of its checkpoint, if there is one."""
 
     @property
     def side(self) -> int:
@@ -118,7 +122,8 @@ def load_subject(config: VisualizeConfig) -> Subject:
     runtime.select_device("auto")
     network, classes = run.load_network(config.checkpoint)
     settings = run.config.on_data(config.dataset, config.data_dir)
-    return Subject(run.name, settings, network, classes)
+    calibration = run.read_calibration(config.checkpoint)
+    return Subject(run.name, settings, network, classes, calibration)
 
 
 def data_settings(config: VisualizeConfig) -> TrainConfig:

@@ -18,9 +18,16 @@ if TYPE_CHECKING:
 
 
 def draw_calibration(config: VisualizeConfig) -> Drawn:
-    """Draw accuracy against confidence: whether 0.9 is right nine times in ten."""
+    """Draw accuracy against confidence: whether 0.9 is right nine times in ten.
+
+    The probabilities are those that are answered: of a calibrated run, the calibrated ones.
+    """
     subject = load_subject(config)
     test_set, logits, title = subject.predict_test_set()
+    if subject.calibration is not None:
+        logits = subject.calibration.scale(logits)
+        temperature = f"{subject.calibration.temperature:.4f}"
+        title += say("\ntemperature {t}", "\n温度 {t}", t=temperature)
     error, bins = compute_calibration(compute_probs(logits), test_set.labels)
     return {"calibration": plot_calibration(error, bins, title)}
 
