@@ -210,9 +210,8 @@ def finish(
     info = export_info(config, run, result)
     if not _is_exported(run, info, calibration):
         lost = _other_formats(run)
-        export_inference(
-            network, run.inference, test_set, config.input_size, info, calibration=calibration
-        )
+        size = config.input_size
+        export_inference(network, run.inference, test_set, size, info, calibration)
         if lost:
             line = tool_line("export", "--run", run, "--formats", ",".join(["paddle", *lost]))
             _log.info("removed the exports of the old checkpoint; %s makes them again", line)

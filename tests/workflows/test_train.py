@@ -30,6 +30,7 @@ def test_a_run_leaves_everything_in_its_folder(run_dir):
     present = {str(p.relative_to(run_dir)) for p in run_dir.rglob("*") if not p.is_dir()}
     assert present == {
         *("config.yaml", "versions.json", "history.csv", "train.log", "metrics.json"),
+        "calibration.json",
         *(f"checkpoints/epoch_0001/{f}" for f in ("model.pdparams", "model.pdopt", "state.json")),
         "vdl/vdlrecords.log",
         *(f"figures/{name}.png" for name in ("curves", "confusion", "mistakes")),
