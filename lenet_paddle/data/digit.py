@@ -5,18 +5,32 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
+from lenet_paddle.data.form import to_grey
+from lenet_paddle.data.ink import (
+    WORK,
+    dark_on_light,
+    drop_frames,
+    find_ink,
+    find_sheet,
+    fit,
+    otsu,
+    remove_lines,
+    to_plane,
+)
+
 FIELD = 28  # side of an MNIST picture
 BOX = 20  # side of the box the digit is scaled into
 FINE = 80  # the same box while strokes are thickened, finer for rounder strokes
-WORK = 400  # longer side, in pixels, of the picture in which the digit is searched
 MARGIN = WORK // 3  # added around a picture that is cropped to its digit
-WINDOW = 101  # side of a neighbourhood in that picture, wider than any stroke
+MARGIN_SEEN = MARGIN * WORK // (WORK + 2 * MARGIN)  # the same once scaled to WORK again
 STROKE = 2.6  # thinner strokes, in pixels of the box, are thickened; MNIST has about 3
+THICKEST = 3.5  # thicker ones are made thinner; a quarter of MNIST's are, but pass unchanged
 SMALL = 40  # longer side, in pixels, of a picture that is a scan or a drawing, not a photo
 SEPARATION = 0.6  # share of the variance between ink and ground, in a picture of two colours
 SURE_SEPARATION = 0.8  # the same where no stroke was found; a gradient has 0.75, noise less
 THICK = 17  # side, in pixels of the working picture, of what is wider than a line
 MOST_HOLES = 8  # in a digit and around it; noise has more
+Strokes = tuple[np.ndarray, np.ndarray]
 PLACES, ONES = np.arange(FIELD, dtype=np.float32), np.ones(FIELD, np.float32)
 
 
@@ -33,13 +47,21 @@ def prepare_digit(picture: np.ndarray) -> np.ndarray:
     a 20x20 box, where anti-aliasing gives it grey levels, and placed with its centre
     of mass in the middle of a 28x28 field.
     """
-    if has_mnist_form(picture):
-        return picture.copy()
-    strokes = _find_strokes(picture)
+    if picture.shape[:2] == (FIELD, FIELD):
+        grey = picture if picture.ndim == 2 else to_grey(picture)
+        if has_mnist_form(grey):
+            return grey.copy()
+    is_small = max(picture.shape[:2]) <= SMALL
+    if is_small:
+        picture = _enlarge(_without_frame(to_plane(picture).astype(np.uint8)))
+    work = to_plane(fit(picture, WORK))
+    strokes = None if is_small else _find_on_sheet(picture, work)
+    if strokes is None:
+        strokes = _find_strokes(work, is_small)
     digit = np.zeros((0, 0)) if strokes is None else _cut_out(strokes)
     if digit.size == 0:
         return np.zeros((FIELD, FIELD), np.uint8)
-    digit = _fit(_thicken(_fit(digit, FINE)), BOX)
+    digit = fit(_even_out(fit(digit, FINE)), BOX)
     return _centre((255 / digit.max() * digit).round().astype(np.uint8))
 
 
@@ -63,19 +85,71 @@ def has_mnist_form(picture: np.ndarray) -> bool:
     return bool(BOX - 1 <= max(lengths) <= BOX and max(offsets) < 0.55)
 
 
-def _find_strokes(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+def _without_frame(picture: np.ndarray) -> np.ndarray:
+    """Cut off a line along all four edges of a small picture, one or two pixels wide."""
+    for _ in range(2):
+        if min(picture.shape) < 12:
+            break
+        rings = [
+            np.concatenate([p[0], p[-1], p[:, 0], p[:, -1]]).astype(int)
+            for p in (picture, picture[1:-1, 1:-1], picture[2:-2, 2:-2])
+        ]
+        reach = np.ptp(picture)
+        if np.ptp(rings[0]) > 0.3 * reach:
+            break
+        steps = [abs(np.median(ring) - np.median(rings[0])) for ring in rings[1:]]
+        if max(steps) <= 0.5 * reach:
+            break
+        picture = np.ascontiguousarray(picture[1:-1, 1:-1])
+    return picture
+
+
+def _enlarge(picture: np.ndarray) -> np.ndarray:
+    """Scale a picture of less than 28 pixels up to them, smoothly."""
+    if max(picture.shape) >= FIELD:
+        return picture
+    height, width = (max(1, round(n * FIELD / max(picture.shape))) for n in picture.shape)
+    image = Image.fromarray(picture).resize((width, height), Image.Resampling.LANCZOS)
+    return np.asarray(image)
+
+
+def _find_on_sheet(picture: np.ndarray, work: np.ndarray) -> Strokes | None:
+    """Look for the digit on the sheet alone, if the picture shows a sheet on a table."""
+    from scipy import ndimage
+
+    sheet = find_sheet(work)
+    if sheet is None:
+        return None
+    (top, bottom, left, right), (height, width) = sheet.box, sheet.covered.shape
+    down, across = picture.shape[0] / height, picture.shape[1] / width
+    rows, columns = (
+        slice(int(top * down), int(bottom * down)),
+        slice(int(left * across), int(right * across)),
+    )
+    cut = to_plane(fit(np.ascontiguousarray(picture[rows, columns]), WORK))
+    y, x = (np.arange(side) / side for side in cut.shape)
+    places = np.ix_((top + (bottom - top) * y).astype(int), (left + (right - left) * x).astype(int))
+    on_sheet = sheet.covered[places]
+    cut = np.where(on_sheet, cut, np.floor(np.median(cut[on_sheet])))
+    strokes = _find_strokes(cut.astype(np.float32), False)
+    if strokes is None or strokes[0].shape != on_sheet.shape:
+        return strokes
+    # What leads over the edge is no sheet's: the edge is that of a shadow.
+    return None if (strokes[0] & ~ndimage.binary_erosion(on_sheet, iterations=6)).any() else strokes
+
+
+def _find_strokes(work: np.ndarray, is_small: bool) -> Strokes | None:
     """Return the digit's pixels, bool (h, w), and the ink there, full ink 1; None without one."""
-    work = _fit(picture, WORK)
-    ink = _ink(_dark_on_light(work))
+    ink = find_ink(dark_on_light(work), not is_small)
     strokes = _choose_digit(ink)
     # Nothing tells ink from a shadow once it reaches from edge to edge, so a picture cropped to
     # its digit is taken to be lit evenly. One with few pixels has no shadows at all.
-    is_small, margin = max(picture.shape) <= SMALL, 0
+    margin = 0
     if is_small or strokes is None or _is_cropped(strokes[0], ink):
         separation = SURE_SEPARATION if strokes is None and not is_small else SEPARATION
         padded = _add_margin(work, separation)
         if padded is not None:
-            strokes, margin = _choose_digit(_ink(padded)), MARGIN * WORK // (WORK + 2 * MARGIN)
+            strokes, margin = _choose_digit(find_ink(padded, not is_small)), MARGIN_SEEN
     return None if strokes is None or _is_shadow(strokes[0], margin) else strokes
 
 
@@ -105,17 +179,12 @@ def _is_cropped(digit: np.ndarray, ink: np.ndarray) -> bool:
 def _add_margin(picture: np.ndarray, separation: float) -> np.ndarray | None:
     """Return an evenly lit picture, dark on light, with a margin of its ground's colour.
 
-    Ink and ground are told apart by one threshold (Otsu 1979, "A threshold selection method from
-    gray-level histograms"); None where it explains less than the share `separation` of the
-    variance. The ground is what fills more of the edge, the corners and the picture.
+    Ink and ground are told apart by one threshold; None where it explains less than the share
+    `separation` of the variance. The ground is what fills more of the edge, the corners and the
+    picture.
     """
-    levels = np.arange(256)
-    counts = np.bincount(picture.astype(np.uint8).ravel(), minlength=256) / picture.size
-    below, mean_below, mean = counts.cumsum(), (counts * levels).cumsum(), counts @ levels
-    with np.errstate(divide="ignore", invalid="ignore"):
-        between = np.nan_to_num((mean * below - mean_below) ** 2 / (below * (1 - below)), posinf=0)
-    threshold = int(between.argmax())
-    if between[threshold] <= separation * (counts @ (levels - mean) ** 2):
+    threshold = otsu(picture, separation)
+    if threshold is None:
         return None
     dark = picture <= threshold
     edge = np.concatenate([dark[0], dark[-1], dark[:, 0], dark[:, -1]])
@@ -124,59 +193,7 @@ def _add_margin(picture: np.ndarray, separation: float) -> np.ndarray | None:
         picture, dark = 255 - picture, ~dark
     ground = np.median(picture[~dark])
     padded = np.pad(picture, MARGIN, constant_values=ground)
-    return _fit(padded.round().astype(np.uint8), WORK)
-
-
-def _fit(picture: np.ndarray, side: int) -> np.ndarray:
-    """Scale the picture, averaging pixels, so that its longer side is as given."""
-    height, width = (max(1, round(n * side / max(picture.shape))) for n in picture.shape)
-    image = Image.fromarray(picture)
-    scaled = image.resize((width, height), Image.Resampling.HAMMING, reducing_gap=2)
-    return np.asarray(scaled, np.float32)
-
-
-def _dark_on_light(picture: np.ndarray) -> np.ndarray:
-    """Invert the picture if its strokes are lighter than the ground."""
-    from scipy import ndimage
-
-    # At the edge of a shadow one side lies as far below the local mean as the other
-    # above it; a stroke lies further from it than the paper around. So the skewness has
-    # the sign of the strokes: clearly in a small window for thin ones, in a large one for
-    # thick ones.
-    skewness = 0.0
-    for window in (WINDOW // 2, 2 * WINDOW):
-        rest = picture - ndimage.uniform_filter(picture, window, mode="nearest")
-        square = rest * rest  # much faster than a power of negative numbers
-        skewness += (square * rest).mean() / max(square.mean(), 1) ** 1.5
-    return picture if skewness <= 0 else 255 - picture
-
-
-def _ink(picture: np.ndarray) -> np.ndarray:
-    """Return the share of light that the ink absorbs (0 to 1), independent of the lighting."""
-    from scipy import ndimage
-
-    smooth = ndimage.gaussian_filter(picture, 0.8)
-    # Closing fills dark areas narrower than the window. Unlike blurring it keeps the
-    # straight edge of a shadow in place, so that no line is left there.
-    # Padded first, because closing is wrong in a margin of half a window; with the edge as
-    # paper, or ink that touches it would be repeated and so be taken for paper.
-    half = WINDOW // 2
-    paper = smooth.copy()
-    for edge in (paper[0], paper[-1], paper[:, 0], paper[:, -1]):
-        np.maximum(edge, _close_line(edge), out=edge)
-    wide = np.pad(paper, half, mode="edge")
-    wide[half:-half, half:-half] = smooth
-    paper = ndimage.grey_closing(wide, (WINDOW, WINDOW), mode="nearest")[half:-half, half:-half]
-    # A share, not a difference: a shadow dims paper and ink by the same factor.
-    return (paper - smooth) / np.maximum(paper, 1)
-
-
-def _close_line(line: np.ndarray) -> np.ndarray:
-    """Fill dark parts of a row or column that are narrower than the window, also at its ends."""
-    from scipy import ndimage
-
-    half = WINDOW // 2
-    return ndimage.grey_closing(np.pad(line, half, constant_values=255), WINDOW)[half:-half]
+    return fit(padded.round().astype(np.uint8), WORK)
 
 
 def _choose_digit(ink: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
@@ -189,7 +206,11 @@ def _choose_digit(ink: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     dark = ink > max(0.05, 7 * (bare - low), 0.25 * ink.max())
     if not dark.any():
         return None
-    digit = _digit_parts(ink, dark)
+    bare_of_lines, has_lines = remove_lines(dark)
+    # A straight 1 may reach from edge to edge; it is all that is written.
+    if has_lines and bare_of_lines.sum() > 0.02 * dark.sum():
+        dark = bare_of_lines
+    digit = _digit_parts(ink, dark, has_lines)
     full = np.percentile(ink[digit], 80)
     digit &= ink > 0.4 * full  # remains of shadows are fainter
     if ndimage.label(~digit)[1] > MOST_HOLES:
@@ -209,7 +230,7 @@ def _cut_out(strokes: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
     return np.where(soft, ink, 0)[box].clip(0, 1).astype(np.float32)
 
 
-def _digit_parts(ink: np.ndarray, dark: np.ndarray) -> np.ndarray:
+def _digit_parts(ink: np.ndarray, dark: np.ndarray, has_lines: bool) -> np.ndarray:
     """Choose, among the dark pixels, those of the digit: all its strokes, no specks."""
     from scipy import ndimage
 
@@ -217,30 +238,50 @@ def _digit_parts(ink: np.ndarray, dark: np.ndarray) -> np.ndarray:
     joined = ndimage.binary_dilation(dark, np.ones((3, 3)), iterations=2)
     labels, count = ndimage.label(joined)
     labels = labels * dark
-    first = ndimage.sum_labels(ink, labels, np.arange(1, count + 1)).argmax()
+    sums = ndimage.sum_labels(ink, labels, np.arange(1, count + 1))
     boxes = np.array([[(s.start, s.stop) for s in box] for box in ndimage.find_objects(labels)])
+    foreign = drop_frames(labels, boxes, has_lines)
+    first = np.where(foreign, -1, sums).argmax()
     low, high = boxes[..., 0], boxes[..., 1]
     extent = (high - low).max(1)
     gap = np.maximum(low - high[first], low[first] - high).max(1)
-    # The bar of a 5 is long and near, a speck is short or far.
-    part = (gap < 0.25 * extent[first]) & (extent >= 0.2 * extent[first])
+    # The bar of a 5 is long and near, a speck is short or far; a level bar below is an underline.
+    part = (gap < 0.25 * extent[first]) & (extent >= 0.2 * extent[first]) & ~foreign
+    tall, wide = (high - low).T
+    under = (low[:, 0] > high[first, 0] - 0.05 * extent[first]) & (tall < 0.3 * wide)
+    part &= ~under
+    part[first] = True
     return np.concatenate([[False], part])[labels]
 
 
-def _thicken(digit: np.ndarray) -> np.ndarray:
-    """Draw thin strokes about as thick as those of MNIST."""
+def _even_out(digit: np.ndarray) -> np.ndarray:
+    """Draw thin strokes about as thick as those of MNIST, and very thick ones thinner."""
     from scipy import ndimage
 
     inside = np.pad(digit > 0.5 * digit.max(), 1)
     # Across a stroke the distance to its edge is a quarter of its width on average.
     width = 4 * ndimage.distance_transform_edt(inside)[inside].mean()
+    thinner = (width - THICKEST * FINE / BOX) / 2
+    if thinner >= 0.5:
+        return _trimmed(
+            ndimage.grey_erosion(np.pad(digit, 1), footprint=_disc(thinner), mode="constant")
+        )
     radius = (STROKE * FINE / BOX - width) / 2
     if radius < 0.5:
         return digit
+    wide = np.pad(digit, int(np.ceil(radius)))
+    return ndimage.grey_dilation(wide, footprint=_disc(radius), mode="constant")
+
+
+def _disc(radius: float) -> np.ndarray:
     reach = int(np.ceil(radius))
     y, x = np.ogrid[-reach : reach + 1, -reach : reach + 1]
-    disc = np.hypot(x, y) <= radius + 0.25
-    return ndimage.grey_dilation(np.pad(digit, reach), footprint=disc, mode="constant")
+    return np.hypot(x, y) <= radius + 0.25
+
+
+def _trimmed(digit: np.ndarray) -> np.ndarray:
+    ys, xs = np.nonzero(digit > 0.1 * digit.max())
+    return digit[ys.min() : ys.max() + 1, xs.min() : xs.max() + 1]
 
 
 def _centre(digit: np.ndarray) -> np.ndarray:

@@ -191,7 +191,7 @@ class Predictor:
         """
         if picture.ndim == 2 and self.form.channels == 3:
             picture = np.dstack([picture] * 3)
-        elif picture.ndim == 3 and self.form.channels == 1:
+        elif picture.ndim == 3 and self.form.channels == 1 and self.preprocess != "digit":
             picture = to_grey(picture)
         seen = prepare_picture(picture, self.preprocess, self.form.size)
         logits, ranked = None, []

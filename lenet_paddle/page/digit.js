@@ -2,18 +2,22 @@
 // test compares the two; data/digit.py explains the steps.
 
 import {
-    crop, dilate, dilateDisc, distances, gaussianFilter, greyClosing, greyErosion, labelParts,
-    makePlane, map, maximum, pad, percentiles, uniformFilter,
+    darkOnLight, dropFrames, findInk, findSheet, fit, greyOf, median, otsu, removeLines, roundEven, toPlane,
+    WORK,
+} from "./ink.js";
+import {
+    crop, dilate, dilateDisc, distances, erodeDisc, greyErosion, labelParts, makePlane, map,
+    maximum, pad, percentiles,
 } from "./plane.js";
-import { HAMMING, resize } from "./resample.js";
+import { LANCZOS, resize } from "./resample.js";
 
 export const FIELD = 28;
 const BOX = 20;
 const FINE = 80;
-const WORK = 400;
 const MARGIN = Math.floor(WORK / 3);
-const WINDOW = 101;
+const MARGIN_SEEN = Math.floor((MARGIN * WORK) / (WORK + 2 * MARGIN));
 const STROKE = 2.6;
+const THICKEST = 3.5;
 const SMALL = 40;
 const SEPARATION = 0.6;
 const SURE_SEPARATION = 0.8;
@@ -21,14 +25,21 @@ const THICK = 17;
 const MOST_HOLES = 8;
 const { fround } = Math; // Python computes in float32 here; so do all planes
 
-// A plane of whole numbers 0 to 255, of any size -> such a plane of 28x28, white on black; all
-// zeros where nothing is written.
-export function prepareDigit(picture) {
-    if (hasMnistForm(picture)) return picture;
-    const strokes = findStrokes(picture);
+// One plane of grey, or three of red, green and blue, of whole numbers 0 to 255 and of any size ->
+// a plane of 28x28, white on black; all zeros where nothing is written.
+export function prepareDigit(planes) {
+    const [picture] = planes;
+    if (picture.width === FIELD && picture.height === FIELD) {
+        const grey = greyOf(planes);
+        if (hasMnistForm(grey)) return grey;
+    }
+    const isSmall = Math.max(picture.width, picture.height) <= SMALL;
+    if (isSmall) planes = [enlarge(withoutFrame(toPlane(planes)))];
+    const work = toPlane(planes.map((plane) => fit(plane, WORK, true)));
+    const strokes = (!isSmall && findOnSheet(planes, work)) || findStrokes(work, isSmall);
     let digit = strokes && cutOut(strokes);
     if (!digit) return makePlane(FIELD, FIELD);
-    digit = fit(thicken(fit(digit, FINE, false)), BOX, false);
+    digit = fit(evenOut(fit(digit, FINE, false)), BOX, false);
     const scale = fround(255 / maximum(digit));
     return centred(map(digit, (value) => roundEven(fround(scale * value))));
 }
@@ -53,16 +64,70 @@ function hasMnistForm(picture) {
     return BOX - 1 <= length && length <= BOX && Math.max(...offsets) < 0.55;
 }
 
+// A small picture without a line along all four edges, one or two pixels wide.
+function withoutFrame(picture) {
+    for (let k = 0; k < 2 && Math.min(picture.width, picture.height) >= 12; k++) {
+        const rings = [0, 1, 2].map((by) => ringOf(picture, by));
+        const reach = maximum(picture) - picture.data.reduce((a, b) => Math.min(a, b));
+        if (Math.max(...rings[0]) - Math.min(...rings[0]) > 0.3 * reach) break;
+        const steps = rings.slice(1).map((ring) => Math.abs(median(ring) - median(rings[0])));
+        if (Math.max(...steps) <= 0.5 * reach) break;
+        picture = crop(picture, 1, 1, picture.width - 2, picture.height - 2);
+    }
+    return picture;
+}
+
+function ringOf({ width, height, data }, by) {
+    const ring = [];
+    for (let x = by; x < width - by; x++) {
+        ring.push(data[by * width + x], data[(height - 1 - by) * width + x]);
+    }
+    for (let y = by; y < height - by; y++) {
+        ring.push(data[y * width + by], data[y * width + width - 1 - by]);
+    }
+    return ring;
+}
+
+function enlarge(picture) {
+    const longer = Math.max(picture.width, picture.height);
+    if (longer >= FIELD) return picture;
+    const scaled = (length) => Math.max(1, roundEven((length * FIELD) / longer));
+    return resize(picture, scaled(picture.width), scaled(picture.height), LANCZOS, true);
+}
+
+function findOnSheet(planes, work) {
+    const sheet = findSheet(work);
+    if (!sheet) return null;
+    const { covered, box } = sheet, [{ width, height }] = planes;
+    const across = width / covered.width, down = height / covered.height;
+    const left = Math.floor(box.left * across), top = Math.floor(box.top * down);
+    const right = Math.floor(box.right * across), bottom = Math.floor(box.bottom * down);
+    const cut = toPlane(planes.map((plane) =>
+        fit(crop(plane, left, top, right - left, bottom - top), WORK, true)));
+    const place = (k) => {
+        const x = k % cut.width, y = (k - x) / cut.width;
+        const row = Math.floor(box.top + (box.bottom - box.top) * (y / cut.height));
+        return row * covered.width + Math.floor(box.left + (box.right - box.left) * (x / cut.width));
+    };
+    const onSheet = map(cut, (_, k) => covered.data[place(k)]);
+    const ground = Math.floor(median(cut.data.filter((_, k) => onSheet.data[k])));
+    const strokes = findStrokes(map(cut, (value, k) => (onSheet.data[k] ? value : ground)), false);
+    if (!strokes || strokes.digit.width !== cut.width || strokes.digit.height !== cut.height) {
+        return strokes;
+    }
+    const beyond = dilate(pad(map(onSheet, (on) => 1 - on), 6, 1), 6, false);
+    const inside = crop(beyond, 6, 6, cut.width, cut.height).data;
+    return strokes.digit.data.some((isDigit, k) => isDigit && inside[k]) ? null : strokes;
+}
+
 // The digit's pixels and the ink there, full ink 1; null without a digit.
-function findStrokes(picture) {
-    const work = fit(picture, WORK, true);
-    const ink = inkOf(darkOnLight(work));
+function findStrokes(work, isSmall) {
+    const ink = findInk(darkOnLight(work), !isSmall);
     const strokes = chooseDigit(ink);
-    const isSmall = Math.max(picture.width, picture.height) <= SMALL;
     if (!isSmall && strokes && !isCropped(strokes.digit, ink)) return withoutShadow(strokes, 0);
     const padded = addMargin(work, !strokes && !isSmall ? SURE_SEPARATION : SEPARATION);
     if (!padded) return withoutShadow(strokes, 0);
-    return withoutShadow(chooseDigit(inkOf(padded)), Math.floor(MARGIN * WORK / (WORK + 2 * MARGIN)));
+    return withoutShadow(chooseDigit(findInk(padded, !isSmall)), MARGIN_SEEN);
 }
 
 // The strokes; null if they are a filled rectangle that is no straight 1.
@@ -116,86 +181,21 @@ function addMargin(picture, separation) {
     return fit(map(pad(light, MARGIN, median), roundEven), WORK, true);
 }
 
-function otsu(data, separation) {
-    const counts = new Float64Array(256);
-    for (const value of data) counts[value] += 1 / data.length;
-    const mean = counts.reduce((sum, count, level) => sum + count * level, 0);
-    const variance = counts.reduce((sum, count, level) => sum + count * (level - mean) ** 2, 0);
-    let below = 0, meanBelow = 0, most = 0, threshold = 0;
-    counts.forEach((count, level) => {
-        below += count;
-        meanBelow += count * level;
-        const between = (mean * below - meanBelow) ** 2 / (below * (1 - below));
-        if (between > most && Number.isFinite(between)) [most, threshold] = [between, level];
-    });
-    return most <= separation * variance ? null : threshold;
-}
-
-export function roundEven(value) {
-    const below = Math.floor(value);
-    if (value - below !== 0.5) return Math.round(value);
-    return below % 2 ? below + 1 : below;
-}
-
-function fit(picture, side, whole) {
-    const longer = Math.max(picture.width, picture.height);
-    const scaled = (length) => Math.max(1, roundEven((length * side) / longer));
-    const width = scaled(picture.width), height = scaled(picture.height);
-    return resize(picture, width, height, HAMMING, whole, 2);
-}
-
-function darkOnLight(picture) {
-    let skewness = 0;
-    for (const window of [WINDOW >> 1, 2 * WINDOW]) {
-        const local = uniformFilter(picture, window).data;
-        let squares = 0, cubes = 0;
-        for (let k = 0; k < local.length; k++) {
-            const rest = picture.data[k] - local[k];
-            squares += rest * rest;
-            cubes += rest * rest * rest;
-        }
-        skewness += cubes / local.length / Math.max(squares / local.length, 1) ** 1.5;
-    }
-    return skewness <= 0 ? picture : map(picture, (value) => 255 - value);
-}
-
-function inkOf(picture) {
-    const smooth = gaussianFilter(picture, 0.8);
-    const half = WINDOW >> 1, { width, height } = picture;
-    const edges = makePlane(width, height, smooth.data.slice());
-    for (const y of [0, height - 1]) closeLine(edges.data, y * width, 1, width);
-    for (const x of [0, width - 1]) closeLine(edges.data, x, width, height);
-    const wide = pad(edges, half, "edge");
-    for (let y = 0; y < height; y++) {
-        const row = smooth.data.subarray(y * width, (y + 1) * width);
-        wide.data.set(row, (half + y) * wide.width + half);
-    }
-    const paper = crop(greyClosing(wide, half), half, half, width, height);
-    return map(paper, (light, k) => fround(light - smooth.data[k]) / Math.max(light, 1));
-}
-
-function closeLine(data, start, step, length) {
-    const half = WINDOW >> 1;
-    const line = makePlane(length + 2 * half, 1, new Float32Array(length + 2 * half).fill(255));
-    for (let k = 0; k < length; k++) line.data[half + k] = data[start + k * step];
-    const closed = greyClosing(line, half).data;
-    for (let k = 0; k < length; k++) {
-        data[start + k * step] = Math.max(data[start + k * step], closed[half + k]);
-    }
-}
-
 function chooseDigit(shares) {
     const [low, bare] = percentiles(shares.data, [10, 30]);
     const ink = map(shares, (value) => value - bare);
     const limit = Math.max(fround(0.05), fround(7 * fround(bare - low)), 0.25 * maximum(ink));
     const dark = map(ink, (value) => (value > limit ? 1 : 0));
     if (!maximum(dark)) return null;
-    const parts = digitParts(ink, dark);
+    const { rest, hasLines } = removeLines(dark);
+    const count = ({ data }) => data.reduce((sum, value) => sum + value, 0);
+    const isRest = hasLines && count(rest) > 0.02 * count(dark);
+    const parts = digitParts(ink, isRest ? rest : dark, hasLines);
     const [full] = percentiles(ink.data.filter((_, k) => parts.data[k]), [80]);
     const least = fround(0.4 * full);
     const digit = map(parts, (part, k) => (part && ink.data[k] > least ? 1 : 0));
-    const { count } = labelParts(map(digit, (isDigit) => 1 - isDigit));
-    return count > MOST_HOLES ? null : { digit, ink: map(ink, (value) => value / full) };
+    const holes = labelParts(map(digit, (isDigit) => 1 - isDigit)).count;
+    return holes > MOST_HOLES ? null : { digit, ink: map(ink, (value) => value / full) };
 }
 
 function cutOut({ digit, ink }) {
@@ -207,21 +207,26 @@ function cutOut({ digit, ink }) {
     return crop(clear, box.left, box.top, width, height);
 }
 
-function digitParts(ink, dark) {
+function digitParts(ink, dark, hasLines) {
     const { labels, count } = labelParts(dilate(dark, 2, true));
     const sums = new Float64Array(count);
     for (let k = 0; k < labels.length; k++) {
         if (!dark.data[k]) labels[k] = 0;
         else sums[labels[k] - 1] += ink.data[k];
     }
-    const first = sums.indexOf(Math.max(...sums));
     const boxes = boxesOf(labels, count, ink.width);
+    const foreign = dropFrames(labels, boxes, ink.width, ink.height, hasLines);
+    const own = sums.map((sum, k) => (foreign[k] ? -1 : sum));
+    const first = own.indexOf(Math.max(...own));
     const main = boxes[first];
     const extent = (box) => Math.max(box.bottom - box.top, box.right - box.left);
-    const belongs = boxes.map((box) => {
+    const belongs = boxes.map((box, k) => {
+        if (k === first || foreign[k]) return k === first;
         const gap = Math.max(box.top - main.bottom, main.top - box.bottom,
             box.left - main.right, main.left - box.right);
-        return gap < 0.25 * extent(main) && extent(box) >= 0.2 * extent(main);
+        const isUnder = box.top > main.bottom - 0.05 * extent(main)
+            && box.bottom - box.top < 0.3 * (box.right - box.left);
+        return !isUnder && gap < 0.25 * extent(main) && extent(box) >= 0.2 * extent(main);
     });
     return map(dark, (_, k) => (labels[k] && belongs[labels[k] - 1] ? 1 : 0));
 }
@@ -241,13 +246,21 @@ function boxesOf(labels, count, width) {
     return boxes;
 }
 
-function thicken(digit) {
+function evenOut(digit) {
     const half = 0.5 * maximum(digit);
     const inside = pad(map(digit, (value) => (value > half ? 1 : 0)), 1, 0);
     const far = distances(inside).filter((_, k) => inside.data[k]);
     const width = (4 * far.reduce((sum, value) => sum + value, 0)) / far.length;
+    const thinner = (width - (THICKEST * FINE) / BOX) / 2;
+    if (thinner >= 0.5) return trimmed(erodeDisc(pad(digit, 1, 0), thinner + 0.25));
     const radius = ((STROKE * FINE) / BOX - width) / 2;
     return radius < 0.5 ? digit : dilateDisc(pad(digit, Math.ceil(radius), 0), radius + 0.25);
+}
+
+function trimmed(digit) {
+    const least = fround(0.1 * maximum(digit));
+    const [box] = boxesOf(digit.data.map((value) => (value > least ? 1 : 0)), 1, digit.width);
+    return crop(digit, box.left, box.top, box.right - box.left, box.bottom - box.top);
 }
 
 function centred(digit) {

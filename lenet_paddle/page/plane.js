@@ -169,6 +169,13 @@ export function dilateDisc(plane, radius) {
     return result;
 }
 
+// grey_erosion with a disc: the minimum within `radius`, zeros outside.
+export function erodeDisc(plane, radius) {
+    const reach = Math.floor(radius), negative = map(pad(plane, reach, 0), (value) => 1 - value);
+    const { width, height } = plane;
+    return crop(map(dilateDisc(negative, radius), (value) => 1 - value), reach, reach, width, height);
+}
+
 // binary_dilation of a plane of 0 and 1, by a diamond of radius `reach` or a square.
 export function dilate(mask, reach, square) {
     const { width, height, data } = mask;

@@ -2,18 +2,22 @@
 //
 // A picture is a list of planes: one of grey, or three of red, green and blue.
 
-import { prepareDigit, roundEven } from "./digit.js";
+import { prepareDigit } from "./digit.js";
+import { greyOf, median, roundEven } from "./ink.js";
 import { makePlane } from "./plane.js";
 import { LANCZOS, resize } from "./resample.js";
 
+// The channels in which a picture is read: a digit's colours may tell its ink from the paper.
+export const channelsRead = (mode, channels) => (mode === "digit" ? 3 : channels);
+
 // ImageData (RGBA, opaque) -> planes of integers 0 to 255; grey is that of Pillow's convert("L").
 export function planesOf({ width, height, data }, channels) {
-    const grey = (k) => (data[k] * 19595 + data[k + 1] * 38470 + data[k + 2] * 7471 + 0x8000) >> 16;
-    return Array.from({ length: channels }, (_, channel) => {
-        const plane = makePlane(width, height), read = channels === 1 ? grey : (k) => data[k + channel];
-        for (let k = 0; k < plane.data.length; k++) plane.data[k] = read(4 * k);
+    const planes = [0, 1, 2].map((channel) => {
+        const plane = makePlane(width, height);
+        for (let k = 0; k < plane.data.length; k++) plane.data[k] = data[4 * k + channel];
         return plane;
     });
+    return channels === 1 ? [greyOf(planes)] : planes;
 }
 
 // Planes -> Uint8ClampedArray of RGBA, as in ImageData.
@@ -26,9 +30,9 @@ export function toPixels(planes) {
     return pixels;
 }
 
-// Planes of any size -> planes of size x size; `mode` is "digit" (one plane, 28x28) or "resize".
+// Planes of any size -> planes of size x size; `mode` is "digit" (to one plane, 28x28) or "resize".
 export function preparePicture(planes, mode, size) {
-    if (mode === "digit") return [prepareDigit(planes[0])];
+    if (mode === "digit") return [prepareDigit(planes)];
     const isPrepared = planes[0].width === size && planes[0].height === size;
     return isPrepared ? planes : planes.map((plane) => scaleToFit(plane, size));
 }
@@ -55,9 +59,7 @@ function scaleToFit(plane, size) {
 function medianOfBorder({ width, height, data }) {
     const border = [...data.subarray(0, width), ...data.subarray(width * (height - 1))];
     for (let y = 0; y < height; y++) border.push(data[y * width], data[y * width + width - 1]);
-    border.sort((a, b) => a - b);
-    const middle = border.length >> 1;
-    return border.length % 2 ? border[middle] : (border[middle - 1] + border[middle]) / 2;
+    return median(border);
 }
 
 // Planes, 0 to 255 -> float32 (C, S, S) with S = size, -1 to 1, padded with the background, -1.

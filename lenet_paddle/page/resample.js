@@ -78,7 +78,7 @@ function weigh(x, scale, length, filter, whole) {
     return { first, weights: weights.map((w) => (whole ? round(w / total) : w / total)) };
 }
 
-function transpose({ width, height, data }) {
+export function transpose({ width, height, data }) {
     const result = makePlane(height, width);
     for (let y = 0; y < height; y++) {
         for (let x = 0; x < width; x++) result.data[x * height + y] = data[y * width + x];

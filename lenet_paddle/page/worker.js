@@ -1,7 +1,7 @@
 // Run the exported model with ONNX Runtime in a worker thread.
 
 import * as ort from "./ort/ort.wasm.bundle.min.mjs";
-import { isEmpty, normalise, planesOf, preparePicture, toPixels } from "./preprocess.js";
+import { channelsRead, isEmpty, normalise, planesOf, preparePicture, toPixels } from "./preprocess.js";
 
 ort.env.wasm.numThreads = 1; // more threads need headers that static hosts do not send
 let model, session;
@@ -22,7 +22,8 @@ async function load({ model: description, url }) {
 
 async function answer(picture) {
     const [, channels, , size] = model.input.shape;
-    const seen = preparePicture(planesOf(picture, channels), model.preprocess, model.image_size);
+    const planes = planesOf(picture, channelsRead(model.preprocess, channels));
+    const seen = preparePicture(planes, model.preprocess, model.image_size);
     const image = new ort.Tensor("float32", normalise(seen, size), [1, channels, size, size]);
     const outputs = await session.run({ [model.input.name]: image });
     const logits = outputs.logits.data, isWritten = !isEmpty(seen);

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hard_photos import HARD
 from page_help import DIGITS, sheet
 from photos import KINDS
 from PIL import Image
@@ -24,13 +25,14 @@ PAGE = ROOT / "lenet_paddle" / "page"
 pytestmark = pytest.mark.skipif(not shutil.which("node"), reason="no node here")
 SCRIPT = """
 import { readFileSync, writeFileSync } from "node:fs";
-import { isEmpty, normalise, planesOf, preparePicture, toPixels } from "./preprocess.js";
+import { channelsRead, isEmpty, normalise, planesOf, preparePicture, toPixels } from "./preprocess.js";
 const { mode, size, want, channels, padded, shapes } = JSON.parse(readFileSync("job.json"));
 const bytes = readFileSync("pictures.bin");
 let start = 0;
 const results = shapes.map(([height, width]) => {
     const data = bytes.subarray(start, start += 4 * height * width);
-    const planes = planesOf({ width, height, data }, channels);
+    const read = want === "planes" ? channels : channelsRead(mode, channels);
+    const planes = planesOf({ width, height, data }, read);
     if (want === "planes") return toPixels(planes);
     const seen = preparePicture(planes, mode, size);
     if (want === "empty") return Float32Array.of(isEmpty(seen));
@@ -59,7 +61,7 @@ def browser(tmp_path: Path) -> Browser:
         padded: int = 28,
         want: str = "seen",
     ) -> np.ndarray:
-        for name in ("plane", "resample", "digit", "preprocess"):
+        for name in ("plane", "resample", "ink", "digit", "preprocess"):
             shutil.copy(PAGE / f"{name}.js", tmp_path)
         (tmp_path / "package.json").write_text('{"type": "module"}')
         (tmp_path / "script.js").write_text(SCRIPT)
@@ -98,10 +100,11 @@ def test_drawings_are_prepared_alike(browser: Browser, rng: np.random.Generator)
     assert_same(browser, drawings, "digit")
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", {**KINDS, **HARD})
 def test_photos_are_prepared_alike(browser: Browser, rng: np.random.Generator, kind: str) -> None:
     digits = load_dataset("mnist", "test").images[:4]
-    photos = [np.asarray(Image.fromarray(KINDS[kind](d, rng)).convert("L")) for d in digits]
+    spoil = {**KINDS, **HARD}[kind]
+    photos = [np.ascontiguousarray(spoil(digit, rng)) for digit in digits]
     assert_same(browser, photos, "digit")
 
 
