@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -20,7 +21,6 @@ from photos import (
     _place,
     _smooth_noise,
     _strokes,
-    _write,
 )
 from PIL import Image, ImageDraw
 from scipy import ndimage
@@ -58,7 +58,7 @@ def _page(digit: np.ndarray, rng: Rng, share: float = 0.5) -> tuple[np.ndarray, 
 
 def _rectangle(top: float, bottom: float, left: float, right: float) -> list[Segment]:
     corners = [(left, top), (right, top), (right, bottom), (left, bottom), (left, top)]
-    return [(*a, *b) for a, b in zip(corners, corners[1:], strict=False)]
+    return [(*a, *b) for a, b in itertools.pairwise(corners)]
 
 
 def _both(*inks: np.ndarray) -> np.ndarray:
@@ -173,7 +173,7 @@ def dark_border(digit: np.ndarray, rng: Rng) -> np.ndarray:
 
 def glare(digit: np.ndarray, rng: Rng) -> np.ndarray:
     """The flash's reflection, in which the ink nearly vanishes."""
-    ink, (top, bottom, left, right) = _page(digit, rng)
+    ink, _ = _page(digit, rng)
     photo = _photo(ink, rng, light=0.75).astype(np.float32)
     height, width = ink.shape
     y, x = np.ogrid[:height, :width]

@@ -21,6 +21,7 @@ import tyro
 
 from lenet_paddle.cli import parse_args, run_tool
 from lenet_paddle.export.engines import EngineChoice
+from lenet_paddle.export.predictor import Rotate
 from lenet_paddle.settings import PATH
 
 
@@ -40,6 +41,8 @@ class Args:
     """Output format."""
     top_k: int = 3
     """Classes named per picture."""
+    rotate: Rotate = "none"
+    """auto: try the four turns by 90 degrees; costs answers for pictures that are upright."""
     figure: bool = False
     """Draw each picture, the network's input and the prediction into predictions.png."""
 
@@ -58,6 +61,7 @@ def main() -> int:
         style=args.format,
         top_k=args.top_k,
         figure=args.figure,
+        rotate=args.rotate,
     )
     print(text, end="")
     return 1 if failed else 0

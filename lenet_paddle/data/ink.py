@@ -157,7 +157,8 @@ def find_ink(picture: np.ndarray, has_shadows: bool = True) -> np.ndarray:
     wide = ndimage.grey_erosion(ink, (NARROW - 10, NARROW - 10), mode="nearest").max()
     if has_shadows and wide > 0.1:
         thin = _absorbed(picture, NARROW)
-        if wide < SHADOW * thin.max():
+        is_sparse = (thin > 0.25 * thin.max()).mean() < 0.2  # noise is not
+        if is_sparse and wide < SHADOW * thin.max():
             return np.maximum(thin - wide, 0)
     return ink
 

@@ -19,6 +19,7 @@ from lenet_paddle.data.depth import Depth
 from lenet_paddle.data.form import Channels, Form, Side, has_colour
 from lenet_paddle.data.imageset import ImageSet
 from lenet_paddle.data.preprocess import (
+    channels_read,
     decode_picture,
     holds_several,
     load_picture,
@@ -196,7 +197,8 @@ class _Read(NamedTuple):
 
 def _prepare(file: Path, image: np.ndarray, depth: Depth, form: Form, mode: Preprocess) -> None:
     target = form.size if mode == "resize" else None
-    image[:] = prepare_picture(load_picture(file, depth, form.channels, target), mode, form.size)
+    picture = load_picture(file, depth, channels_read(mode, form.channels), target)
+    image[:] = prepare_picture(picture, mode, form.size)
 
 
 def _read(file: Path, image: np.ndarray, prepare: Callable[..., None]) -> _Read:

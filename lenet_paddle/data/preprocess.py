@@ -59,14 +59,18 @@ def normalise(images: np.ndarray, input_size: int = SIZE) -> np.ndarray:
 
 
 def load_picture(
-    path: Path, depth: Depth | None = None, channels: int = 1, target: int | None = None
+    path: Path,
+    depth: Depth | None = None,
+    channels: int | None = 1,
+    target: int | None = None,
 ) -> np.ndarray:
     """Read a picture of any format that Pillow knows, and HEIC.
 
-    Returns uint8 (H, W) grey, or with 3 `channels` (H, W, 3) RGB. The picture is rotated as its
-    EXIF data say; transparent parts become white, or black under light ink. With a `target`, the
-    side to which `prepare_picture` will scale it, a large JPEG is decoded at 1/2, 1/4 or 1/8 of its
-    size, in a fraction of the time; its longer side stays at least 1.9 times the target, and 120.
+    Returns uint8 (H, W) grey, or with 3 `channels` (H, W, 3) RGB; with None, what the picture has.
+    It is rotated as its EXIF data say; transparent parts become white, or black under light ink.
+    With a `target`, the side to which `prepare_picture` will scale it, a large JPEG is decoded at
+    1/2, 1/4 or 1/8 of its size, in a fraction of the time; its longer side stays at least 1.9
+    times the target, and 120.
     White of a picture of more than 8 bits is what the file states, else what `depth` knows of its
     set, else its own largest value rounded up to 8, 10, 12 or 16 bits (floats: to 1). Raises
     `InputError` for a file that is not a picture, is damaged, or has more than 50 million pixels.
@@ -101,7 +105,7 @@ def decode_picture(
     max_pixels: int = MAX_PIXELS,
     formats: tuple[str, ...] | None = None,
     depth: Depth | None = None,
-    channels: int = 1,
+    channels: int | None = 1,
     target: int | None = None,
 ) -> np.ndarray:
     """Read a picture from an open binary file, like `load_picture`; errors call it `name`.
@@ -185,7 +189,7 @@ def open_picture(
         raise InputError(f"{name}: damaged picture ({error}); copy or save it again") from None
 
 
-def _reduce(picture: Image.Image, channels: int, target: int) -> None:
+def _reduce(picture: Image.Image, channels: int | None, target: int) -> None:
     """Let a JPEG of at least twice the pixels that are kept be decoded at a smaller size."""
     times = int(max(picture.size) / max(_KEPT * target, _LEAST))
     if picture.format in ("JPEG", "MPO") and times >= 2:
@@ -194,11 +198,16 @@ def _reduce(picture: Image.Image, channels: int, target: int) -> None:
 
 
 def _to_mode(
-    picture: Image.Image, channels: int, stated: float | None = None, depth: Depth | None = None
+    picture: Image.Image,
+    channels: int | None,
+    stated: float | None = None,
+    depth: Depth | None = None,
 ) -> Image.Image:
     """Return the picture in mode L, or RGB with 3 `channels`, on an opaque ground."""
     from PIL import Image
 
+    if channels is None:
+        channels = 1 if Image.getmodebase(picture.mode) == "L" else 3
     mode = "RGB" if channels == 3 else "L"
     if is_deep(picture):  # all of them are grey
         return Image.fromarray(to_eight_bits(picture, stated, depth)).convert(mode)
@@ -216,10 +225,19 @@ def _contrasting_ground(picture: Image.Image) -> str:
     return "black" if opaque.size and np.median(opaque) > 127 else "white"
 
 
+def channels_read(mode: Preprocess, channels: int) -> int | None:
+    """Return the channels in which a picture is read to be prepared for a network of `channels`.
+
+    For mode `digit` they are the picture's own, None: ink may differ from the paper in colour
+    alone.
+    """
+    return None if mode == "digit" else channels
+
+
 def prepare_picture(picture: np.ndarray, mode: Preprocess, size: int = SIZE) -> np.ndarray:
     """Bring a picture, uint8 (H, W) or (H, W, 3) of any size, to `size` x `size` pixels.
 
-    Mode `digit` turns a grey picture into a digit like those of MNIST, 28x28
+    Mode `digit` turns a picture into a grey digit like those of MNIST, 28x28
     (`digit.prepare_digit`); these are returned unchanged. Mode `resize` scales it to fit, keeps its
     aspect ratio, and fills the rest with the median of its border; a picture that has the size is
     returned unchanged.
@@ -236,7 +254,7 @@ def is_prepared(picture: np.ndarray, mode: Preprocess, size: int = SIZE) -> bool
     if mode == "digit":
         from lenet_paddle.data.digit import has_mnist_form
 
-        return has_mnist_form(picture)
+        return picture.ndim == 2 and has_mnist_form(picture)
     return picture.shape[:2] == (size, size)
 
 

@@ -14,7 +14,7 @@ from lenet_paddle.config import TrainConfig
 from lenet_paddle.data.datasets import Preprocess
 from lenet_paddle.data.form import Form, to_grey
 from lenet_paddle.data.imageset import ImageSet
-from lenet_paddle.data.preprocess import load_picture, normalise, prepare_picture
+from lenet_paddle.data.preprocess import channels_read, load_picture, normalise, prepare_picture
 from lenet_paddle.errors import InputError
 from lenet_paddle.figures.options import VisualizeConfig
 from lenet_paddle.figures.words import say
@@ -196,7 +196,7 @@ def _is_number(text: str) -> bool:
 def _read_file(text: str, mode: Preprocess, form: Form) -> Picture:
     path = Path(text)
     try:
-        original = load_picture(path, channels=form.channels)
+        original = load_picture(path, channels=channels_read(mode, form.channels))
         return Picture(path.name, path.stem, original, mode, form)
     except OSError as error:
         raise InputError(

@@ -165,7 +165,9 @@ export function findInk(picture, hasShadows) {
     const wide = maximum(greyErosion(ink, (NARROW - 11) >> 1));
     if (hasShadows && wide > fround(0.1)) {
         const thin = absorbed(picture, NARROW);
-        if (wide < fround(SHADOW * maximum(thin))) {
+        const most = maximum(thin), limit = 0.25 * most;
+        const dark = thin.data.reduce((sum, value) => sum + (value > limit), 0);
+        if (dark < 0.2 * thin.data.length && wide < fround(SHADOW * most)) {
             return map(thin, (value) => Math.max(value - wide, 0));
         }
     }

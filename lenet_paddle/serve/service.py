@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from lenet_paddle.data.datasets import describe_data
 from lenet_paddle.data.preprocess import (
     TooManyPixels,
+    channels_read,
     decode_picture,
     encode_png,
     is_empty,
@@ -177,7 +178,7 @@ class Service:
         try:
             picture = decode_picture(
                 *(_TimedFile(file, deadline), f"picture {number}", max_pixels, FORMATS),
-                channels=form.channels,
+                channels=channels_read(mode, form.channels),
                 target=form.size if mode == "resize" else None,  # as in training
             )
         except TooManyPixels as error:

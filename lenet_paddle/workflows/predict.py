@@ -14,7 +14,7 @@ from lenet_paddle.data.load import load_dataset, load_test_set
 from lenet_paddle.data.tree import is_litter, name_few
 from lenet_paddle.errors import InputError, printable
 from lenet_paddle.export.engines import EngineChoice
-from lenet_paddle.export.predictor import Answer, Predictor
+from lenet_paddle.export.predictor import Answer, Predictor, Rotate
 from lenet_paddle.figures.results.images import plot_answers
 from lenet_paddle.figures.style import label_classes, save_figure
 from lenet_paddle.files import format_csv, leads_out
@@ -41,6 +41,7 @@ def predict_pictures(
     style: str = "table",
     top_k: int = 3,
     figure: bool = False,
+    rotate: Rotate = "none",
 ) -> tuple[str, int]:
     """Classify files and folders of pictures with a run or an exported model.
 
@@ -67,7 +68,7 @@ def predict_pictures(
         path = Path("predictions.png")
     if pictures:
         files = find_pictures(pictures)
-        answers, failed = _collect(predictor.answer_files(files, top_k), len(files))
+        answers, failed = _collect(predictor.answer_files(files, top_k, rotate), len(files))
     else:
         answers, failed = _answer_samples(predictor, run, top_k), 0
     if answers and (figure or not pictures):
@@ -163,13 +164,14 @@ def _answer_samples(predictor: Predictor, run: str | None, top_k: int) -> list[A
 
 def _to_row(answer: Answer) -> dict[str, str]:
     best, probability = answer.best
-    return {
+    row = {
         "file": answer.name,
         "class": best or "",
         "probability": "" if probability is None else f"{probability:.6f}",
         "top_k": " ".join(f"{name}:{p:.6f}" for name, p in answer.top_k),
         "is_digit": "" if answer.is_digit is None else str(answer.is_digit).lower(),
     }
+    return row if answer.rotated is None else {**row, "rotated": str(answer.rotated)}
 
 
 def is_unclear(answer: Answer) -> bool:
@@ -191,6 +193,7 @@ def format_answers(answers: Sequence[Answer], style: str) -> str:
         then = f"  then {', '.join(others)}" if others else ""
         if is_unclear(answer):
             best, then = UNCLEAR, f"  perhaps {', '.join([best, *others])}"
+        then += f"  turned by {answer.rotated}" if answer.rotated else ""
         lines.append(f"{name:<{width}}  {best}{then}\n")
     return "".join(lines)
 

@@ -25,7 +25,9 @@ PAGE = ROOT / "lenet_paddle" / "page"
 pytestmark = pytest.mark.skipif(not shutil.which("node"), reason="no node here")
 SCRIPT = """
 import { readFileSync, writeFileSync } from "node:fs";
-import { channelsRead, isEmpty, normalise, planesOf, preparePicture, toPixels } from "./preprocess.js";
+import {
+    channelsRead, isEmpty, normalise, planesOf, preparePicture, toPixels,
+} from "./preprocess.js";
 const { mode, size, want, channels, padded, shapes } = JSON.parse(readFileSync("job.json"));
 const bytes = readFileSync("pictures.bin");
 let start = 0;
