@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 
 import numpy as np
 from photos import (
     BLACK,
     BLUE,
+    Kind,
     Rng,
     _bounds,
     _bytes,
@@ -25,7 +25,6 @@ from photos import (
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
-Kind = Callable[[np.ndarray, Rng], np.ndarray]
 Segment = tuple[float, float, float, float]
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +28,7 @@ from lenet_paddle.figures.style import save_figure
 Rng = np.random.Generator
 Colour = tuple[int, int, int]
 Light = np.ndarray | float
+Kind = Callable[[np.ndarray, Rng], np.ndarray]
 BLACK = (45, 42, 48)
 BLUE = (50, 75, 165)
 
@@ -227,7 +228,7 @@ def small_off_centre(digit: np.ndarray, rng: Rng) -> np.ndarray:
     return _photo(np.asarray(canvas) / 255, rng)
 
 
-KINDS: dict[str, Callable[[np.ndarray, Rng], np.ndarray]] = {
+KINDS: dict[str, Kind] = {
     kind.__name__: kind
     for kind in (
         paper_gradient, shadow, noise, blue_ink, pencil,
@@ -237,27 +238,31 @@ KINDS: dict[str, Callable[[np.ndarray, Rng], np.ndarray]] = {
 
 
 def read_photos(
-    predictor: Predictor, per_kind: int, seed: int
+    predictor: Predictor, per_kind: int, seed: int, kinds: Mapping[str, Kind] = KINDS
 ) -> dict[str, list[tuple[str, Answer]]]:
-    """Return for each kind `per_kind` pairs (true digit, answer) for MNIST test digits."""
+    """Return for each of `kinds` so many pairs (true digit, answer) for MNIST test digits."""
     rng = np.random.default_rng(seed)
     test_set = load_dataset("mnist", "test")
     result: dict[str, list[tuple[str, Answer]]] = {}
-    for kind, spoil in KINDS.items():
+    for kind, spoil in kinds.items():
         chosen = rng.choice(len(test_set), per_kind, replace=False)
-        photos = [Image.fromarray(spoil(test_set.images[i], rng)).convert("L") for i in chosen]
+        photos = [np.ascontiguousarray(spoil(test_set.images[i], rng)) for i in chosen]
         result[kind] = [
-            (str(test_set.labels[i]), predictor.answer(f"{kind} {i}", np.asarray(photo)))
+            (str(test_set.labels[i]), predictor.answer(f"{kind} {i}", photo))
             for i, photo in zip(chosen, photos, strict=True)
         ]
     return result
 
 
 def main() -> None:
-    """Draw four photos of each kind, and print the accuracy of each kind."""
+    """Draw four photos of each kind, and print the accuracy of each kind, and the mean probability
+    of its wrong answers."""
+    from hard_photos import HARD
+
+    kinds = {**KINDS, **HARD}
     run, path = Path(sys.argv[1]), Path(sys.argv[2])
     predictor = Predictor.from_run(run)
-    answers = read_photos(predictor, 4, seed=0)
+    answers = read_photos(predictor, 4, seed=0, kinds=kinds)
     drawn = [pair for pairs in answers.values() for pair in pairs]
     captions = [
         f"{a.name.split()[0]}\n{label} read as {a.best[0]}"
@@ -266,9 +271,10 @@ def main() -> None:
     ]
     pictures, seen = [a.picture for _, a in drawn], [a.seen for _, a in drawn]
     save_figure(plot_answers(pictures, seen, captions, num_cols=8), path)
-    for kind, pairs in read_photos(predictor, 100, seed=1).items():
-        share = np.mean([label == a.best[0] for label, a in pairs])
-        print(f"{kind:<18}{share:.2f}")
+    for kind, spoil in kinds.items():
+        [pairs] = read_photos(predictor, 100, seed=1, kinds={kind: spoil}).values()
+        wrong = [a.best[1] or 0 for label, a in pairs if label != a.best[0]]
+        print(f"{kind:<24}{1 - len(wrong) / len(pairs):.2f}  {np.mean(wrong or [0]):.2f}")
 
 
 if __name__ == "__main__":

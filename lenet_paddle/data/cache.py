@@ -21,7 +21,7 @@ import numpy as np
 from lenet_paddle.files import make_folder, open_file, replacing
 
 _FOLDER = Path("output", ".cache")
-_VERSION = 1  # of the entries and of the preparation: higher after a change of either
+_VERSION = 2  # of the entries and of the preparation: higher after a change of either
 _MOST_BYTES = 2 << 30  # of all entries
 _SETTLED_NS = 2_000_000_000  # a file may change once more within the grain of its times
 _HOURS = 1  # after which a temporary file is one of a killed process

@@ -217,9 +217,9 @@ def _find_lines(dark: np.ndarray) -> list[tuple[float, float]]:
         hits = near[at.clip(0, height - 1), x] & inside
         count = inside.sum(1)
         shares[k] = np.where(count > width / 2, hits.sum(1) / count, 0)
-    lines = []
+    lines: list[tuple[float, float]] = []
     while shares.max() > 0.8 and len(lines) < 100:
-        k, row = np.unravel_index(shares.argmax(), shares.shape)
+        k, row = divmod(int(shares.argmax()), height)
         lines.append((float(SLOPES[k]), 2.0 * row + 1))
         shares[:, max(0, row - 3) : row + 4] = 0
     return lines

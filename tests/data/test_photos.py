@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hard_photos import HARD
 from photos import KINDS, read_photos
 from tools_help import tool
 
@@ -28,6 +29,15 @@ def test_the_default_model_reads_photos_of_handwriting(default_run: Path) -> Non
     shares = {kind: sum(hits) / len(hits) for kind, hits in right.items()}
     assert sum(shares.values()) / len(shares) >= 0.92, shares
     assert min(shares.values()) >= 0.8, shares
+
+
+@pytest.mark.slow
+def test_the_default_model_reads_digits_among_other_things(default_run: Path) -> None:
+    answers = read_photos(Predictor.from_run(default_run), PER_KIND, seed=0, kinds=HARD)
+    right = {kind: [a.best[0] == label for label, a in answers[kind]] for kind in HARD}
+    shares = {kind: sum(hits) / len(hits) for kind, hits in right.items()}
+    assert sum(shares.values()) / len(shares) >= 0.9, shares
+    assert min(shares.values()) >= 0.7, shares
 
 
 @pytest.mark.slow

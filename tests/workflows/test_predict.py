@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from tools_help import QUICK, ROOT, assert_refused, tool
 
 from lenet_paddle import load_dataset
 from lenet_paddle.data.form import Form
+from lenet_paddle.data.preprocess import load_picture
 from lenet_paddle.errors import InputError
 from lenet_paddle.export.predictor import Answer, Predictor
 from lenet_paddle.workflows import predict as answers
@@ -194,6 +196,49 @@ def test_without_pictures_four_test_images_are_answered_and_drawn(run_dir):
     assert [line.split()[2] for line in done.stdout.splitlines()] == ["5", "20", "48", "210"]
     with Image.open(run_dir / "figures" / "predictions.png") as figure:
         assert min(figure.size) > 100
+
+
+def test_rotate_auto_turns_a_picture_that_is_surer_turned_and_says_so(run_dir, tmp_path):
+    test_set = load_dataset("mnist", "test")
+    sevens = test_set.images[test_set.labels == 7][:4]
+    for number, digit in enumerate(sevens):
+        large = Image.fromarray(255 - digit).resize((280, 280))
+        large.rotate(90 * number, expand=True).save(tmp_path / f"{number}.png")
+    given = ["predict", "--run", run_dir, tmp_path, "--format"]
+    plain = json.loads(tool(*given, "json").stdout)
+    assert all("rotated" not in answer for answer in plain)
+    turned = json.loads(tool(*given, "json", "--rotate", "auto").stdout)
+    predictor = Predictor.from_run(run_dir)
+    for answer in turned:
+        expected = predictor.answer_turned("", load_picture(Path(answer["file"]))).to_dict()
+        assert (answer["class"], answer["rotated"]) == (expected["class"], expected["rotated"])
+    assert any(answer["rotated"] for answer in turned)
+    table = tool(*given, "table", "--rotate", "auto").stdout.splitlines()
+    rows = list(csv.DictReader(io.StringIO(tool(*given, "csv", "--rotate", "auto").stdout)))
+    for line, row, answer in zip(table, rows, turned, strict=True):
+        assert row["rotated"] == str(answer["rotated"])
+        said = f"turned by {answer['rotated']}"
+        assert line.endswith(said) == (answer["rotated"] != 0)
+
+
+def test_a_picture_is_turned_only_if_it_is_clearly_surer():
+    class Fake(Predictor):
+        def __init__(self, *probabilities):
+            self.next = iter(probabilities)
+
+        def answer(self, name, picture, top_k=3):
+            p = next(self.next)
+            return Answer(name, picture, picture, [("6", p)] if p else [])
+
+    picture = np.zeros((28, 28), np.uint8)
+    for probabilities, rotated in (
+        ((0.9, 0.2, 0.95, 0.2), 0),
+        ((0.9, 0.2, 0.97, 0.2), 180),
+        ((0.3, 0.9, 0.2, 0.8), 90),
+        ((1.0, 1.0, 1.0, 1.0), 0),
+        ((0, 0, 0, 0), 0),
+    ):
+        assert Fake(*probabilities).answer_turned("a", picture).rotated == rotated
 
 
 def test_figure_draws_the_answers_of_an_exported_model(run_dir, pictures, tmp_path):
