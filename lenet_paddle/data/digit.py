@@ -234,23 +234,26 @@ def _digit_parts(ink: np.ndarray, dark: np.ndarray, has_lines: bool) -> np.ndarr
     """Choose, among the dark pixels, those of the digit: all its strokes, no specks."""
     from scipy import ndimage
 
-    # A line broken up by the grain of the paper is still one stroke.
-    joined = ndimage.binary_dilation(dark, np.ones((3, 3)), iterations=2)
-    labels, count = ndimage.label(joined)
-    labels = labels * dark
-    sums = ndimage.sum_labels(ink, labels, np.arange(1, count + 1))
-    boxes = np.array([[(s.start, s.stop) for s in box] for box in ndimage.find_objects(labels)])
-    foreign = drop_frames(labels, boxes, has_lines)
-    first = np.where(foreign, -1, sums).argmax()
-    low, high = boxes[..., 0], boxes[..., 1]
-    extent = (high - low).max(1)
+    # A frame may come close to the digit. A line broken up by the grain of the paper is still one.
+    for reach in (0, 2):
+        joined = ndimage.binary_dilation(dark, np.ones((3, 3)), iterations=reach) if reach else dark
+        labels, count = ndimage.label(joined)
+        labels = labels * dark
+        sums = ndimage.sum_labels(ink, labels, np.arange(1, count + 1))
+        boxes = np.array([[(s.start, s.stop) for s in box] for box in ndimage.find_objects(labels)])
+        foreign = drop_frames(labels, boxes, has_lines)
+        first = np.where(foreign, -1, sums).argmax()
+        low, high = boxes[..., 0], boxes[..., 1]
+        extent = (high - low).max(1)
+        tall, wide = (high - low).T
+        # A long level bar below is an underline.
+        under = (low[:, 0] > high[first, 0] - 0.05 * extent[first]) & (tall < 0.3 * wide)
+        foreign |= under & (wide >= 0.2 * extent[first])
+        foreign[first] = False
+        dark = dark & ~np.concatenate([[False], foreign])[labels]
     gap = np.maximum(low - high[first], low[first] - high).max(1)
-    # The bar of a 5 is long and near, a speck is short or far; a level bar below is an underline.
+    # The bar of a 5 is long and near, a speck is short or far.
     part = (gap < 0.25 * extent[first]) & (extent >= 0.2 * extent[first]) & ~foreign
-    tall, wide = (high - low).T
-    under = (low[:, 0] > high[first, 0] - 0.05 * extent[first]) & (tall < 0.3 * wide)
-    part &= ~under
-    part[first] = True
     return np.concatenate([[False], part])[labels]
 
 

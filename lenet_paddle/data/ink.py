@@ -87,7 +87,9 @@ def find_sheet(picture: np.ndarray) -> Sheet | None:
     """
     from scipy import ndimage
 
-    small = ndimage.grey_closing(fit(picture.astype(np.uint8), SMALL_SHEET), (9, 9), mode="nearest")
+    # Dark around it, or closing would fill dark stripes along the edges as it does strokes.
+    small = np.pad(fit(picture.astype(np.uint8), SMALL_SHEET), 4)
+    small = ndimage.grey_closing(small, (9, 9), mode="nearest")[4:-4, 4:-4]
     threshold = otsu(small, 0.7)
     if threshold is None:
         return None

@@ -208,27 +208,42 @@ function cutOut({ digit, ink }) {
 }
 
 function digitParts(ink, dark, hasLines) {
-    const { labels, count } = labelParts(dilate(dark, 2, true));
+    let parts;
+    for (const reach of [0, 2]) {
+        parts = partsOf(ink, dark, reach, hasLines);
+        const { labels, foreign } = parts;
+        dark = map(dark, (value, k) => (labels[k] && foreign[labels[k] - 1] ? 0 : value));
+    }
+    const { labels, boxes, foreign, first } = parts, main = boxes[first];
+    const belongs = boxes.map((box, k) => {
+        const gap = Math.max(box.top - main.bottom, main.top - box.bottom,
+            box.left - main.right, main.left - box.right);
+        return !foreign[k] && gap < 0.25 * extent(main) && extent(box) >= 0.2 * extent(main);
+    });
+    return map(dark, (_, k) => (labels[k] && belongs[labels[k] - 1] ? 1 : 0));
+}
+
+const extent = (box) => Math.max(box.bottom - box.top, box.right - box.left);
+
+// The parts, joined over gaps of twice `reach`; which are frames or underlines; the digit's main one.
+function partsOf(ink, dark, reach, hasLines) {
+    const { labels, count } = labelParts(dilate(dark, reach, true));
     const sums = new Float64Array(count);
     for (let k = 0; k < labels.length; k++) {
         if (!dark.data[k]) labels[k] = 0;
         else sums[labels[k] - 1] += ink.data[k];
     }
     const boxes = boxesOf(labels, count, ink.width);
-    const foreign = dropFrames(labels, boxes, ink.width, ink.height, hasLines);
-    const own = sums.map((sum, k) => (foreign[k] ? -1 : sum));
-    const first = own.indexOf(Math.max(...own));
-    const main = boxes[first];
-    const extent = (box) => Math.max(box.bottom - box.top, box.right - box.left);
-    const belongs = boxes.map((box, k) => {
-        if (k === first || foreign[k]) return k === first;
-        const gap = Math.max(box.top - main.bottom, main.top - box.bottom,
-            box.left - main.right, main.left - box.right);
-        const isUnder = box.top > main.bottom - 0.05 * extent(main)
-            && box.bottom - box.top < 0.3 * (box.right - box.left);
-        return !isUnder && gap < 0.25 * extent(main) && extent(box) >= 0.2 * extent(main);
+    const frames = dropFrames(labels, boxes, ink.width, ink.height, hasLines);
+    const own = sums.map((sum, k) => (frames[k] ? -1 : sum));
+    const first = own.indexOf(own.reduce((a, b) => Math.max(a, b)));
+    const main = boxes[first], long = extent(main);
+    const foreign = boxes.map((box, k) => {
+        const wide = box.right - box.left;
+        const isUnder = box.top > main.bottom - 0.05 * long && box.bottom - box.top < 0.3 * wide;
+        return k !== first && (frames[k] || (isUnder && wide >= 0.2 * long));
     });
-    return map(dark, (_, k) => (labels[k] && belongs[labels[k] - 1] ? 1 : 0));
+    return { labels, boxes, foreign, first };
 }
 
 // The bounding box of each label from 1 to count.

@@ -88,7 +88,8 @@ export function otsu(data, separation) {
 // The pixels of a light sheet on something darker, but for a rim, in a picture of 100 pixels, and
 // their box; null without one.
 export function findSheet(picture) {
-    const small = greyClosing(fit(picture, SMALL_SHEET, true), 4);
+    const fitted = fit(picture, SMALL_SHEET, true);
+    const small = crop(greyClosing(pad(fitted, 4, 0), 4), 4, 4, fitted.width, fitted.height);
     const threshold = otsu(small.data, 0.7);
     if (threshold === null) return null;
     const { width, height, data } = small;
@@ -281,7 +282,7 @@ export function median(values) {
 export function dropFrames(labels, boxes, width, height, hasLines) {
     const sides = boxes.map((box) => [box.bottom - box.top, box.right - box.left]);
     const extents = sides.map((pair) => Math.max(...pair));
-    const most = Math.max(...extents);
+    const most = extents.reduce((a, b) => Math.max(a, b));
     const foreign = boxes.map(() => false);
     const large = [...boxes.keys()].filter((k) => extents[k] >= 0.1 * most);
     const byExtent = large.slice().sort((a, b) => extents[b] - extents[a] || a - b).slice(0, 40);
