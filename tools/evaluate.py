@@ -7,14 +7,13 @@
 Of a folder of pictures all are evaluated, of one that has test/ those, and of the folder that the
 run was trained on those that were held out. They may show a part of the run's classes.
 
-Prints loss, accuracy, top-k accuracy, calibration error and a line per class, of a calibrated run
-also loss and error of the calibrated probabilities and the share of unclear images; writes
-metrics.json (or metrics-<dataset>.json), a confusion matrix and the worst mistakes into the run.
+Prints loss, accuracy, top-k accuracy, calibration error (of a calibrated run a second line) and a
+line per class; writes metrics.json (or metrics-<dataset>.json), a confusion matrix and the worst
+mistakes into the run.
 
-For mnist_c it prints a line per corruption with accuracy, loss, the hardest class, of a calibrated
-run the share of unclear images, the accuracy of the others and the calibration error, and with
---baseline the error divided by that run's; writes metrics-mnist_c.json, mnist_c.csv, a chart and
-the worst mistakes.
+For mnist_c it prints a line per corruption with accuracy, loss, the hardest class, what is unclear,
+and with --baseline the error divided by that run's; writes metrics-mnist_c.json, mnist_c.csv, a
+chart and the worst mistakes.
 """
 
 import sys

@@ -6,8 +6,8 @@
 
 Prints a line per picture: file, class, probability, the next best; or `unclear  perhaps ...` where
 a calibrated run sees no digit. Without pictures it classifies and draws the test images 5, 20, 48
-and 210. A file that cannot be read is reported, the others
-are still classified, and the exit status is 1.
+and 210. A file that cannot be read is reported, the others are still classified, and the exit
+status is 1.
 """
 
 import sys
