@@ -3,6 +3,7 @@
   python tools/predict.py --run output/lenet_builtin-mnist-001 my_digit.jpg scans/
   python tools/predict.py --model output/lenet_builtin-mnist-001/inference my_digit.jpg
   python tools/predict.py --run output/lenet_builtin-mnist-001
+  python tools/predict.py --run output/lenet_builtin-mnist-001 --many page.jpg
 
 Prints a line per picture: file, class, probability, the next best; or `unclear  perhaps ...` where
 a calibrated run sees no digit. Without pictures it classifies and draws the test images 5, 20, 48
@@ -45,6 +46,8 @@ class Args:
     """auto: try the four turns by 90 degrees; costs answers for pictures that are upright."""
     figure: bool = False
     """Draw each picture, the network's input and the prediction into predictions.png."""
+    many: bool = False
+    """Find all digits of each picture and join them into numbers, a line per row."""
 
 
 def main() -> int:
@@ -62,6 +65,7 @@ def main() -> int:
         top_k=args.top_k,
         figure=args.figure,
         rotate=args.rotate,
+        many=args.many,
     )
     print(text, end="")
     return 1 if failed else 0

@@ -61,7 +61,12 @@ def prepare_digit(picture: np.ndarray) -> np.ndarray:
     digit = np.zeros((0, 0)) if strokes is None else _cut_out(strokes)
     if digit.size == 0:
         return np.zeros((FIELD, FIELD), np.uint8)
-    digit = fit(_even_out(fit(digit, FINE)), BOX)
+    return as_digit(digit)
+
+
+def as_digit(ink: np.ndarray) -> np.ndarray:
+    """Bring the ink of one digit, float32 (h, w) up to 1, to MNIST's form, uint8 (28, 28)."""
+    digit = fit(_even_out(fit(ink, FINE)), BOX)
     return _centre((255 / digit.max() * digit).round().astype(np.uint8))
 
 

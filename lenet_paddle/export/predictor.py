@@ -20,6 +20,7 @@ from lenet_paddle.data.datasets import Preprocess
 from lenet_paddle.data.depth import Depth
 from lenet_paddle.data.form import CHANNELS, SIZE, Form, to_grey
 from lenet_paddle.data.imageset import check_classes
+from lenet_paddle.data.many import Score, find_digits
 from lenet_paddle.data.preprocess import (
     channels_read,
     holds_several,
@@ -42,9 +43,11 @@ from lenet_paddle.export.engines import (
     choose_engine,
     load_engine,
 )
+from lenet_paddle.export.pages import Page, name_digits
 from lenet_paddle.runtime import need
 from lenet_paddle.settings import read_yaml
 
+PAGE_SIDE = 1600  # most pixels a side of a page that is kept for display
 _log = logging.getLogger(__name__)
 
 Rotate = Literal["none", "auto"]
@@ -254,6 +257,34 @@ class Predictor:
                 "all alike, save them with 8 bits",
                 depth.count,
             )
+
+    def read_page(self, name: str, picture: np.ndarray, score: Score | None = None) -> Page:
+        """Find the digits on a picture, uint8 (H, W) or (H, W, 3), and join them into numbers.
+
+        `score` runs the network in place of `predict_logits`. Raises `InputError` if the model
+        is not one of handwritten digits.
+        """
+        if self.preprocess != "digit":
+            raise InputError(
+                f"a model trained on {self.dataset} does not find numbers on a page; expected one "
+                "of handwritten digits, such as mnist"
+            )
+        grey = to_grey(picture) if picture.ndim == 3 else picture
+        found = find_digits(grey, score or self.predict_logits)
+        digits = name_digits(found, self.classes, self.judge)
+        return Page(name, shrink(picture, PAGE_SIDE), picture.shape[1], digits)
+
+    def read_pages(self, paths: Iterable[Path]) -> Iterator[Page | InputError]:
+        """Yield the page in each file, or the error if it cannot be read."""
+        for path in paths:
+            try:
+                yield self.read_page(str(path), load_picture(path))
+                if holds_several(path):
+                    _log.warning("%s: holds several pictures; only the first is read", path)
+            except InputError as error:
+                yield error
+            except OSError as error:
+                yield InputError(f"{path}: {error.strerror}")
 
 
 def read_description(path: Path) -> dict[str, Any]:

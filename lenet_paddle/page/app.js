@@ -2,6 +2,7 @@
 
 import { ask } from "./ask.js";
 import { Drawing } from "./drawing.js";
+import { NumbersView } from "./numbers.js";
 import { View } from "./view.js";
 import { preferredLanguage, say, translatePage } from "./words.js";
 
@@ -9,6 +10,7 @@ const find = (id) => document.getElementById(id);
 const SPEAK_AFTER = 700; // ms without a change, before a screen reader reads the answer
 
 const drawing = new Drawing(find("sheet"));
+const numbers = new NumbersView(() => Boolean(backend));
 let model, view, backend, milliseconds = null, problem = null;
 
 // Ask for the newest drawing; changes during a request are asked for after it.
@@ -33,16 +35,20 @@ async function answer() {
     clearTimeout(speakLater);
     if (drawing.isEmpty) {
         report(null);
+        drawing.showBoxes([]);
+        numbers.show(null);
         return view.show(null);
     }
-    const started = performance.now();
+    const started = performance.now(), { isPage } = drawing;
     try {
-        const result = await backend(drawing.picture());
-        if (drawing.isEmpty) return;
+        const result = await backend[isPage ? "readPage" : "read"](drawing.picture());
+        if (drawing.isEmpty || drawing.isPage !== isPage) return;
         milliseconds = performance.now() - started;
-        view.show(result);
+        const shown = isPage ? numbers : view;
+        shown.show(result);
+        drawing.showBoxes(isPage ? result : []);
         report(null);
-        speakLater = setTimeout(() => announce(view.spoken()), SPEAK_AFTER);
+        speakLater = setTimeout(() => announce(shown.spoken()), SPEAK_AFTER);
     } catch (error) {
         report(() => say(error.message));
     }
@@ -79,6 +85,7 @@ function useLanguage(language) {
     [other.textContent, other.lang] = language === "zh" ? ["English", "en"] : ["中文", "zh"];
     document.title = `${find("title").textContent} · lenet_paddle`;
     view?.show(view.answer);
+    numbers.show(numbers.digits);
     report(problem);
     describe();
 }
@@ -120,6 +127,16 @@ function listen() {
         drawing.width = target.value / 100;
         find("dot").setAttribute("r", target.value);
         drawing.paint();
+    };
+    find("many").onclick = ({ target }) => {
+        const isPage = drawing.isPage = !drawing.isPage;
+        target.setAttribute("aria-pressed", isPage);
+        for (const each of document.querySelectorAll(".best, #bars, .inside")) each.hidden = isPage;
+        find("numbers").hidden = !isPage;
+        find("width").value = isPage ? 3 : 6; // several digits need a finer pen
+        find("width").oninput({ target: find("width") });
+        drawing.showBoxes([]);
+        refresh();
     };
     find("swap").onclick = ({ target }) => {
         drawing.inverted = !drawing.inverted;
@@ -175,6 +192,7 @@ async function start() {
         const { connect } = await import(`./backend-${model.backend ?? "server"}.js`);
         backend = await connect(model);
         view.isReady = true;
+        numbers.show(null);
     } catch (error) {
         report(() => say("The network could not be loaded: {0}", say(error.message)));
     }
@@ -184,6 +202,7 @@ async function start() {
 
 function showModel() {
     view = new View(model);
+    find("many").hidden = model.preprocess !== "digit";
     if (model.preprocess !== "digit") {
         find("title").dataset.say = "Draw or drop a picture";
         find("swap").hidden = false;

@@ -1,6 +1,6 @@
 // Answer with the exported model in this browser, in worker.js so that drawing never waits.
 
-// Return the same kind of function as backend-server.js.
+// Return the same functions as backend-server.js.
 export function connect(model) {
     const worker = new Worker(new URL("worker.js", import.meta.url), { type: "module" });
     const ask = (message) => new Promise((resolve, reject) => {
@@ -9,5 +9,8 @@ export function connect(model) {
         worker.postMessage(message);
     });
     const url = new URL("model.onnx", document.baseURI).href;
-    return ask({ model, url }).then(() => (picture) => ask({ picture }));
+    return ask({ model, url }).then(() => ({
+        read: (picture) => ask({ picture }),
+        readPage: async (picture) => (await ask({ picture, isPage: true })).digits,
+    }));
 }

@@ -2,15 +2,21 @@
 
 import { ask } from "./ask.js";
 
-// Return a function from the drawing's ImageData to {probabilities: one per class, or null if nothing
-// is written, isDigit: false if unclear, null if the model does not know, seen: RGBA of what the
-// network saw, features: [{shape: [C, H, W], data: Uint8}]}.
+// Return two functions of the drawing's ImageData. `read` returns {probabilities: one per class, or
+// null if nothing is written, isDigit: false if unclear, null if the model does not know, seen: RGBA
+// of what the network saw, features: [{shape: [C, H, W], data: Uint8}]}; `readPage` the digits found,
+// in reading order: [{row, number, place, box: [left, top, right, bottom], class, probability,
+// is_digit}].
 export async function connect(model) {
     const path = model.features.length ? "features" : "predict";
-    return async (picture) => {
+    const post = async (to, picture) => {
         const body = new FormData();
         body.append("file", await toPng(picture), "drawing.png");
-        const whole = await ask(path, { method: "POST", body }), answer = whole.predictions?.[0] ?? whole;
+        return ask(to, { method: "POST", body });
+    };
+    const readPage = async (picture) => (await post("predict?many=1", picture)).pages[0].digits;
+    const read = async (picture) => {
+        const whole = await post(path, picture), answer = whole.predictions?.[0] ?? whole;
         const { probabilities, seen, features = [] } = answer;
         return {
             probabilities: answer.class === null ? null : model.classes.map((name) => probabilities[name]),
@@ -19,6 +25,7 @@ export async function connect(model) {
             features: features.map(({ shape, data }) => ({ shape, data: decode(data) })),
         };
     };
+    return { read, readPage };
 }
 
 function toPng(picture) {

@@ -37,9 +37,13 @@ export function prepareDigit(planes) {
     if (isSmall) planes = [enlarge(withoutFrame(toPlane(planes)))];
     const work = toPlane(planes.map((plane) => fit(plane, WORK, true)));
     const strokes = (!isSmall && findOnSheet(planes, work)) || findStrokes(work, isSmall);
-    let digit = strokes && cutOut(strokes);
-    if (!digit) return makePlane(FIELD, FIELD);
-    digit = fit(evenOut(fit(digit, FINE, false)), BOX, false);
+    const digit = strokes && cutOut(strokes);
+    return digit ? asDigit(digit) : makePlane(FIELD, FIELD);
+}
+
+// A plane of ink cut to the digit, full ink 1 -> a plane of 28x28, whole numbers 0 to 255.
+export function asDigit(cut) {
+    const digit = fit(evenOut(fit(cut, FINE, false)), BOX, false);
     const scale = fround(255 / maximum(digit));
     return centred(map(digit, (value) => roundEven(fround(scale * value))));
 }

@@ -5,6 +5,7 @@
 // picture there, so undo removes the last item.
 
 const SIDE = 400; // pixels on a side of the picture of a drawing, for preprocessing
+const PAGE = 800; // the same for whole numbers
 const LARGEST = 1200; // pixels on a side of a photo
 const FAR = 0.1; // points farther apart are joined by a straight line; fraction of the sheet
 const STEP = 1 / 25; // of an arrow key; fraction of the sheet
@@ -16,6 +17,8 @@ export class Drawing extends EventTarget {
         this.canvas = canvas;
         this.width = 0.06; // of the pen
         this.inverted = false; // white on black, for networks trained on such pictures
+        this.isPage = false; // for whole numbers
+        this.boxes = []; // digits found: {box: [left, top, right, bottom] in pixels of the picture, class}
         this.items = [];
         this.pointer = null;
         this.pen = { x: 0.5, y: 0.5, down: false };
@@ -63,12 +66,16 @@ export class Drawing extends EventTarget {
         this.#changed();
     }
 
+    get side() {
+        return this.isPage ? PAGE : SIDE;
+    }
+
     // Return the picture for the network as ImageData: the strokes, black on white or inverted, or
     // the picture file.
     picture() {
         const { bitmap, context, output } = this;
-        const width = output.width = bitmap?.width ?? SIDE;
-        const height = output.height = bitmap?.height ?? SIDE;
+        const width = output.width = bitmap?.width ?? this.side;
+        const height = output.height = bitmap?.height ?? this.side;
         let ground = this.inverted ? "black" : "white";
         if (bitmap) {
             context.drawImage(bitmap, 0, 0);
@@ -77,8 +84,14 @@ export class Drawing extends EventTarget {
         }
         context.fillStyle = ground;
         context.fillRect(0, 0, width, height);
-        if (!bitmap) this.#trace(context, SIDE, this.inverted ? "white" : "black");
+        if (!bitmap) this.#trace(context, this.side, this.inverted ? "white" : "black");
         return context.getImageData(0, 0, width, height);
+    }
+
+    // Show the boxes and answers of digits, or none.
+    showBoxes(digits) {
+        this.boxes = digits;
+        this.paint();
     }
 
     // Paint the sheet in the colours of its style.
@@ -96,6 +109,7 @@ export class Drawing extends EventTarget {
         }
         const colour = getComputedStyle(canvas).color;
         this.#trace(context, side, colour);
+        this.#paintBoxes(context, side);
         if (canvas.matches(":focus-visible")) this.#paintPen(context, side, colour);
     }
 
@@ -118,6 +132,23 @@ export class Drawing extends EventTarget {
             context.lineTo(x + 0.01, y); // a line of length 0 would not be drawn
             context.stroke();
         }
+    }
+
+    // Paint the digits' boxes and answers, in the colour of the page's accent.
+    #paintBoxes(context, side) {
+        const { width, height } = this.bitmap ?? { width: this.side, height: this.side };
+        const scale = side / Math.max(width, height);
+        const [x, y] = [(side - width * scale) / 2, (side - height * scale) / 2];
+        const size = side / 22;
+        context.strokeStyle = context.fillStyle = getComputedStyle(this.canvas).caretColor;
+        context.lineWidth = side / 250;
+        context.font = `600 ${size}px sans-serif`;
+        for (const { box: [left, top, right, bottom], class: text, is_digit: isDigit } of this.boxes) {
+            context.setLineDash(isDigit === false ? [size / 4, size / 4] : []);
+            context.strokeRect(x + left * scale, y + top * scale, (right - left) * scale, (bottom - top) * scale);
+            context.fillText(text, x + left * scale, Math.max(size, y + top * scale - size / 5));
+        }
+        context.setLineDash([]);
     }
 
     #paintPen(context, side, colour) {

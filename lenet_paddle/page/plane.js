@@ -117,10 +117,17 @@ export function gaussianFilter(plane, sigma) {
 // The maximum in a window of 2 * reach + 1 (van Herk 1992: from the running maxima of blocks as
 // long as the window, in both directions).
 function maximumFilter(plane, reach) {
-    const size = 2 * reach + 1;
-    const longest = Math.max(plane.width, plane.height) + size;
+    return mostAlong(mostAlong(plane, reach, 1), reach, 0);
+}
+
+// The same in a row (axis 1) or a column (axis 0) only.
+export function mostAlong(plane, reach, axis) {
+    const size = 2 * reach + 1, { width, height } = plane;
+    const longest = Math.max(width, height) + size;
     const upTo = new Float32Array(longest), from = new Float32Array(longest);
-    return alongBoth(plane, reach, reach, nearest, (wide, line) => {
+    const result = makePlane(width, height, plane.data.slice());
+    const [lines, length, lineStep, step] = axis ? [height, width, width, 1] : [width, height, 1, width];
+    along(result.data, lines, length, lineStep, step, reach, reach, nearest, (wide, line) => {
         for (let start = 0; start < wide.length; start += size) {
             const end = Math.min(start + size, wide.length);
             for (let k = start, most = -Infinity; k < end; k++) {
@@ -134,6 +141,13 @@ function maximumFilter(plane, reach) {
             line[k] = from[k] > upTo[k + size - 1] ? from[k] : upTo[k + size - 1];
         }
     });
+    return result;
+}
+
+// The minimum along an axis.
+export function leastAlong(plane, reach, axis) {
+    const negative = map(plane, (value) => -value);
+    return map(mostAlong(negative, reach, axis), (value) => -value);
 }
 
 // grey_closing(mode="nearest") with a square of 2 * reach + 1: fills narrower dark parts.

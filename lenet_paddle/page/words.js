@@ -16,6 +16,12 @@ export const ZH = {
     "White on black": "黑底白字",
     "Keyboard: arrows move the pen (two at once: diagonally; with Shift: in small steps), Space puts it down or lifts it, Backspace undoes, Delete clears.":
         "键盘：方向键移动笔（两键同按走斜线，按住 Shift 走小步），空格落笔或抬笔，退格键撤销，Delete 清空。",
+    "Whole numbers": "整串数字",
+    "The numbers found": "认出的数字",
+    "Write numbers, in one line or several.": "写一串数字，可以写好几行。",
+    "Row {0}: {1}.": "第 {0} 行：{1}。",
+    "Digits: {0}. Least sure: {1}, {2}.": "共 {0} 个数字，最没把握的是 {1}：{2}。",
+    "Perhaps no digits: {0}.": "其中 {0} 个也许不是数字。",
     "Answer": "答案",
     "Inside the network": "网络内部",
     "Each convolution looks for patterns of its own. Where one finds its pattern, its map lights up.":

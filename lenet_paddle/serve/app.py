@@ -48,6 +48,13 @@ WARNING = {
     "description": "Set if the values do not seem to be normalised; `parameters` say the same.",
     "schema": {"type": "string"},
 }
+MANY = {
+    "name": "many",
+    "in": "query",
+    "required": False,
+    "description": "1: find all digits of each picture, and join them into numbers.",
+    "schema": {"type": "integer", "enum": [0, 1], "default": 0},
+}
 BINARY = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
 
 
@@ -107,11 +114,17 @@ def _without_dependencies(route: BaseRoute) -> BaseRoute:
 
 def _add_pictures(app: FastAPI, service: Service) -> None:
     body = _body({"multipart/form-data": "UploadedPictures", "application/json": "Pictures"})
+    answers = _responses(schemas.Predictions | schemas.Pages)
 
-    @app.post("/predict", responses=_responses(schemas.Predictions), openapi_extra=body)
+    @app.post("/predict", responses=answers, openapi_extra=body | {"parameters": [MANY]})
     async def predict(request: Request) -> Response:
-        """Class and probabilities of one or several pictures."""
-        return _to_json(await service.predict(*await read_pictures(request, service.limits.batch)))
+        """Class and probabilities of one or several pictures; with many=1 the numbers on each."""
+        many = request.query_params.get("many", "0")
+        files, num_bytes = await read_pictures(request, service.limits.batch)
+        if many not in ("0", "1"):
+            raise HTTPException(400, f"many is {many[:20]!r}; expected 0 or 1")
+        answer = service.read_pages if many == "1" else service.predict
+        return _to_json(await answer(files, num_bytes))
 
     @app.post("/features", responses=_responses(schemas.Features), openapi_extra=body)
     async def features(request: Request) -> Response:

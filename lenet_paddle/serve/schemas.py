@@ -53,6 +53,37 @@ class Predictions(BaseModel):
     predictions: list[Prediction]
 
 
+class FoundDigit(BaseModel):
+    """A digit found on a page."""
+
+    row: int = Field(description="Its row on the page, from 1.")
+    number: str = Field(description="The number of which it is a part.")
+    place: int = Field(description="Its place in the number, from 1.")
+    box: list[int] = Field(
+        description="Left, top, right and bottom, in pixels of the picture.",
+        min_length=4,
+        max_length=4,
+    )
+    class_: str = Field(alias="class", description="The most probable class.")
+    probability: float = Field(description="Of that class.")
+    is_digit: bool | None = Field(
+        description="Whether it shows a digit; false: unclear, null: the model does not know."
+    )
+
+
+class Page(BaseModel):
+    """The numbers on one picture."""
+
+    rows: list[str] = Field(description="The text of each row, its numbers apart by a space.")
+    digits: list[FoundDigit] = Field(description="In reading order; none if nothing is written.")
+
+
+class Pages(BaseModel):
+    """The answer of /predict?many=1."""
+
+    pages: list[Page]
+
+
 class FeatureMaps(BaseModel):
     """The maps of one convolution, uint8, each scaled from its minimum to its maximum."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import math
@@ -26,6 +27,7 @@ from lenet_paddle.data.preprocess import (
 from lenet_paddle.errors import InputError
 from lenet_paddle.evaluation.metrics import compute_probs
 from lenet_paddle.export.engines import EngineChoice
+from lenet_paddle.export.pages import join_row
 from lenet_paddle.export.predictor import Predictor
 from lenet_paddle.serve import protocol
 from lenet_paddle.serve.batching import Batcher
@@ -95,6 +97,30 @@ class Service:
         seen, texts = await self._read_pictures(load, num_bytes)
         rows = zip(await self._run(self._pictures, seen), seen, texts, strict=True)
         return {"predictions": [self._to_dict(*row) for row in rows]}
+
+    async def read_pages(self, load: LoadFiles, num_bytes: int) -> dict[str, Any]:
+        """Return the answer to POST /predict?many=1: the numbers on each picture, and their
+        digits."""
+        if self.predictor.preprocess != "digit":
+            raise HTTPException(400, "this model does not read handwritten digits; leave out many")
+        loop = asyncio.get_running_loop()
+
+        def score(seen: np.ndarray) -> np.ndarray:
+            """Run the model on the event loop, from the thread."""
+            return asyncio.run_coroutine_threadsafe(self._run(self._pictures, seen), loop).result()
+
+        def read(deadline: Deadline) -> list[dict[str, Any]]:
+            if deadline.on_loop:
+                raise NeedsThread
+            pages = []
+            for number, file in enumerate(load(), 1):
+                picture = self._decode(number, file, deadline)
+                page = self.predictor.read_page("", picture, score)
+                rows = [join_row(row) for row in page.rows]
+                pages.append({"rows": rows, "digits": [d.to_dict() for d in page.digits]})
+            return pages
+
+        return {"pages": await self._queue.run(read, num_bytes)}
 
     async def explain(self, load: LoadFiles, num_bytes: int) -> dict[str, Any]:
         """Return the answer to POST /features: that of one picture, and its feature maps."""
@@ -172,11 +198,20 @@ class Service:
         return await self._queue.run(read, num_bytes)
 
     def _read_picture(self, number: int, file: bytes, deadline: Deadline) -> np.ndarray:
+        form, mode = self.predictor.form, self.predictor.preprocess
+        picture = self._decode(number, file, deadline)
+        if is_prepared(picture, mode, form.size):
+            return picture
+        if deadline.on_loop:  # preparing takes up to a hundred times as long
+            raise NeedsThread
+        return prepare_picture(picture, mode, form.size)
+
+    def _decode(self, number: int, file: bytes, deadline: Deadline) -> np.ndarray:
         deadline.check()
         form, mode = self.predictor.form, self.predictor.preprocess
         max_pixels = min(form.size, LOOP_SIDE) ** 2 if deadline.on_loop else self.limits.pixels
         try:
-            picture = decode_picture(
+            return decode_picture(
                 *(_TimedFile(file, deadline), f"picture {number}", max_pixels, FORMATS),
                 channels=channels_read(mode, form.channels),
                 target=form.size if mode == "resize" else None,  # as in training
@@ -188,11 +223,6 @@ class Service:
         except InputError as error:
             deadline.check()
             raise HTTPException(400, str(error)) from None
-        if is_prepared(picture, mode, form.size):
-            return picture
-        if deadline.on_loop:  # preparing takes up to a hundred times as long
-            raise NeedsThread
-        return prepare_picture(picture, mode, form.size)
 
 
 class _TimedFile(io.BytesIO):

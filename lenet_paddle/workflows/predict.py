@@ -5,8 +5,11 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
 
 from lenet_paddle import runtime
 from lenet_paddle.data.datasets import DATASETS
@@ -14,21 +17,28 @@ from lenet_paddle.data.load import load_dataset, load_test_set
 from lenet_paddle.data.tree import is_litter, name_few
 from lenet_paddle.errors import InputError, printable
 from lenet_paddle.export.engines import EngineChoice
+from lenet_paddle.export.pages import Page, join_row
 from lenet_paddle.export.predictor import Answer, Predictor, Rotate
-from lenet_paddle.figures.results.images import plot_answers
+from lenet_paddle.figures.results.images import plot_answers, plot_pages
 from lenet_paddle.figures.style import label_classes, save_figure
 from lenet_paddle.files import format_csv, leads_out
 from lenet_paddle.progress import Progress
 from lenet_paddle.run_folder import Run
 from lenet_paddle.tables import format_json
 
+Result = TypeVar("Result", Answer, Page)
 _log = logging.getLogger(__name__)
 
 TEST_SAMPLES = (5, 20, 48, 210)  # classified when no pictures are given
 MAX_DRAWN = 64
+MAX_PAGES = 16  # drawn
 NOTHING = "nothing written"  # in place of a class
 UNCLEAR = "unclear"
 COLUMNS = ("file", "class", "probability", "top_k", "is_digit")  # of CSV
+CELLS = (
+    *("file", "row", "number", "place", "class", "probability", "is_digit"),
+    *("left", "top", "right", "bottom"),
+)  # of CSV, with many
 
 
 def predict_pictures(
@@ -42,8 +52,11 @@ def predict_pictures(
     top_k: int = 3,
     figure: bool = False,
     rotate: Rotate = "none",
+    many: bool = False,
 ) -> tuple[str, int]:
     """Classify files and folders of pictures with a run or an exported model.
+
+    With `many` each picture is a page: its digits are found and joined into numbers.
 
     Without pictures, test images 5, 20, 48 and 210, or four from all of a smaller test set, are
     classified and drawn. Returns the predictions as text (`style`: table, json or csv) and the
@@ -66,18 +79,41 @@ def predict_pictures(
     else:
         predictor = Predictor(str(model), engine)
         path = Path("predictions.png")
+    if many:
+        return _read_pages(predictor, pictures, style, path if figure else None)
     if pictures:
         files = find_pictures(pictures)
         answers, failed = _collect(predictor.answer_files(files, top_k, rotate), len(files))
     else:
         answers, failed = _answer_samples(predictor, run, top_k), 0
     if answers and (figure or not pictures):
-        try:
-            draw_answers(answers, path, predictor.classes)
-        except OSError as error:  # still return the answers
-            _log.warning("%s: %s; the figure was not drawn", path, error.strerror)
-            failed += 1
+        failed += _try_to_draw(lambda: draw_answers(answers, path, predictor.classes), path)
     return format_answers(answers, style), failed
+
+
+def _try_to_draw(draw: Callable[[], None], path: Path) -> int:
+    """Draw the figure, or log why it cannot be written, so that answers are still returned."""
+    try:
+        draw()
+    except OSError as error:
+        _log.warning("%s: %s; the figure was not drawn", path, error.strerror)
+        return 1
+    return 0
+
+
+def _read_pages(
+    predictor: Predictor, pictures: Sequence[str], style: str, figure: Path | None
+) -> tuple[str, int]:
+    """Read the numbers on each picture; draw them into `figure`."""
+    if not pictures:
+        raise InputError("--many reads the numbers on pages; give at least one picture")
+    if predictor.preprocess != "digit":  # once, not for each picture
+        predictor.read_page("", np.zeros((1, 1), np.uint8))
+    files = find_pictures(pictures)
+    pages, failed = _collect(predictor.read_pages(files), len(files), MAX_PAGES)
+    if pages and figure is not None:
+        failed += _try_to_draw(lambda: draw_pages(pages, figure), figure)
+    return format_pages(pages, style), failed
 
 
 def find_pictures(names: Iterable[str]) -> list[Path]:
@@ -121,9 +157,11 @@ def find_pictures(names: Iterable[str]) -> list[Path]:
     return found
 
 
-def _collect(results: Iterator[Answer | InputError], total: int) -> tuple[list[Answer], int]:
+def _collect(
+    results: Iterator[Result | InputError], total: int, max_drawn: int = MAX_DRAWN
+) -> tuple[list[Result], int]:
     """Collect the answers, log the errors, and count the latter."""
-    answers: list[Answer] = []
+    answers: list[Result] = []
     failed = 0
     progress = Progress(total, "pictures")
     for number, result in enumerate(results, 1):
@@ -132,10 +170,10 @@ def _collect(results: Iterator[Answer | InputError], total: int) -> tuple[list[A
             progress.clear()
             _log.warning("%s", result)
             failed += 1
-        elif len(answers) < MAX_DRAWN:
+        elif len(answers) < max_drawn:
             answers.append(result)
         else:  # without the picture, of which thousands would fill the memory
-            answers.append(dataclasses.replace(result, picture=result.seen))
+            answers.append(dataclasses.replace(result, picture=np.zeros((1, 1), np.uint8)))
     progress.clear()
     return answers, failed
 
@@ -217,6 +255,68 @@ def draw_answers(answers: Sequence[Answer], path: Path, classes: Sequence[str] =
         [a.picture for a in drawn],
         [a.seen for a in drawn],
         captions,
+        title,
+    )
+    save_figure(figure, path)
+    _log.info("drawn: %s", path)
+
+
+def _page_rows(page: Page) -> list[dict[str, Any]]:
+    """Return a dict for each digit, or one without a class if nothing is written."""
+    empty = dict.fromkeys(("row", "number", "place", "box", "class", "probability", "is_digit"))
+    return [{"file": page.name, **row} for row in [d.to_dict() for d in page.digits] or [empty]]
+
+
+def format_pages(pages: Sequence[Page], style: str) -> str:
+    """Format pages as a `table` with a line for each row of numbers, or as `json` or `csv` with
+    every digit: file, row, number, place in it, box, class, probability, is_digit."""
+    if style == "json":
+        return format_json([row for page in pages for row in _page_rows(page)]) + "\n"
+    if style == "csv":
+        return format_csv((_to_cells(row) for page in pages for row in _page_rows(page)), CELLS)
+    names = [printable(page.name) for page in pages]
+    width = max(map(len, names), default=0)
+    lines = []
+    for name, page in zip(names, pages, strict=True):
+        if not page.digits:
+            lines.append(f"{name:<{width}}  {NOTHING}\n")
+        longest = max((len(join_row(row)) for row in page.rows), default=0)
+        for row in page.rows:
+            least = min(digit.probability for digit in row)
+            unclear = sum(digit.is_digit is False for digit in row)
+            also = f", {unclear} unclear" if unclear else ""
+            said = f"row {row[0].row:<2}  {join_row(row):<{longest}}"
+            lines.append(f"{name:<{width}}  {said}  (lowest probability {least:.2f}{also})\n")
+    return "".join(lines)
+
+
+def _to_cells(row: dict[str, Any]) -> dict[str, str]:
+    left, top, right, bottom = row["box"] or [None] * 4
+    cells = {**row, "left": left, "top": top, "right": right, "bottom": bottom}
+    if row["probability"] is not None:
+        cells["probability"] = f"{row['probability']:.6f}"
+    if row["is_digit"] is not None:
+        cells["is_digit"] = str(row["is_digit"]).lower()
+    return {name: "" if cells[name] is None else str(cells[name]) for name in CELLS}
+
+
+def draw_pages(pages: Sequence[Page], path: Path) -> None:
+    """Draw the first 16 pages, with a box and the answer around each digit."""
+    drawn = pages[:MAX_PAGES]
+    title = "" if len(pages) <= MAX_PAGES else f"the first {MAX_PAGES} of {len(pages):,}"
+    boxes = [
+        [tuple(end * page.picture.shape[1] / page.width for end in d.box) for d in page.digits]
+        for page in drawn
+    ]
+    figure = plot_pages(
+        [page.picture for page in drawn],
+        boxes,
+        [[digit.best for digit in page.digits] for page in drawn],
+        [[digit.is_digit is False for digit in page.digits] for page in drawn],
+        [
+            f"{Path(page.name).name[-24:]}: {', '.join(map(join_row, page.rows)) or NOTHING}"
+            for page in drawn
+        ],
         title,
     )
     save_figure(figure, path)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lenet_paddle.figures.style import new_figure, short, styled
+from lenet_paddle.figures.style import BLUE, ORANGE, new_figure, short, styled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -91,5 +91,38 @@ def plot_answers(
         left.imshow(picture, cmap="gray", vmin=0, vmax=255)
         right.imshow(small, cmap="gray", vmin=0, vmax=255)
         left.set_title(caption, fontsize=9, loc="left")
+    figure.suptitle(title)
+    return figure
+
+
+@styled
+def plot_pages(
+    pictures: Sequence[np.ndarray],
+    boxes: Sequence[Sequence[tuple[float, ...]]],
+    texts: Sequence[Sequence[str]],
+    unclear: Sequence[Sequence[bool]],
+    captions: Sequence[str],
+    title: str = "",
+) -> Figure:
+    """Plot each page, uint8 (H, W) or (H, W, 3), under its caption, with boxes and their texts.
+
+    boxes: left, top, right and bottom of each; those that are unclear are orange.
+    """
+    num_cols = min(2, len(pictures))
+    num_rows = -(-len(pictures) // num_cols)
+    figure = new_figure(7 * num_cols, 5 * num_rows + 0.4)
+    grid = figure.subplots(num_rows, num_cols, squeeze=False).ravel()
+    for axes in grid:
+        axes.axis("off")
+    for axes, picture, found, names, doubts, caption in zip(
+        grid, pictures, boxes, texts, unclear, captions, strict=False
+    ):
+        axes.imshow(picture, cmap="gray", vmin=0, vmax=255)
+        axes.set_title(caption, fontsize=9, loc="left")
+        for (left, top, right, bottom), name, is_unclear in zip(found, names, doubts, strict=True):
+            colour = ORANGE if is_unclear else BLUE
+            x, y = [left, right, right, left, left], [top, top, bottom, bottom, top]
+            axes.plot(x, y, color=colour, linewidth=0.8)
+            axes.text(left, top, name, color=colour, fontsize=9, ha="left", va="bottom")
     figure.suptitle(title)
     return figure
