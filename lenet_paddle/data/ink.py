@@ -209,6 +209,8 @@ def _find_lines(dark: np.ndarray) -> list[tuple[float, float]]:
     if min(height, width) < 20:
         return []
     halves = dark[: 2 * height, : 2 * width].reshape(height, 2, width, 2).any((1, 3))
+    if np.count_nonzero(halves.any(0)) <= 0.4 * width:  # 0.8 of half the width at least
+        return []
     near = np.pad(halves, ((1, 1), (0, 0)))
     near = near[:-2] | near[1:-1] | near[2:]
     y, x = np.arange(height)[:, None], np.arange(width)
