@@ -41,7 +41,7 @@ class Args:
     format: Literal["table", "json", "csv"] = "table"
     """Output format."""
     top_k: int = 3
-    """Classes named per picture."""
+    """Classes named per picture; with --many it is one."""
     rotate: Rotate = "none"
     """auto: try the four turns by 90 degrees; costs answers for pictures that are upright."""
     figure: bool = False

@@ -56,7 +56,8 @@ def predict_pictures(
 ) -> tuple[str, int]:
     """Classify files and folders of pictures with a run or an exported model.
 
-    With `many` each picture is a page: its digits are found and joined into numbers.
+    With `many` each picture is a page: its digits are found and joined into numbers, each with its
+    best class only.
 
     Without pictures, test images 5, 20, 48 and 210, or four from all of a smaller test set, are
     classified and drawn. Returns the predictions as text (`style`: table, json or csv) and the
@@ -72,6 +73,8 @@ def predict_pictures(
         raise InputError(f"checkpoint {checkpoint} is a run's; give --run, or leave it out")
     if top_k < 1:
         raise InputError(f"top_k is {top_k}; expected a whole number of 1 or more")
+    if many and rotate != "none":
+        raise InputError("rotate turns pictures of one digit; leave it out with many")
     if run is not None:
         runtime.select_device("auto")
         predictor = Predictor.from_run(Path(run), checkpoint)

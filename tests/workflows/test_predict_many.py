@@ -108,6 +108,11 @@ def test_numbers_are_read_by_models_of_digits_only(tmp_path: Path, folder: Path)
         predict_pictures([str(folder)], None, str(write_model(tmp_path)), many=True)
 
 
+def test_pages_are_not_turned(model: Path, folder: Path) -> None:
+    with pytest.raises(InputError, match="leave it out with many"):
+        predict_pictures([str(folder)], None, str(model), rotate="auto", many=True)
+
+
 def test_without_pages_there_is_one_line(model: Path) -> None:
     done = tool("predict", "--model", model, "--many")
     assert_refused(done, "--many", "give at least one picture")
