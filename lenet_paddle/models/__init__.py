@@ -37,6 +37,7 @@ MODELS: dict[str, ModelRecord] = {
     "lenet_d2l": ModelRecord("cnn"),
     "cnn_regularized": ModelRecord("cnn"),
     "lenet_modern": ModelRecord("cnn"),
+    "lenet_deep": ModelRecord("cnn"),
     "cnn_modern": ModelRecord("cnn"),
 }
 if TYPE_CHECKING:

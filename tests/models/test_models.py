@@ -60,6 +60,17 @@ PARAMETERS = {
         240,
         4_810,  # 120 * 2 * 2 * 10 + 10
     ],
+    "lenet_deep": [
+        400,  # 16 * 1 * 5 * 5
+        32,  # a scale and a shift for each map
+        5_760,  # 40 * 16 * 3 * 3
+        80,
+        25_920,  # 72 * 40 * 3 * 3
+        144,
+        25_920,  # 40 * 72 * 3 * 3
+        80,
+        1_610,  # 40 * 2 * 2 * 10 + 10
+    ],
     "cnn_modern": [
         288,  # 32 * 1 * 3 * 3
         64,  # a scale and a shift for each map
@@ -189,6 +200,10 @@ SHAPES = {  # behind each layer that has weights or pools
         *((8, 24, 24), (8, 12, 12), (40, 8, 8), (40, 4, 4)),
         *((120, 2, 2), (10,)),
     ],
+    "lenet_deep": [
+        *((16, 24, 24), (16, 12, 12), (40, 12, 12), (40, 6, 6)),
+        *((72, 4, 4), (40, 2, 2), (10,)),
+    ],
 }
 POOLS = (paddle.nn.AvgPool2D, paddle.nn.MaxPool2D)
 
@@ -250,8 +265,9 @@ def test_cnn_regularized_penalises_the_kernels_of_its_four_hidden_layers() -> No
     assert all(p.regularizer is None for p in network.parameters() if p.ndim == 1)
 
 
-def test_lenet_modern_is_no_larger_than_62000_parameters() -> None:
-    assert _count(build_model("lenet_modern")) <= 62_000
+@pytest.mark.parametrize("name", ["lenet_modern", "lenet_deep"])
+def test_a_modern_lenet_is_no_larger_than_62000_parameters(name: str) -> None:
+    assert _count(build_model(name)) <= 62_000
 
 
 def test_an_unknown_model_lists_the_valid_ones() -> None:
