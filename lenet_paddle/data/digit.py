@@ -8,6 +8,7 @@ from PIL import Image
 from lenet_paddle.data.form import to_grey
 from lenet_paddle.data.ink import (
     WORK,
+    Sheet,
     dark_on_light,
     drop_frames,
     find_ink,
@@ -30,6 +31,12 @@ SEPARATION = 0.6  # share of the variance between ink and ground, in a picture o
 SURE_SEPARATION = 0.8  # the same where no stroke was found; a gradient has 0.75, noise less
 THICK = 17  # side, in pixels of the working picture, of what is wider than a line
 MOST_HOLES = 8  # in a digit and around it; noise has more
+MOST_PARTS = 4
+UNEVEN = 1.13  # a stroke of even width has 1, a blob or a triangle 1.33, grain more
+REMAINS = 1.5  # strokes narrower than 5 pixels of the working picture have more
+FADING = 0.28  # mean ink, of full ink, at 4 to 6 pixels from the strokes
+SHORTEST = 3.2  # length of the strokes over their width; a square or a triangle has about 3
+WINDING = 3.5  # length of the strokes over the digit's longer side; an 8 has 3
 Strokes = tuple[np.ndarray, np.ndarray]
 PLACES, ONES = np.arange(FIELD, dtype=np.float32), np.ones(FIELD, np.float32)
 
@@ -55,9 +62,12 @@ def prepare_digit(picture: np.ndarray) -> np.ndarray:
     if is_small:
         picture = _enlarge(_without_frame(to_plane(picture).astype(np.uint8)))
     work = to_plane(fit(picture, WORK))
-    strokes = None if is_small else _find_on_sheet(picture, work)
+    sheet = None if is_small else find_sheet(work)
+    strokes = None if sheet is None else _find_on_sheet(picture, sheet)
     if strokes is None:
         strokes = _find_strokes(work, is_small)
+        if sheet is not None and strokes is not None and _is_remains(strokes[0]):
+            strokes = None
     digit = np.zeros((0, 0)) if strokes is None else _cut_out(strokes)
     if digit.size == 0:
         return np.zeros((FIELD, FIELD), np.uint8)
@@ -118,13 +128,10 @@ def _enlarge(picture: np.ndarray) -> np.ndarray:
     return np.asarray(image)
 
 
-def _find_on_sheet(picture: np.ndarray, work: np.ndarray) -> Strokes | None:
-    """Look for the digit on the sheet alone, if the picture shows a sheet on a table."""
+def _find_on_sheet(picture: np.ndarray, sheet: Sheet) -> Strokes | None:
+    """Look for the digit on the sheet alone."""
     from scipy import ndimage
 
-    sheet = find_sheet(work)
-    if sheet is None:
-        return None
     (top, bottom, left, right), (height, width) = sheet.box, sheet.covered.shape
     down, across = picture.shape[0] / height, picture.shape[1] / width
     rows, columns = (
@@ -155,7 +162,51 @@ def _find_strokes(work: np.ndarray, is_small: bool) -> Strokes | None:
         padded = _add_margin(work, separation)
         if padded is not None:
             strokes, margin = _choose_digit(find_ink(padded, not is_small)), MARGIN_SEEN
-    return None if strokes is None or _is_shadow(strokes[0], margin) else strokes
+    if strokes is None or _is_shadow(strokes[0], margin) or not _is_written(*strokes):
+        return None
+    return strokes
+
+
+def _is_written(digit: np.ndarray, ink: np.ndarray) -> bool:
+    """Return whether the pixels found are a digit's strokes: few, of even width, clear of paper.
+
+    Grain is ragged, the edge of a shadow leaves a triangle, uneven light fades.
+    """
+    from scipy import ndimage
+
+    edge, width = _edge_and_width(digit)
+    near = ndimage.binary_dilation(digit, iterations=3)
+    around = ndimage.binary_dilation(near, iterations=3) & ~near
+    extent = max(digit[ndimage.find_objects(digit.astype(np.uint8))[0]].shape)
+    area = np.count_nonzero(digit)
+    return bool(
+        edge * (width - 2) <= UNEVEN * 2 * area  # pixels: a distance starts with 1, not with 1/2
+        and SHORTEST * width * width <= area <= WINDING * extent * width
+        and not (_is_remains(digit) and area < extent * width and _is_level_or_at_edge(digit))
+        and ndimage.label(digit)[1] <= MOST_PARTS
+        and (not around.any() or ink[around].mean() <= FADING)
+    )
+
+
+def _is_level_or_at_edge(digit: np.ndarray) -> bool:
+    ys, xs = np.nonzero(digit)
+    at_edge = any(edge.any() for edge in (digit[0], digit[-1], digit[:, 0], digit[:, -1]))
+    return bool(np.ptp(xs) > np.ptp(ys) or at_edge)
+
+
+def _is_remains(digit: np.ndarray) -> bool:
+    """Return whether the pixels are as narrow as what remains of a line, or of a sheet's edge."""
+    edge, width = _edge_and_width(digit)
+    return bool(edge * width > REMAINS * 2 * np.count_nonzero(digit))
+
+
+def _edge_and_width(digit: np.ndarray) -> tuple[int, float]:
+    """Return how many pixels lie at the edge, and four times the mean distance to the paper."""
+    from scipy import ndimage
+
+    inside = np.pad(digit[ndimage.find_objects(digit.astype(np.uint8))[0]], 1)
+    edge = np.count_nonzero(inside & ~ndimage.binary_erosion(inside))
+    return edge, 4 * ndimage.distance_transform_edt(inside)[inside].mean()
 
 
 def _is_shadow(digit: np.ndarray, margin: int) -> bool:
@@ -218,7 +269,7 @@ def _choose_digit(ink: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     digit = _digit_parts(ink, dark, has_lines)
     full = np.percentile(ink[digit], 80)
     digit &= ink > 0.4 * full  # remains of shadows are fainter
-    if ndimage.label(~digit)[1] > MOST_HOLES:
+    if ndimage.label(~digit)[1] > MOST_HOLES or (has_lines and _is_remains(digit)):
         return None
     return digit, ink / full
 
@@ -229,7 +280,7 @@ def _cut_out(strokes: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
 
     digit, ink = strokes
     box = ndimage.find_objects(digit.astype(np.uint8))[0]
-    if max(digit[box].shape) <= WORK // 40:  # a grain
+    if max(digit[box].shape) <= WORK // 25:  # a grain
         return np.zeros((0, 0), np.float32)
     soft = ndimage.binary_dilation(digit, iterations=2)  # with the grey edges of the strokes
     return np.where(soft, ink, 0)[box].clip(0, 1).astype(np.float32)

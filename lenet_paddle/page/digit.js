@@ -2,8 +2,8 @@
 // test compares the two; data/digit.py explains the steps.
 
 import {
-    darkOnLight, dropFrames, findInk, findSheet, fit, greyOf, median, otsu, removeLines, roundEven, toPlane,
-    WORK,
+    average, darkOnLight, dropFrames, findInk, findSheet, fit, greyOf, median, otsu, removeLines, roundEven,
+    toPlane, WORK,
 } from "./ink.js";
 import {
     crop, dilate, dilateDisc, distances, erodeDisc, greyErosion, labelParts, makePlane, map,
@@ -23,6 +23,12 @@ const SEPARATION = 0.6;
 const SURE_SEPARATION = 0.8;
 const THICK = 17;
 const MOST_HOLES = 8;
+const MOST_PARTS = 4;
+const UNEVEN = 1.13;
+const REMAINS = 1.5;
+const FADING = 0.28;
+const SHORTEST = 3.2;
+const WINDING = 3.5;
 const { fround } = Math; // Python computes in float32 here; so do all planes
 
 // One plane of grey, or three of red, green and blue, of whole numbers 0 to 255 and of any size ->
@@ -36,7 +42,12 @@ export function prepareDigit(planes) {
     const isSmall = Math.max(picture.width, picture.height) <= SMALL;
     if (isSmall) planes = [enlarge(withoutFrame(toPlane(planes)))];
     const work = toPlane(planes.map((plane) => fit(plane, WORK, true)));
-    const strokes = (!isSmall && findOnSheet(planes, work)) || findStrokes(work, isSmall);
+    const sheet = isSmall ? null : findSheet(work);
+    let strokes = sheet && findOnSheet(planes, sheet);
+    if (!strokes) {
+        strokes = findStrokes(work, isSmall);
+        if (sheet && strokes && isRemains(strokes.digit)) strokes = null;
+    }
     const digit = strokes && cutOut(strokes);
     return digit ? asDigit(digit) : makePlane(FIELD, FIELD);
 }
@@ -99,10 +110,8 @@ function enlarge(picture) {
     return resize(picture, scaled(picture.width), scaled(picture.height), LANCZOS, true);
 }
 
-function findOnSheet(planes, work) {
-    const sheet = findSheet(work);
-    if (!sheet) return null;
-    const { covered, box } = sheet, [{ width, height }] = planes;
+function findOnSheet(planes, { covered, box }) {
+    const [{ width, height }] = planes;
     const across = width / covered.width, down = height / covered.height;
     const left = Math.floor(box.left * across), top = Math.floor(box.top * down);
     const right = Math.floor(box.right * across), bottom = Math.floor(box.bottom * down);
@@ -128,10 +137,49 @@ function findOnSheet(planes, work) {
 function findStrokes(work, isSmall) {
     const ink = findInk(darkOnLight(work), !isSmall);
     const strokes = chooseDigit(ink);
-    if (!isSmall && strokes && !isCropped(strokes.digit, ink)) return withoutShadow(strokes, 0);
+    if (!isSmall && strokes && !isCropped(strokes.digit, ink)) return writtenOnly(strokes, 0);
     const padded = addMargin(work, !strokes && !isSmall ? SURE_SEPARATION : SEPARATION);
-    if (!padded) return withoutShadow(strokes, 0);
-    return withoutShadow(chooseDigit(findInk(padded, !isSmall)), MARGIN_SEEN);
+    if (!padded) return writtenOnly(strokes, 0);
+    return writtenOnly(chooseDigit(findInk(padded, !isSmall)), MARGIN_SEEN);
+}
+
+function writtenOnly(strokes, margin) {
+    const clear = withoutShadow(strokes, margin);
+    return clear && isWritten(clear) ? clear : null;
+}
+
+// Whether the pixels found are a digit's strokes: few, of even width, clear of the paper.
+function isWritten({ digit, ink }) {
+    const { edge, width, area, extent } = shapeOf(digit);
+    const near = dilate(digit, 3, false), far = dilate(near, 3, false);
+    const around = ink.data.filter((_, k) => far.data[k] && !near.data[k]);
+    return edge * (width - 2) <= UNEVEN * 2 * area && area <= WINDING * extent * width
+        && SHORTEST * width * width <= area
+        && !(isRemains(digit) && area < extent * width && isLevelOrAtEdge(digit))
+        && labelParts(digit).count <= MOST_PARTS && (!around.length || average(around) <= FADING);
+}
+
+function isLevelOrAtEdge({ width, height, data }) {
+    const [box] = boxesOf(data, 1, width);
+    return box.right - box.left > box.bottom - box.top || box.left === 0 || box.top === 0
+        || box.right === width || box.bottom === height;
+}
+
+function isRemains(digit) {
+    const { edge, width, area } = shapeOf(digit);
+    return edge * width > REMAINS * 2 * area;
+}
+
+// How many pixels lie at the edge, four times the mean distance to the paper, area and longer side.
+function shapeOf(digit) {
+    const [box] = boxesOf(digit.data, 1, digit.width);
+    const inside = pad(crop(digit, box.left, box.top, box.right - box.left, box.bottom - box.top), 1, 0);
+    const { data, width } = inside;
+    const edge = data.reduce((sum, isDigit, k) => sum
+        + (isDigit && !(data[k - 1] && data[k + 1] && data[k - width] && data[k + width]) ? 1 : 0), 0);
+    const area = data.reduce((sum, isDigit) => sum + isDigit, 0);
+    const far = distances(inside).reduce((sum, value) => sum + value, 0);
+    return { edge, width: (4 * far) / area, area, extent: extent(box) };
 }
 
 // The strokes; null if they are a filled rectangle that is no straight 1.
@@ -199,13 +247,13 @@ function chooseDigit(shares) {
     const least = fround(0.4 * full);
     const digit = map(parts, (part, k) => (part && ink.data[k] > least ? 1 : 0));
     const holes = labelParts(map(digit, (isDigit) => 1 - isDigit)).count;
-    return holes > MOST_HOLES ? null : { digit, ink: map(ink, (value) => value / full) };
+    return holes > MOST_HOLES || (hasLines && isRemains(digit)) ? null : { digit, ink: map(ink, (value) => value / full) };
 }
 
 function cutOut({ digit, ink }) {
     const [box] = boxesOf(digit.data, 1, digit.width);
     const width = box.right - box.left, height = box.bottom - box.top;
-    if (Math.max(width, height) <= Math.floor(WORK / 40)) return null; // a grain
+    if (Math.max(width, height) <= Math.floor(WORK / 25)) return null; // a grain
     const soft = dilate(digit, 2, false).data;
     const clear = map(ink, (value, k) => (soft[k] ? Math.min(Math.max(value, 0), 1) : 0));
     return crop(clear, box.left, box.top, width, height);

@@ -133,7 +133,7 @@ export function findSheet(picture) {
     return { covered: makePlane(width, height, inner), box };
 }
 
-const average = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
+export const average = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
 
 function within(limits, height, width) {
     const inside = new Float32Array(height * width).fill(1);

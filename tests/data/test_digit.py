@@ -137,6 +137,39 @@ def test_a_straight_stroke_of_28x28_is_a_one() -> None:
     assert np.ptp(ys) + 1 in (19, 20) and np.ptp(xs) + 1 <= 4
 
 
+def blank_sheet(kind: str, rng: np.random.Generator) -> np.ndarray:
+    """A sheet, or a board, lit from one side, with grain, on which nothing is written."""
+    height, width = rng.integers(150, 500, 2)
+    y, x = np.linspace(-1, 1, height)[:, None], np.linspace(-1, 1, width)
+    light = 1 + rng.uniform(-0.25, 0.25) * x + rng.uniform(-0.25, 0.25) * y
+    rows, columns = np.arange(height)[:, None], np.arange(width)
+    level, upright = (rows + columns // 25) % 30 < 2, (columns - rows // 25) % 30 < 2
+    side = (np.cos(angle := rng.uniform(0, 6.3)) * x + np.sin(angle) * y) / 0.05
+    marks = {
+        "ruled": 0.4 * level,
+        "squared": 0.4 * (level | upright),
+        "dotted": 0.5 * (level & upright),
+        "shadow": 0.4 * (side - rng.uniform(-5, 5)).clip(0, 1),
+    }
+    page = (60 if kind == "board" else 190) * light * (1 - marks.get(kind, 0))
+    if kind == "on a table":
+        sheet = Image.fromarray(page.astype(np.uint8))
+        table = Image.new("L", (width + 150, height + 120), 70)
+        turned = sheet.convert("LA").rotate(rng.uniform(-9, 9), expand=True)
+        table.paste(turned.convert("L"), (40, 30), turned.getchannel("A"))
+        page = np.asarray(table, float)
+    page = ndimage.gaussian_filter(page, 0.7)
+    return (page + rng.normal(0, rng.uniform(1, 5), page.shape)).clip(0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    "kind", ["plain", "ruled", "squared", "dotted", "shadow", "on a table", "board"]
+)
+def test_a_blank_sheet_is_empty(kind: str) -> None:
+    rng = np.random.default_rng(0)
+    assert not any(prepare_digit(blank_sheet(kind, rng)).any() for _ in range(3))
+
+
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("value", [0, 90, 255])
 @pytest.mark.parametrize("shape", [(1, 1), (40, 30), (700, 500)])
