@@ -205,7 +205,7 @@ def _edge_and_width(digit: np.ndarray) -> tuple[int, float]:
     from scipy import ndimage
 
     inside = np.pad(digit[ndimage.find_objects(digit.astype(np.uint8))[0]], 1)
-    edge = np.count_nonzero(inside & ~ndimage.binary_erosion(inside))
+    edge = int(np.count_nonzero(inside & ~ndimage.binary_erosion(inside)))
     return edge, 4 * ndimage.distance_transform_edt(inside)[inside].mean()
 
 
