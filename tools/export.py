@@ -33,6 +33,8 @@ class Args:
     formats: Annotated[str, tyro.conf.arg(help=HELP)] = "paddle"
     out: Annotated[str | None, PATH] = None
     """The folder to write (default: the run's inference/); an older export there is replaced."""
+    compare: Annotated[str | None, PATH] = None
+    """Another export with onnx, output/<run>/inference, that the page shows beside this one."""
 
 
 def main() -> None:
@@ -42,7 +44,9 @@ def main() -> None:
     from lenet_paddle.workflows.export import export_run
 
     out = None if args.out is None else Path(args.out)
-    folder, rows = export_run(Path(args.run), args.checkpoint, parse_formats(args.formats), out)
+    compare = None if args.compare is None else Path(args.compare)
+    formats = parse_formats(args.formats)
+    folder, rows = export_run(Path(args.run), args.checkpoint, formats, out, compare)
     print(f"{folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
     print(format_rows(rows))
 

@@ -65,6 +65,7 @@ def export_formats(
     *,
     calibration: Calibration | None = None,
     load_train_set: Callable[[], ImageSet] | None = None,
+    compare: Path | None = None,
     is_measured: bool = True,
     write_card: Callable[[dict[str, Any]], str] | None = None,
 ) -> dict[str, Row]:
@@ -77,7 +78,8 @@ def export_formats(
 
     With a `calibration`, the exported logits are the network's divided by its temperature. `info`
     is added to `inference.yml`; `write_card` makes the model card from its content.
-    `load_train_set` is called by formats that need training images.
+    `load_train_set` is called by formats that need training images. `compare` is another export,
+    whose network the page shows beside this one.
 
     Raises `InputError` for a network whose answers are not finite, `RunStopped` for a difference
     above 1e-5 of the largest logit, and for an int8 model whose accuracy on `test_set` is more than
@@ -99,6 +101,7 @@ def export_formats(
             *(network, input_size, test_set.form, test_set.classes, info, temporary, Path(scratch)),
             calibration=calibration,
             load_train_set=load_train_set,
+            compare=compare,
         )
         progress = Progress(len(formats), "formats")
         for number, name in enumerate(formats):

@@ -24,6 +24,8 @@ from lenet_paddle.data.preprocess import NORMALISATION
 from lenet_paddle.errors import InputError, RunStopped
 from lenet_paddle.evaluation.calibration import Calibration
 from lenet_paddle.export.engines import ENGINES, FEATURES, Engine, OnnxModel, load_paddle
+from lenet_paddle.export.explainer import FILES as EXPLAINER_FILES
+from lenet_paddle.export.explainer import write_explainer
 from lenet_paddle.export.onnx_files import convert, first_line, silence, write_features
 from lenet_paddle.export.static_page import write_static_page
 from lenet_paddle.files import write_text
@@ -55,6 +57,8 @@ class Job:
     """What the exported logits are scaled by."""
     load_train_set: Callable[[], ImageSet] | None = None
     """Loads training images, for the writers that need some."""
+    compare: Path | None = None
+    """Another exported folder, whose network the page shows beside this one."""
 
     @cached_property
     def graph(self) -> paddle.nn.Layer:
@@ -82,6 +86,14 @@ class Job:
         """
         shape = (1, self.form.channels, self.input_size, self.input_size)
         return write_features(self.onnx_file, self.scratch / FEATURES, shape)
+
+    @cached_property
+    def explainer(self) -> list[Path]:
+        """The files in `scratch` with which the page explains the network; none where it cannot."""
+        shape = (self.form.channels, self.input_size, self.input_size)
+        return write_explainer(
+            *(self.network, shape, self.classes, self.info, self.scratch), compare=self.compare
+        )
 
     def describe(self) -> dict[str, Any]:
         """Return what inference.yml says about every format: input, output, classes."""
@@ -134,12 +146,14 @@ def write_paddle(job: Job, model: Path, weights: Path) -> Written:
         raise RunStopped(f"format paddle: {reason}; is the disk full?", 1) from None
 
 
-def write_onnx(job: Job, path: Path, features_path: Path) -> Written:
-    """Write the network as ONNX, and again with feature maps as further outputs."""
+def write_onnx(job: Job, path: Path, features_path: Path, *_: Path) -> Written:
+    """Write the network as ONNX, again with feature maps, and what the page explains it with."""
     onnx = need("onnx")
     shutil.copyfile(job.onnx_file, path)
     if job.features:
         shutil.copyfile(job.scratch / FEATURES, features_path)
+    for file in job.explainer:
+        shutil.copy(file, job.folder)
     opset = onnx.load(str(path)).opset_import[0].version
     return Written([path], OnnxModel(path), notes={"opset": opset})
 
@@ -227,7 +241,7 @@ def write_safetensors(job: Job, path: Path) -> Written:
 def write_page(job: Job, folder: Path) -> Written:
     """Write the page to draw on as static files; the visitor's browser runs the model."""
     model = job.scratch / FEATURES if job.features else job.onnx_file
-    write_static_page(folder, model, job.describe(), job.features)
+    write_static_page(folder, model, job.describe(), job.features, job.explainer)
     files = [path for path in folder.rglob("*") if path.is_file()]
     return Written(files, OnnxModel(folder / "model.onnx"))
 
@@ -241,7 +255,7 @@ class Format(NamedTuple):
 
 FORMATS = {
     "paddle": Format(write_paddle, ENGINES["paddle"][1]),
-    "onnx": Format(write_onnx, (*ENGINES["onnx"][1], FEATURES)),
+    "onnx": Format(write_onnx, (*ENGINES["onnx"][1], FEATURES, *EXPLAINER_FILES)),
     "onnx-int8": Format(write_int8, ENGINES["onnx-int8"][1]),
     "triton": Format(write_triton, ("triton",)),
     "safetensors": Format(write_safetensors, ("model.safetensors",)),

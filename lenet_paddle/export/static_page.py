@@ -3,6 +3,7 @@
 page/index.html
 page/model.json        classes, input, names of the feature maps
 page/model.onnx        logits, and the feature maps where the network has convolutions
+page/network.json ...  what explains the network, see `explainer.py`
 page/static/...        scripts and style
 page/static/ort/...    ONNX Runtime Web with its licence
 """
@@ -14,6 +15,7 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +32,17 @@ LICENCES = ("LICENSE", "ThirdPartyNotices.txt")  # from the Python package: npm'
 
 
 def write_static_page(
-    folder: Path, model: Path, description: dict[str, Any], features: list[dict[str, Any]]
+    folder: Path,
+    model: Path,
+    description: dict[str, Any],
+    features: list[dict[str, Any]],
+    explainer: Sequence[Path] = (),
 ) -> None:
     """Write the page for the ONNX file `model` to `folder`, for any static file host.
 
     `description` is the content of inference.yml, `features` the names and shapes of the maps that
-    `model` gives. Raises `InputError` if npm is missing or cannot fetch ONNX Runtime Web.
+    `model` gives, `explainer` the files of `explainer.write_explainer`. Raises `InputError` if npm
+    is missing or cannot fetch ONNX Runtime Web.
     """
     static = folder / "static"
     static.mkdir(parents=True)
@@ -48,7 +55,10 @@ def write_static_page(
     shown = {key: description[key] for key in keys}
     shown["threshold"] = description.get("calibration", {}).get("threshold")
     shown |= describe_data(str(description["dataset"]))
-    write_json(folder / "model.json", {**shown, "features": features, "backend": "browser"})
+    for file in explainer:
+        shutil.copy(file, folder)
+    shown |= {"features": features, "explainer": [file.name for file in explainer]}
+    write_json(folder / "model.json", {**shown, "backend": "browser"})
     _fetch_runtime(static / "ort")
 
 

@@ -200,6 +200,14 @@ def _add_pages(app: FastAPI, service: Service) -> None:
     async def page() -> Response:
         return FileResponse(PAGE / "index.html")
 
+    def add_file(path: Path) -> None:
+        async def file() -> Response:
+            return FileResponse(path)
+
+        app.add_api_route(f"/{path.name}", file, include_in_schema=False)
+
+    for path in service.explainer:
+        add_file(path)
     app.mount("/static", StaticFiles(directory=PAGE))
 
 

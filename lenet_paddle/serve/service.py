@@ -27,6 +27,7 @@ from lenet_paddle.data.preprocess import (
 from lenet_paddle.errors import InputError
 from lenet_paddle.evaluation.metrics import compute_probs
 from lenet_paddle.export.engines import EngineChoice
+from lenet_paddle.export.explainer import FILES as EXPLAINER_FILES
 from lenet_paddle.export.pages import join_row
 from lenet_paddle.export.predictor import Predictor
 from lenet_paddle.serve import protocol
@@ -58,6 +59,8 @@ class Service:
         rows = max(1, min(limits.batch, RUN_VALUES // math.prod(self.shape)))
         self._pictures = Batcher(self._count(self.predictor.predict_logits), rows)
         self._tensors = Batcher(self._count(self.predictor.compute_logits), rows)
+        files = [model / name for name in EXPLAINER_FILES]
+        self.explainer = [file for file in files if file.is_file()]
         self._warm_up()
 
     @property
@@ -86,6 +89,7 @@ class Service:
             "input": description["input"],
             **describe_data(self.predictor.dataset),
             "features": description["features"],
+            "explainer": [file.name for file in self.explainer],
         }
 
     async def predict(self, load: LoadFiles, num_bytes: int) -> dict[str, Any]:

@@ -21,16 +21,20 @@ def export_run(
     checkpoint: str = "best",
     formats: Sequence[str] = ("paddle",),
     out: Path | None = None,
+    compare: Path | None = None,
 ) -> tuple[Path, dict[str, Any]]:
     """Export a run's checkpoint to `out`, by default its `inference/`, with a model card.
 
     Returns the folder and a row per format (`export.export_formats`). An older export in `out` is
-    replaced as a whole. Raises `InputError` if something is missing, or `out` holds anything else;
+    replaced as a whole. `compare` is another export, whose network the page shows beside this one.
+    Raises `InputError` if something is missing, or `out` holds anything else;
     `RunStopped` if a format's answers differ from the network's.
     """
     runtime.select_device("cpu")
     if out is not None and out.resolve().exists() and not is_replaceable(out.resolve()):
         raise InputError(f"{out} exists and is not an export; choose another --out, or remove it")
+    if compare is not None and not {"onnx", "page"} & set(formats):
+        raise InputError(f"compare is for the page; add format onnx or page to {','.join(formats)}")
     run = Run.open(run_dir)
     config, size = run.config, run.config.input_size
     network, classes = run.load_network(checkpoint)
@@ -50,6 +54,7 @@ def export_run(
         formats,
         calibration=calibration,
         load_train_set=lambda: load_data(config, "train", classes=classes)[0],
+        compare=compare,
         write_card=lambda description: describe_model(config, result, description, run.path),
     )
     return folder, rows
