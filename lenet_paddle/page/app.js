@@ -193,6 +193,7 @@ async function start() {
         backend = await connect(model);
         view.isReady = true;
         numbers.show(null);
+        if (model.explainer?.length) view.explainer = await (await import("./explain.js")).connect(model, drawing);
     } catch (error) {
         report(() => say("The network could not be loaded: {0}", say(error.message)));
     }

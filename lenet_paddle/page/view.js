@@ -69,6 +69,7 @@ export class View {
                 paintMap(canvas, data?.subarray(k * height * width, (k + 1) * height * width), colour);
             });
         });
+        this.explainer?.show(this.answer);
     }
 
     #showBest(ranked, shares) {

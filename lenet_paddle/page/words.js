@@ -1,6 +1,9 @@
 // The page's texts in Chinese. The English texts, in index.html and in say("..."), are the keys.
 
+import { EXPLAINER_ZH } from "./words-explain.js";
+
 export const ZH = {
+    ...EXPLAINER_ZH,
     "Draw a digit": "写一个数字",
     "Draw or drop a picture": "画一幅，或拖入一张图",
     "A small network reads it while you draw, and shows how.": "你一边写，小小的神经网络一边认，并展示它是怎么认的。",
