@@ -111,40 +111,52 @@ function computeLinear({ weight, bias, shape }, input) {
     });
 }
 
-// Visit each pair of rows of a map before and a map after that a weight of the kernel connects:
-// visit(place of the weight, first place before, first place after, number of places, stride).
-function eachRow({ shape, before, kernel, stride, padding }, visit) {
-    const [maps, height, width] = shape, [channels, tall, wide] = before;
-    const reach = (offset, axis, size, outer) => [
-        Math.max(0, Math.ceil((padding[axis] - offset) / stride[axis])),
-        Math.min(outer, Math.floor((size - 1 + padding[axis] - offset) / stride[axis]) + 1),
-    ];
-    for (let map = 0, w = 0; map < maps; map++) {
-        for (let channel = 0; channel < channels; channel++) {
-            for (let v = 0; v < kernel[0]; v++) {
-                const [y0, y1] = reach(v, 0, tall, height);
-                for (let u = 0; u < kernel[1]; u++, w++) {
-                    const [x0, x1] = reach(u, 1, wide, width);
-                    for (let y = y0; y < y1; y++) {
-                        const row = channel * tall + y * stride[0] + v - padding[0];
-                        const start = row * wide + x0 * stride[1] + u - padding[1];
-                        visit(w, start, (map * height + y) * width + x0, x1 - x0, stride[1]);
-                    }
-                }
+// Visit each cell of a convolution's output: visit(place, map, first row and column of its window in
+// the input, and which rows [v0, v1) and columns [u0, u1) of the kernel lie inside it).
+function eachCell({ shape, before, kernel, stride, padding }, visit) {
+    const [maps, height, width] = shape, [, tall, wide] = before;
+    for (let map = 0, place = 0; map < maps; map++) {
+        for (let y = 0; y < height; y++) {
+            const top = y * stride[0] - padding[0], v0 = Math.max(0, -top), v1 = Math.min(kernel[0], tall - top);
+            for (let x = 0; x < width; x++, place++) {
+                const left = x * stride[1] - padding[1];
+                visit(place, map, top, left, v0, v1, Math.max(0, -left), Math.min(kernel[1], wide - left));
             }
         }
     }
 }
 
 function computeConvolution(layer, input) {
-    const { weight, bias, shape } = layer, size = shape[1] * shape[2];
-    const sums = new Float64Array(shape[0] * size);
-    bias.forEach((value, map) => sums.fill(value, map * size, (map + 1) * size));
-    eachRow(layer, (w, from, to, count, step) => {
-        const factor = weight[w];
-        for (let k = 0; k < count; k++) sums[to + k] += factor * input[from + k * step];
+    const { weight, bias, shape, before: [channels, tall, wide], kernel } = layer, size = kernel[0] * kernel[1];
+    const result = new Float32Array(shape[0] * shape[1] * shape[2]);
+    eachCell(layer, (place, map, top, left, v0, v1, u0, u1) => {
+        let sum = bias[map];
+        for (let channel = 0; channel < channels; channel++) {
+            for (let v = v0; v < v1; v++) {
+                let w = (map * channels + channel) * size + v * kernel[1] + u0;
+                let from = (channel * tall + top + v) * wide + left + u0;
+                for (let u = u0; u < u1; u++) sum += weight[w++] * input[from++];
+            }
+        }
+        result[place] = sum;
     });
-    return Float32Array.from(sums);
+    return result;
+}
+
+// Add a convolution's part to `result`, the gradient by its input.
+function pullBackConvolution(layer, slope, result) {
+    const { weight, before: [channels, tall, wide], kernel } = layer, size = kernel[0] * kernel[1];
+    eachCell(layer, (place, map, top, left, v0, v1, u0, u1) => {
+        const factor = slope[place];
+        if (!factor) return; // of most cells, after ReLU and pooling
+        for (let channel = 0; channel < channels; channel++) {
+            for (let v = v0; v < v1; v++) {
+                let w = (map * channels + channel) * size + v * kernel[1] + u0;
+                let to = (channel * tall + top + v) * wide + left + u0;
+                for (let u = u0; u < u1; u++) result[to++] += factor * weight[w++];
+            }
+        }
+    });
 }
 
 // Visit each window of a pooling layer: visit(place after, places before).
@@ -191,9 +203,7 @@ function pullBack(layer, input, output, slope) {
             for (let i = 0; value && i < result.length; i++) result[i] += value * weight[k * result.length + i];
         });
     } else if (kind === "conv") {
-        eachRow(layer, (w, from, to, count, step) => {
-            for (let k = 0; k < count; k++) result[from + k * step] += weight[w] * slope[to + k];
-        });
+        pullBackConvolution(layer, slope, result);
     } else {
         const share = 1 / (kernel[0] * kernel[1]);
         eachWindow(layer, (to, places) => {

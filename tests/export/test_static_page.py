@@ -31,13 +31,14 @@ def list_texts() -> set[str]:
     """Return every text of the page, and every sentence in its scripts."""
     texts = set(re.findall(r"data-say>([^<]+)<", HTML))
     texts |= set(re.findall(r'data-say-label="([^"]+)"', HTML))
-    code = "".join(code for name, code in SCRIPTS.items() if name != "words.js")
+    code = "".join(code for name, code in SCRIPTS.items() if not name.startswith("words"))
     spoken = re.findall(r'"([A-Z{][^"\n]* [^"\n]*)"', code)
     return texts | set(spoken) | set(re.findall(r'say\("([^"]+)"', code))
 
 
 def chinese() -> set[str]:
-    return set(re.findall(r'^ {4}"(.+?)":', SCRIPTS["words.js"], re.MULTILINE))
+    words = "".join(code for name, code in SCRIPTS.items() if name.startswith("words"))
+    return set(re.findall(r'^ {4}"(.+?)":', words, re.MULTILINE))
 
 
 def test_every_text_of_the_page_is_there_in_chinese() -> None:
@@ -45,17 +46,16 @@ def test_every_text_of_the_page_is_there_in_chinese() -> None:
 
 
 def test_no_chinese_is_left_over() -> None:
-    everything = HTML + "".join(code for name, code in SCRIPTS.items() if name != "words.js")
+    everything = HTML + "".join(
+        code for name, code in SCRIPTS.items() if not name.startswith("words")
+    )
     assert [text for text in chinese() if text not in everything] == []
 
 
 def test_nothing_is_inline_and_nothing_comes_from_elsewhere() -> None:
     assert not re.search(r"<style|\sstyle=|\son\w+=|<script(?![^>]*\ssrc=)", HTML)
-    for name, text in {
-        "index.html": HTML,
-        "css": (PAGE / "style.css").read_text(),
-        **SCRIPTS,
-    }.items():
+    styles = {path.name: path.read_text() for path in PAGE.glob("*.css")}
+    for name, text in {"index.html": HTML, **styles, **SCRIPTS}.items():
         assert not re.search(r"https?://|@import|url\(", text), name
 
 
@@ -91,8 +91,9 @@ def fake_npm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def write(folder: Path, **more: object) -> Path:
     features = [{"name": "feature_1", "shape": [6, 28, 28]}]
     page = folder / "page"
-    description = {**DESCRIPTION, **more}
-    static_page.write_static_page(page, folder / "model.onnx", description, features)
+    description, network = {**DESCRIPTION, **more}, folder / "network.json"
+    network.write_text("{}")
+    static_page.write_static_page(page, folder / "model.onnx", description, features, [network])
     return page
 
 
@@ -103,10 +104,11 @@ def test_the_static_page_is_whole(fake_npm: Path) -> None:
     own = {f"static/{path.name}" for path in PAGE.iterdir()} - {"static/index.html"}
     runtime = {*static_page.RUNTIME_FILES, *static_page.LICENCES}
     expected = own - {"static/backend-server.js"} | {f"static/ort/{name}" for name in runtime}
-    assert names == expected | {"index.html", "model.json", "model.onnx"}
+    assert names == expected | {"index.html", "model.json", "model.onnx", "network.json"}
     model = json.loads((page / "model.json").read_text())
     assert model["backend"] == "browser" and model["classes"] == ["a", "b"]
     assert model["image_size"] == 64 and model["input"]["shape"] == [-1, 3, 64, 64]
+    assert model["explainer"] == ["network.json"]
     assert model["features"] == [{"name": "feature_1", "shape": [6, 28, 28]}]
     assert model["threshold"] is None
     assert "MIT" in (page / "static" / "ort" / "LICENSE").read_text()
