@@ -41,11 +41,12 @@ def write_explainer(
     info: dict[str, Any],
     folder: Path,
     compare: Path | None = None,
+    temperature: float = 1.0,
 ) -> list[Path]:
     """Write the explainer's files to `folder`; return them.
 
     `shape` is that of an input, (C, S, S); `info` names the run, its model and its data set;
-    `compare` is another export. Nothing is written for a network that `describe_network` does not
+    `compare` is another export; `temperature` divides the logits. Nothing is written for a network that `describe_network` does not
     describe. Raises `InputError` if `compare` has no network.json for the same pictures and
     classes.
     """
@@ -55,7 +56,8 @@ def write_explainer(
             raise InputError(f"{compare}: the page cannot explain this network, nor compare it")
         return []
     names: dict[str, Any] = {key: info[key] for key in ("run", "model") if key in info}
-    description = {**names, "classes": list(classes), "input": list(shape), "layers": layers}
+    description = {**names, "classes": list(classes), "input": list(shape)}
+    description |= {"temperature": temperature, "layers": layers}
     files = [folder / NETWORK]
     write_json(files[0], description)
     if info["dataset"] == "mnist" and info["preprocess"] == "digit":

@@ -92,7 +92,9 @@ class Job:
         """The files in `scratch` with which the page explains the network; none where it cannot."""
         shape = (self.form.channels, self.input_size, self.input_size)
         return write_explainer(
-            *(self.network, shape, self.classes, self.info, self.scratch), compare=self.compare
+            *(self.network, shape, self.classes, self.info, self.scratch),
+            compare=self.compare,
+            temperature=1.0 if self.calibration is None else self.calibration.temperature,
         )
 
     def describe(self) -> dict[str, Any]:

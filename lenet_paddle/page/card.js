@@ -302,7 +302,7 @@ function makeShares(root, _, { classes }) {
     table.firstChild.append(head);
     root.append(table);
     const line = addLine(root), note = addLine(root, "note");
-    return ({ rows, most, total, cell, value }) => {
+    return ({ rows, most, total, cell, value, temperature }) => {
         ["class", "logit", "e^(logit − largest)", "share"].forEach((text, k) => { titles[k].textContent = say(text); });
         const ranked = rows.map((_row, k) => k).sort((a, b) => rows[b].share - rows[a].share).slice(0, 12);
         body.replaceChildren(...ranked.map((k) => {
@@ -313,6 +313,8 @@ function makeShares(root, _, { classes }) {
             return row;
         }));
         line.textContent = `${formatSmall(rows[cell.map].power)} / ${format(total)} = ${formatSmall(value)}`;
-        note.textContent = say("e to the power of each logit, less the largest ({0}) so that no power is too large; divided by the sum of all.", format(most));
+        const scaled = say("The logits are divided by the temperature {0}, by which the probabilities were calibrated.", temperature);
+        note.textContent = temperature === 1 ? "" : `${scaled} `;
+        note.textContent += say("e to the power of each logit, less the largest ({0}) so that no power is too large; divided by the sum of all.", format(most));
     };
 }

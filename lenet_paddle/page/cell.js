@@ -88,7 +88,7 @@ function describeShares(logits, temperature) {
     const scaled = Array.from(logits, (logit) => logit / temperature), most = Math.max(...scaled);
     const powers = scaled.map((logit) => Math.exp(logit - most));
     const total = powers.reduce((sum, power) => sum + power, 0);
-    return { rows: scaled.map((logit, k) => ({ logit, power: powers[k], share: powers[k] / total })), most, total };
+    return { rows: scaled.map((logit, k) => ({ logit, power: powers[k], share: powers[k] / total })), most, total, temperature };
 }
 
 function restOf(values) {

@@ -8,9 +8,10 @@ import { css, largest, paintValues } from "./colours.js";
 import { say } from "./words.js";
 
 const HEAD = 40; // pixels above the maps, for the captions
-const LEAST_GAP = 22, MOST_GAP = 90; // pixels between columns
-const SCALES = [1, 0.9, 0.8, 0.7, 0.6]; // of the maps, until all columns fit; else the canvas scrolls
-const PHONE = 700, ON_PHONE = [0.8]; // narrower canvases scroll
+const MOST_GAP = 90; // pixels between columns
+// Size of the maps and least gap between columns, tried until all columns fit; else the canvas scrolls.
+const FITS = [[1, 24], [0.9, 22], [0.8, 20], [0.7, 18], [0.6, 16], [0.5, 11]];
+const PHONE = 700, ON_PHONE = [[0.8, 22]]; // narrower canvases scroll
 const STRIP = [40, 13]; // width of a vector's column and of itself
 const SHARES = 148; // width of the softmax
 const MOST_LINES = 40; // to one unit of a linear layer
@@ -37,13 +38,14 @@ export class Columns {
         const tall = height - HEAD;
         this.palette = palette;
         const gaps = this.stages.length - 1;
-        let used;
-        for (const scale of width < PHONE ? ON_PHONE : SCALES) {
+        let used, least;
+        for (const [scale, space] of width < PHONE ? ON_PHONE : FITS) {
+            least = space;
             this.columns = this.stages.map((stage) => makeColumn(stage, tall, scale));
             used = this.columns.reduce((sum, column) => sum + column.width, 0);
-            if (used + gaps * LEAST_GAP + 8 <= width) break;
+            if (used + gaps * least + 8 <= width) break;
         }
-        const gap = Math.min(MOST_GAP, Math.max(LEAST_GAP, (width - 8 - used) / gaps));
+        const gap = Math.min(MOST_GAP, Math.max(least, (width - 8 - used) / gaps));
         const whole = Math.max(width, Math.ceil(used + gap * gaps + 8));
         let left = Math.max(4, (whole - used - gap * gaps) / 2);
         for (const column of this.columns) {
@@ -186,11 +188,13 @@ export class Columns {
             const middle = column.left + column.width / 2, { shape, kind } = stages[stage];
             context.fillStyle = css(palette.text);
             context.font = "600 11.5px system-ui, sans-serif";
-            context.fillText(shortName(kind), middle, 13);
+            const room = column.width + this.gap - 4, fits = (text) => context.measureText(text).width <= room;
+            context.fillText([shortName(kind), shorterName(kind)].find(fits) ?? shorterName(kind), middle, 13);
             context.fillStyle = css(palette.muted);
             context.font = "10.5px system-ui, sans-serif";
-            const isVector = shape[1] * shape[2] === 1;
-            context.fillText(isVector ? shape[0] : shape.join("×"), middle, 28);
+            const size = shape[1] * shape[2] === 1 ? String(shape[0]) : shape.join("×");
+            if (!fits(size)) context.font = "9px system-ui, sans-serif";
+            context.fillText(size, middle, 28);
         });
         context.lineWidth = 0.7;
         for (let stage = 1; stage < columns.length; stage++) {
@@ -224,12 +228,17 @@ function shortName(kind) {
     return say(names[kind]);
 }
 
+function shorterName(kind) {
+    const names = { conv: "Conv", max: "Pool", average: "Pool", sigmoid: "Sigm", linear: "Lin" };
+    return names[kind] ? say(names[kind]) : shortName(kind);
+}
+
 // Return a column's width and its tiles [x, y, width, height], in the middle of `tall` pixels.
 function makeColumn({ shape: [maps, height, width], kind }, tall, scale) {
     const isStrip = height * width === 1;
     if (isStrip) {
         const step = Math.min(kind === "softmax" ? 34 : maps <= 24 ? 34 : 9, tall / maps);
-        const [whole, wide] = kind === "softmax" ? [SHARES, SHARES] : STRIP, gap = step > 8 ? 3 : step > 4 ? 1 : 0;
+        const [whole, wide] = kind === "softmax" ? [SHARES, SHARES] : [STRIP[0] * scale, STRIP[1]], gap = step > 8 ? 3 : step > 4 ? 1 : 0;
         const top = (tall - step * maps) / 2;
         const tiles = Array.from({ length: maps }, (_, k) => [(whole - wide) / 2, top + k * step, wide, step - gap]);
         return { width: whole, tiles };

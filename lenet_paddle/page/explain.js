@@ -21,7 +21,8 @@ const LINKS = {
 };
 const ARROWS = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
 const SLOW = 3e6; // multiply-adds above which the network is not computed at every point of a stroke
-const PAUSE = 120, SPEAK_AFTER = 500, STEP = 140; // ms
+const PAUSE = 120, SPEAK_AFTER = 500; // ms
+const STEP = 160, QUICK_STEP = 60, MANY = 150; // ms of a step, and with more cells than that
 const find = (id) => document.getElementById(id);
 
 // Return the explainer of a model (the content of model.json), or null if it cannot be explained.
@@ -155,6 +156,13 @@ class Explainer {
         this.#paintSoon();
     }
 
+    // Scroll the canvas sideways to the explained cell.
+    #reveal() {
+        const box = find("columns-frame"), { left, width } = this.columns.columns[this.cell.stage];
+        if (left < box.scrollLeft + 60) box.scrollLeft = left - 60;
+        else if (left + width > box.scrollLeft + box.clientWidth - 40) box.scrollLeft = left + width + 40 - box.clientWidth;
+    }
+
     #paintSoon() {
         this.frame ??= requestAnimationFrame(() => {
             this.frame = null;
@@ -208,6 +216,7 @@ class Explainer {
             const next = within(stage + right, stages.length), shape = stages[next].shape;
             const scaled = (value, count, others) => within(Math.floor(((value + 0.5) * others) / count), others);
             this.cell = { stage: next, map: scaled(map, maps, shape[0]), row: scaled(row, height, shape[1]), column: scaled(column, width, shape[2]) };
+            this.#reveal();
         }
         this.#paintSoon();
     }
@@ -224,7 +233,7 @@ class Explainer {
             if (next >= height * width) return this.#stop(true);
             this.cell = { stage, map, row: Math.floor(next / width), column: next % width };
             this.#paintCell();
-        }, STEP);
+        }, this.columns.stages[this.cell.stage].shape[1] ** 2 > MANY ? QUICK_STEP : STEP);
     }
 
     #stop(isPainted = false) {
@@ -239,7 +248,8 @@ class Explainer {
         [this.view, ...this.wanted] = LINKS[name];
         document.documentElement.dataset.view = this.view;
         for (const link of find("views").children) {
-            link.toggleAttribute("aria-current", link.getAttribute("href") === `#${this.view}`);
+            if (link.getAttribute("href") === `#${this.view}`) link.setAttribute("aria-current", "page");
+            else link.removeAttribute("aria-current");
         }
         this.#stop();
         this.play.stop();
@@ -250,6 +260,7 @@ class Explainer {
         if (this.view === "answer") return this.overlay.paint(null);
         this.#prepare();
         this.#compute();
+        if (this.cell) this.#reveal();
         const place = { why: "why-card", convolution: "cell-card", pooling: "cell-card", inside: "cell-card", softmax: "cell-card" }[name];
         if (place) find(place).scrollIntoView({ block: "nearest" });
         else scrollTo(0, 0);

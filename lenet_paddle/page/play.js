@@ -159,7 +159,7 @@ export class Play {
         const select = this.find("#kernel"), { value } = select, names = {
             cross: say("Chequered"), vertical: say("Edge, left to right"), horizontal: say("Edge, bottom to top"), mean: say("Mean"),
         };
-        for (let map = 0; this.first && map < this.first.shape[0]; map++) names[map] = say("The network’s kernel {0}", map + 1);
+        for (let map = 0; this.first && map < this.first.shape[0]; map++) names[map] = say("Kernel {0} of the network", map + 1);
         const keys = Object.keys(KERNELS).concat(Object.keys(names).filter((key) => !KERNELS[key]));
         select.replaceChildren(...keys.map((key) => Object.assign(make("option", "", names[key]), { value: key })));
         select.value = value || "cross";
