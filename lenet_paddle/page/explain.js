@@ -258,6 +258,7 @@ class Explainer {
         this.isFixed = false;
         this.drawing.paint();
         if (this.view === "answer") return this.overlay.paint(null);
+        if (this.drawing.isPage) find("many").click(); // one digit is explained
         this.#prepare();
         this.#compute();
         if (this.cell) this.#reveal();
