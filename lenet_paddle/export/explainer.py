@@ -1,8 +1,8 @@
 """Write what the page needs to explain a network: its layers with their weights, and digits.
 
-network.json   layers in the order of computation, weights as base64 of float32, little endian
-digits.png     training digits of MNIST, a row of 100 for each class, 28x28 each
-compare.json   the network.json of another export, whose answer is shown beside this one's
+explainer/network.json   the layers in order; weights as base64 of float32, little endian
+explainer/digits.png     training digits of MNIST, a row of 100 for each class, 28x28 each
+explainer/compare.json   another export's network.json, whose answer is shown beside
 
 The page computes each layer's output from network.json in the browser (`page/network.js`), so
 that it explains the same with and without a server.
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 NETWORK, DIGITS, COMPARED = "network.json", "digits.png", "compare.json"
 FILES = (NETWORK, DIGITS, COMPARED)
+FOLDER = "explainer"  # in an exported folder, and in a static page
 PER_CLASS = 100  # digits in a row of digits.png
 # A browser computes about a thousand million multiply-adds a second, in one thread.
 MOST_MULTIPLY_ADDS, MOST_WEIGHTS = 20_000_000, 400_000
@@ -42,31 +43,35 @@ def write_explainer(
     folder: Path,
     compare: Path | None = None,
     temperature: float = 1.0,
-) -> list[Path]:
-    """Write the explainer's files to `folder`; return them.
+) -> Path | None:
+    """Write the explainer's files to the new folder `folder` and return it.
 
     `shape` is that of an input, (C, S, S); `info` names the run, its model and its data set;
-    `compare` is another export; `temperature` divides the logits. Nothing is written for a network that `describe_network` does not
-    describe. Raises `InputError` if `compare` has no network.json for the same pictures and
-    classes.
+    `compare` is another export; `temperature` divides the logits. Nothing is written, and None
+    returned, for a network that `describe_network` does not describe. Raises `InputError` if
+    `compare` has no network.json for the same pictures and classes.
     """
     layers = describe_network(network, shape)
     if layers is None:
         if compare is not None:
             raise InputError(f"{compare}: the page cannot explain this network, nor compare it")
-        return []
+        return None
     names: dict[str, Any] = {key: info[key] for key in ("run", "model") if key in info}
     description = {**names, "classes": list(classes), "input": list(shape)}
     description |= {"temperature": temperature, "layers": layers}
-    files = [folder / NETWORK]
-    write_json(files[0], description)
+    other = None if compare is None else _read_other(compare / FOLDER / NETWORK, description)
+    folder.mkdir()
+    write_json(folder / NETWORK, description)
     if info["dataset"] == "mnist" and info["preprocess"] == "digit":
-        files.append(folder / DIGITS)
-        files[-1].write_bytes(encode_png(make_sheet()))
-    if compare is not None:
-        files.append(folder / COMPARED)
-        write_text(files[-1], _read_other(compare / NETWORK, description))
-    return files
+        (folder / DIGITS).write_bytes(encode_png(make_sheet()))
+    if other is not None:
+        write_text(folder / COMPARED, other)
+    return folder
+
+
+def list_files(folder: Path) -> list[Path]:
+    """Return the explainer's files that are in an exported folder or a static page."""
+    return [path for name in FILES if (path := folder / FOLDER / name).is_file()]
 
 
 def _read_other(path: Path, own: dict[str, Any]) -> str:

@@ -24,7 +24,7 @@ from lenet_paddle.data.preprocess import NORMALISATION
 from lenet_paddle.errors import InputError, RunStopped
 from lenet_paddle.evaluation.calibration import Calibration
 from lenet_paddle.export.engines import ENGINES, FEATURES, Engine, OnnxModel, load_paddle
-from lenet_paddle.export.explainer import FILES as EXPLAINER_FILES
+from lenet_paddle.export.explainer import FOLDER as EXPLAINER
 from lenet_paddle.export.explainer import write_explainer
 from lenet_paddle.export.onnx_files import convert, first_line, silence, write_features
 from lenet_paddle.export.static_page import write_static_page
@@ -88,11 +88,11 @@ class Job:
         return write_features(self.onnx_file, self.scratch / FEATURES, shape)
 
     @cached_property
-    def explainer(self) -> list[Path]:
-        """The files in `scratch` with which the page explains the network; none where it cannot."""
+    def explainer(self) -> Path | None:
+        """The folder in `scratch` with which the page explains the network; None if it cannot."""
         shape = (self.form.channels, self.input_size, self.input_size)
         return write_explainer(
-            *(self.network, shape, self.classes, self.info, self.scratch),
+            *(self.network, shape, self.classes, self.info, self.scratch / EXPLAINER),
             compare=self.compare,
             temperature=1.0 if self.calibration is None else self.calibration.temperature,
         )
@@ -148,14 +148,14 @@ def write_paddle(job: Job, model: Path, weights: Path) -> Written:
         raise RunStopped(f"format paddle: {reason}; is the disk full?", 1) from None
 
 
-def write_onnx(job: Job, path: Path, features_path: Path, *_: Path) -> Written:
+def write_onnx(job: Job, path: Path, features_path: Path, explainer: Path) -> Written:
     """Write the network as ONNX, again with feature maps, and what the page explains it with."""
     onnx = need("onnx")
     shutil.copyfile(job.onnx_file, path)
     if job.features:
         shutil.copyfile(job.scratch / FEATURES, features_path)
-    for file in job.explainer:
-        shutil.copy(file, job.folder)
+    if job.explainer:
+        shutil.copytree(job.explainer, explainer)
     opset = onnx.load(str(path)).opset_import[0].version
     return Written([path], OnnxModel(path), notes={"opset": opset})
 
@@ -257,7 +257,7 @@ class Format(NamedTuple):
 
 FORMATS = {
     "paddle": Format(write_paddle, ENGINES["paddle"][1]),
-    "onnx": Format(write_onnx, (*ENGINES["onnx"][1], FEATURES, *EXPLAINER_FILES)),
+    "onnx": Format(write_onnx, (*ENGINES["onnx"][1], FEATURES, EXPLAINER)),
     "onnx-int8": Format(write_int8, ENGINES["onnx-int8"][1]),
     "triton": Format(write_triton, ("triton",)),
     "safetensors": Format(write_safetensors, ("model.safetensors",)),

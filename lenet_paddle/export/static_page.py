@@ -3,7 +3,7 @@
 page/index.html
 page/model.json        classes, input, names of the feature maps
 page/model.onnx        logits, and the feature maps where the network has convolutions
-page/network.json ...  what explains the network, see `explainer.py`
+page/explainer/...     what explains the network, see `explainer.py`
 page/static/...        scripts and style
 page/static/ort/...    ONNX Runtime Web with its licence
 """
@@ -15,12 +15,12 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from lenet_paddle.data.datasets import describe_data
 from lenet_paddle.errors import InputError
+from lenet_paddle.export.explainer import FOLDER, list_files
 from lenet_paddle.files import write_json
 from lenet_paddle.runtime import need
 
@@ -36,12 +36,12 @@ def write_static_page(
     model: Path,
     description: dict[str, Any],
     features: list[dict[str, Any]],
-    explainer: Sequence[Path] = (),
+    explainer: Path | None = None,
 ) -> None:
     """Write the page for the ONNX file `model` to `folder`, for any static file host.
 
     `description` is the content of inference.yml, `features` the names and shapes of the maps that
-    `model` gives, `explainer` the files of `explainer.write_explainer`. Raises `InputError` if npm
+    `model` gives, `explainer` the folder of `explainer.write_explainer`. Raises `InputError` if npm
     is missing or cannot fetch ONNX Runtime Web.
     """
     static = folder / "static"
@@ -55,9 +55,10 @@ def write_static_page(
     shown = {key: description[key] for key in keys}
     shown["threshold"] = description.get("calibration", {}).get("threshold")
     shown |= describe_data(str(description["dataset"]))
-    for file in explainer:
-        shutil.copy(file, folder)
-    shown |= {"features": features, "explainer": [file.name for file in explainer]}
+    if explainer:
+        shutil.copytree(explainer, folder / FOLDER)
+    files = [file.name for file in list_files(folder)]
+    shown |= {"features": features, "explainer": files}
     write_json(folder / "model.json", {**shown, "backend": "browser"})
     _fetch_runtime(static / "ort")
 

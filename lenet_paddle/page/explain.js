@@ -30,8 +30,8 @@ export async function connect(model, drawing) {
     const { explainer: files } = model;
     if (!files.includes("network.json")) return null;
     try {
-        const network = new Network(await ask("network.json"));
-        const other = files.includes("compare.json") ? await ask("compare.json") : null;
+        const network = new Network(await ask("explainer/network.json"));
+        const other = files.includes("compare.json") ? await ask("explainer/compare.json") : null;
         const nearest = files.includes("digits.png") ? new Nearest(network) : null;
         return new Explainer(model, drawing, network, nearest, other);
     } catch (error) {
@@ -271,7 +271,7 @@ class Explainer {
     async #prepare() {
         if (!this.nearest || this.isPrepared) return;
         this.isPrepared = true;
-        await this.nearest.load("digits.png");
+        await this.nearest.load("explainer/digits.png");
         this.example = this.nearest.waiting[3]?.planes; // a three
         this.#compute();
         const work = () => {

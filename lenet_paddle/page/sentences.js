@@ -11,7 +11,7 @@ export function titleCell(columns, { stage, map, row, column }, classes) {
         return isLogit ? say("{0} · logit of {1}", name, classes[map]) : say("{0} · unit {1} of {2}", name, map + 1, shape[0]);
     }
     const place = say("row {0}, column {1}", row + 1, column + 1);
-    return kind === "input" ? `${name} · ${place}` : say("{0} · map {1} of {2} · {3}", name, map + 1, shape[0], place);
+    return kind === "input" && shape[0] === 1 ? `${name} · ${place}` : say("{0} · map {1} of {2} · {3}", name, map + 1, shape[0], place);
 }
 
 // field: what the cell sees of the input, [top, left, bottom, right], of input [C, S, S].

@@ -20,6 +20,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.staticfiles import StaticFiles
 
 from lenet_paddle._version import __version__
+from lenet_paddle.export.explainer import FOLDER as EXPLAINER
 from lenet_paddle.serve import protocol, schemas
 from lenet_paddle.serve.bodies import read_pictures
 from lenet_paddle.serve.limits import LimitsMiddleware
@@ -204,7 +205,7 @@ def _add_pages(app: FastAPI, service: Service) -> None:
         async def file() -> Response:
             return FileResponse(path)
 
-        app.add_api_route(f"/{path.name}", file, include_in_schema=False)
+        app.add_api_route(f"/{EXPLAINER}/{path.name}", file, include_in_schema=False)
 
     for path in service.explainer:
         add_file(path)

@@ -116,7 +116,7 @@ class ModelDescription(BaseModel):
     dataset_title: str | None
     is_light_on_dark: bool
     features: list[FeatureShape]
-    explainer: list[str] = Field(description="The files that explain the network, beside this one.")
+    explainer: list[str] = Field(description="The files in explainer/ that explain the network.")
 
 
 class Live(BaseModel):

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from lenet_paddle.errors import InputError
 from lenet_paddle.export.engines import ENGINES
-from lenet_paddle.export.explainer import FILES as EXPLAINER_FILES
+from lenet_paddle.export.explainer import FOLDER, list_files
 from lenet_paddle.files import locked
 from lenet_paddle.runtime import EVERYWHERE, url_of
 from lenet_paddle.serve.config import ServeConfig
@@ -72,9 +72,12 @@ def _copy_model(model: str, folder: Path) -> str:
     copy = folder / "model"
     copy.mkdir()
     names = {name for _, files in ENGINES.values() for name in files}
-    for name in ("inference.yml", "features.onnx", *EXPLAINER_FILES, *names):
+    for name in ("inference.yml", "features.onnx", *names):
         if (Path(model) / name).is_file():
             shutil.copyfile(Path(model) / name, copy / name)
+    (copy / FOLDER).mkdir()
+    for file in list_files(Path(model)):
+        shutil.copyfile(file, copy / FOLDER / file.name)
     return str(copy)
 
 

@@ -29,6 +29,7 @@ from lenet_paddle.evaluation.metrics import compute_probs
 from lenet_paddle.export.engines import EngineChoice
 from lenet_paddle.export.explainer import FILES as EXPLAINER_FILES
 from lenet_paddle.export.pages import join_row
+from lenet_paddle.export.explainer import list_files
 from lenet_paddle.export.predictor import Predictor
 from lenet_paddle.serve import protocol
 from lenet_paddle.serve.batching import Batcher
@@ -59,8 +60,7 @@ class Service:
         rows = max(1, min(limits.batch, RUN_VALUES // math.prod(self.shape)))
         self._pictures = Batcher(self._count(self.predictor.predict_logits), rows)
         self._tensors = Batcher(self._count(self.predictor.compute_logits), rows)
-        files = [model / name for name in EXPLAINER_FILES]
-        self.explainer = [file for file in files if file.is_file()]
+        self.explainer = list_files(model)
         self._warm_up()
 
     @property

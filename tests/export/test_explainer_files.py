@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from training_help import bars
 from lenet_paddle import build_model
 from lenet_paddle.data.load import load_dataset
 from lenet_paddle.errors import InputError
-from lenet_paddle.export.explainer import FILES, describe_network, write_explainer
+from lenet_paddle.export.explainer import FILES, describe_network, list_files, write_explainer
 from lenet_paddle.export.export import is_replaceable
 from lenet_paddle.models import MODELS, input_size
 from lenet_paddle.workflows.export import export_run
@@ -97,14 +96,14 @@ class Last(Hidden):
 )  # fmt: skip
 def test_what_the_page_cannot_compute_is_not_described(network: nn.Layer, tmp_path: Path) -> None:
     assert describe_network(network, GREY) is None
-    assert write_explainer(network, GREY, TEN, MNIST, tmp_path) == []
+    assert write_explainer(network, GREY, TEN, MNIST, tmp_path / "explainer") is None
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_sheet_has_a_row_of_mnists_training_digits_for_each_class(tmp_path: Path) -> None:
-    files = write_explainer(build_model("lenet_relu"), GREY, TEN, MNIST, tmp_path)
-    assert [file.name for file in files] == ["network.json", "digits.png"]
-    picture = files[1].read_bytes()
+    write_explainer(build_model("lenet_relu"), GREY, TEN, MNIST, tmp_path / "explainer")
+    assert [file.name for file in list_files(tmp_path)] == ["network.json", "digits.png"]
+    picture = (tmp_path / "explainer" / "digits.png").read_bytes()
     assert len(picture) < 300_000
     sheet = np.asarray(Image.open(io.BytesIO(picture)))
     digits = load_dataset("mnist", "train")
@@ -116,18 +115,21 @@ def test_the_sheet_has_a_row_of_mnists_training_digits_for_each_class(tmp_path: 
 
 
 def test_no_pictures_of_other_data_leave_with_an_export(tmp_path: Path) -> None:
-    files = write_explainer(build_model("lenet_relu", 3), GREY, ["a", "b", "c"], BARS, tmp_path)
-    assert [file.name for file in files] == ["network.json"]
+    folder = tmp_path / "explainer"
+    write_explainer(build_model("lenet_relu", 3), GREY, ["a", "b", "c"], BARS, folder)
+    assert [file.name for file in folder.iterdir()] == ["network.json"]
 
 
 def test_another_network_for_the_same_classes_is_copied(tmp_path: Path) -> None:
     for name in ("own", "other"):
         (tmp_path / name).mkdir()
-    write_explainer(build_model("lenet5"), (1, 32, 32), TEN, MNIST, tmp_path / "other")
-    own = build_model("lenet_relu")
-    files = write_explainer(own, GREY, TEN, MNIST, tmp_path / "own", tmp_path / "other")
-    assert [file.name for file in files] == list(FILES)
-    assert files[2].read_text() == (tmp_path / "other" / "network.json").read_text()
+    own, other = tmp_path / "own" / "explainer", tmp_path / "other" / "explainer"
+    write_explainer(build_model("lenet5"), (1, 32, 32), TEN, MNIST, other)
+    network = build_model("lenet_relu")
+    write_explainer(network, GREY, TEN, MNIST, own, tmp_path / "other", temperature=1.5)
+    assert [file.name for file in list_files(tmp_path / "own")] == list(FILES)
+    assert (own / "compare.json").read_text() == (other / "network.json").read_text()
+    assert json.loads((own / "network.json").read_text())["temperature"] == 1.5
 
 
 @pytest.mark.parametrize(
@@ -140,12 +142,13 @@ def test_another_network_for_the_same_classes_is_copied(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_what_cannot_be_compared_is_refused(tmp_path: Path, content: str | None, said: str) -> None:
-    other = tmp_path / "other"
-    other.mkdir()
+    other, own = tmp_path / "other", tmp_path / "own"
+    (other / "explainer").mkdir(parents=True)
     if content is not None:
-        (other / "network.json").write_text(content)
+        (other / "explainer" / "network.json").write_text(content)
     with pytest.raises(InputError, match=said) as refused:
-        write_explainer(build_model("lenet_relu"), GREY, TEN, MNIST, tmp_path, other)
+        write_explainer(build_model("lenet_relu"), GREY, TEN, MNIST, own, other)
+    assert not own.exists()
     assert "\n" not in str(refused.value)
 
 
@@ -166,9 +169,8 @@ def test_an_export_with_onnx_has_the_files_and_can_be_replaced(tmp_path: Path) -
     folder, network = tmp_path / "inference", build_model("lenet_relu", 3)
     info: dict[str, Any] = {"test_accuracy": 0.0, "model": "lenet_relu", **BARS}
     export_formats(network, folder, bars(60), 28, info, ("onnx",), is_measured=False)
-    described = json.loads((folder / "network.json").read_text())
+    described = json.loads((folder / "explainer" / "network.json").read_text())
     assert described["classes"] == list(bars(60).classes)
     assert described["input"] == [1, 28, 28] and described["model"] == "lenet_relu"
-    shutil.copy(folder / "network.json", folder / "compare.json")  # by hand, which is allowed
     assert is_replaceable(folder)
     assert "onnx" in yaml.safe_load((folder / "inference.yml").read_text())["formats"]

@@ -91,9 +91,10 @@ def fake_npm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def write(folder: Path, **more: object) -> Path:
     features = [{"name": "feature_1", "shape": [6, 28, 28]}]
     page = folder / "page"
-    description, network = {**DESCRIPTION, **more}, folder / "network.json"
-    network.write_text("{}")
-    static_page.write_static_page(page, folder / "model.onnx", description, features, [network])
+    description, explainer = {**DESCRIPTION, **more}, folder / "explainer"
+    explainer.mkdir(exist_ok=True)
+    (explainer / "network.json").write_text("{}")
+    static_page.write_static_page(page, folder / "model.onnx", description, features, explainer)
     return page
 
 
@@ -104,7 +105,7 @@ def test_the_static_page_is_whole(fake_npm: Path) -> None:
     own = {f"static/{path.name}" for path in PAGE.iterdir()} - {"static/index.html"}
     runtime = {*static_page.RUNTIME_FILES, *static_page.LICENCES}
     expected = own - {"static/backend-server.js"} | {f"static/ort/{name}" for name in runtime}
-    assert names == expected | {"index.html", "model.json", "model.onnx", "network.json"}
+    assert names == expected | {"index.html", "model.json", "model.onnx", "explainer/network.json"}
     model = json.loads((page / "model.json").read_text())
     assert model["backend"] == "browser" and model["classes"] == ["a", "b"]
     assert model["image_size"] == 64 and model["input"]["shape"] == [-1, 3, 64, 64]

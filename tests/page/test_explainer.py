@@ -21,6 +21,7 @@ from tools_help import ROOT
 
 from lenet_paddle.analysis.attribution import compute_slopes
 from lenet_paddle.analysis.hooks import layer_outputs
+from lenet_paddle.data.imageset import ImageSet
 from lenet_paddle.data.load import load_dataset
 from lenet_paddle.data.preprocess import normalise
 from lenet_paddle.export.explainer import PER_CLASS, make_sheet
@@ -464,6 +465,41 @@ def test_a_link_opens_its_view(browser: Any, address: str) -> None:
         page.goto(f"{address}#answer")
         page.wait_for_selector("#bars:visible")
         assert page.is_hidden("#play-card") and page.is_hidden("#columns")
+
+
+def test_drawing_asks_nobody_but_the_pages_server(page: Any, address: str) -> None:
+    show(page, "why", "7")
+    expect_text(page, "#neighbours-text", r"among 1000 training digits")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url.removeprefix(address)))
+    draw(page, DIGITS["1"])
+    for view in ("convolution", "softmax", "play"):
+        page.evaluate(f"location.hash = '{view}'")
+    page.wait_for_timeout(300)
+    assert set(asked) <= {"features", "static/icon.svg"}  # Chromium fetches the icon again
+
+
+def test_a_picture_in_colour_is_explained_channel_by_channel(
+    browser: Any, tmp_path: Path, rng: np.random.Generator
+) -> None:
+    paddle.seed(3)
+    network = build_model("lenet_sequential", 3, 3, 32)
+    pictures = rng.integers(0, 256, (20, 32, 32, 3), dtype=np.uint8)
+    test_set = ImageSet(pictures, np.arange(20) % 3, ("red", "green", "blue"))
+    info = {"dataset": "folder", "preprocess": "resize", "test_accuracy": 0.3}
+    export_formats(network, tmp_path / "a", test_set, 32, info, ("onnx",), is_measured=False)
+    command = [ROOT / "tools" / "serve.py", "--model", tmp_path / "a", "--port", 0]
+    with answering(*command) as url, opened(browser, url) as page:
+        show(page, "convolution")
+        width, height, *pixels = page.eval_on_selector("#seen", PIXELS)
+        picture = np.array(pixels, np.uint8).reshape(1, height, width, 4)[..., :3]
+        image = np.pad(normalise(picture, 32)[0], ((0, 0), (1, 1), (1, 1)))
+        number, row, column = place(page)
+        window = image[:, row : row + 3, column : column + 3]
+        kernel = network[0].weight.numpy()[number]
+        sums = [numbers(text)[0] for text in page.locator(".block .result").all_inner_texts()]
+        close(sums, (window * kernel).sum(axis=(1, 2)))
+        assert page.is_hidden("#neighbours") and page.is_hidden("#beside")
 
 
 def test_drawing_stays_within_a_frame(page: Any) -> None:
