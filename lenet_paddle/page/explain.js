@@ -125,7 +125,7 @@ class Explainer {
         find("run-cell").hidden = data.layer.shape[1] * data.layer.shape[2] === 1;
         find("run-cell").textContent = this.isPlaying ? say("Stop") : say("Step by step");
         find("fixed").textContent = this.isFixed ? say("Fixed; Escape, or a click on it, lets go") : "";
-        const ink = find("on-sheet").checked ? this.why.parts : null;
+        const ink = find("on-sheet").checked && this.why.planes === this.planes ? this.why.parts : null;
         this.overlay.paint(this.answer?.probabilities ? this.planes[0] : null, field, ink, this.network.input[2], palette);
         clearTimeout(this.speakLater);
         const isAsked = document.activeElement === find("columns") && !this.isPlaying;

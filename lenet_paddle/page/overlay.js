@@ -29,6 +29,8 @@ export class SheetOverlay {
         const [scale, left, top] = this.place.map((value) => value * size);
         if (ink) {
             const most = largest(ink);
+            context.fillStyle = css(palette.zero, 0.8); // the stroke itself shines through
+            context.fillRect(0, 0, size, size);
             ink.forEach((value, k) => {
                 context.fillStyle = css(colourOf(palette.scale, value < 0 ? -1 : 1), Math.abs(value) / (most || 1));
                 context.fillRect(left + (k % side) * scale, top + Math.floor(k / side) * scale, scale + 0.5, scale + 0.5);

@@ -92,14 +92,17 @@ export class Why {
         }
         this.find("#ink-text").textContent = say("Ink that speaks for {0} (blue) or against it (orange)", name);
         this.find("#slope-text").textContent = say("Where more ink would raise its logit (blue) or lower it (orange)");
-        if (this.nearest) this.showNeighbours(outputs.at(-3));
-        if (this.other) this.#compare();
+        clearTimeout(this.later); // each in a task of its own, so that none takes a frame
+        this.later = setTimeout(() => {
+            if (this.nearest) this.showNeighbours();
+            if (this.other) this.later = setTimeout(() => this.#compare());
+        });
     }
 
     // Show the nearest digits among those that are computed so far.
-    showNeighbours(hidden = this.outputs?.at(-3)) {
-        if (!hidden) return;
-        const found = this.nearest.find(hidden), { palette } = this;
+    showNeighbours() {
+        if (!this.outputs) return;
+        const found = this.nearest.find(this.outputs.at(-3)), { palette } = this; // the last hidden layer
         this.thumbs.forEach(({ figure, canvas, caption }, k) => {
             figure.hidden = !found[k];
             if (!found[k]) return;

@@ -11,8 +11,9 @@ export const EXPLAINER_ZH = {
     "Draw a digit: every map of the network appears here.": "写一个数字，网络的每张特征图都会出现在这里。",
     "An example from MNIST, until you draw.": "这是 MNIST 里的一个例子，等你来写。",
     "The layers of the network": "网络的各层",
-    "Point at any cell; a click fixes it. Keyboard: arrows move the cell, with Shift to another map or layer, Enter fixes it, Escape leaves.":
-        "指向任意一格，点一下就固定住。键盘：方向键移动格子，按住 Shift 换特征图或换层，回车固定，Esc 离开。",
+    "Point at any cell; a click fixes it.": "指向任意一格，点一下就固定住。",
+    "Keyboard: arrows move the cell, with Shift to another map or layer, Enter fixes it, Escape leaves.":
+        "键盘：方向键移动格子，按住 Shift 换特征图或换层，回车固定，Esc 离开。",
     "Show it on the drawing": "叠加到画上",
     "The nearest training digits": "最相近的训练数字",
     "Beside another network": "与另一个网络对照",
