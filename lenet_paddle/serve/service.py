@@ -27,7 +27,6 @@ from lenet_paddle.data.preprocess import (
 from lenet_paddle.errors import InputError
 from lenet_paddle.evaluation.metrics import compute_probs
 from lenet_paddle.export.engines import EngineChoice
-from lenet_paddle.export.explainer import FILES as EXPLAINER_FILES
 from lenet_paddle.export.pages import join_row
 from lenet_paddle.export.explainer import list_files
 from lenet_paddle.export.predictor import Predictor
