@@ -27,8 +27,8 @@ from lenet_paddle.data.preprocess import (
 from lenet_paddle.errors import InputError
 from lenet_paddle.evaluation.metrics import compute_probs
 from lenet_paddle.export.engines import EngineChoice
-from lenet_paddle.export.pages import join_row
 from lenet_paddle.export.explainer import list_files
+from lenet_paddle.export.pages import join_row
 from lenet_paddle.export.predictor import Predictor
 from lenet_paddle.serve import protocol
 from lenet_paddle.serve.batching import Batcher
