@@ -99,6 +99,8 @@ def describe_network(network: nn.Layer, shape: tuple[int, int, int]) -> list[dic
     Returns None for a network without convolutions, with a layer of another kind, or in which not
     every layer works on the output of the one before it, and for one that is too large for a page.
     """
+    from paddle import nn
+
     from lenet_paddle.analysis.hooks import layer_inputs, layer_outputs, leaf_layers
 
     layers = leaf_layers(network)
@@ -109,7 +111,8 @@ def describe_network(network: nn.Layer, shape: tuple[int, int, int]) -> list[dic
     for name, output in outputs.items():
         if not np.array_equal(given[name].ravel(), before.ravel()):
             return None  # a branch, or a function between the layers
-        if not np.array_equal(output.ravel(), before.ravel()):  # no flattening, no dropout
+        is_idle = isinstance(layers[name], (nn.Flatten, nn.Dropout, nn.Dropout2D))
+        if not is_idle or not np.array_equal(output.ravel(), before.ravel()):
             record = _describe_layer(layers[name], given[name], output)
             if record is None:
                 return None

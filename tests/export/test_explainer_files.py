@@ -52,6 +52,16 @@ def test_networks_with_convolutions_are_described_with_their_weights(name: str) 
         assert decode(layer["bias"], -1).shape == (layer["shape"][0],)
 
 
+def test_a_layer_that_changes_nothing_is_there_but_flattening_and_dropout_are_not() -> None:
+    network = nn.Sequential(
+        *(nn.Conv2D(1, 2, 3), nn.Sigmoid(), nn.ReLU(), nn.Dropout(0.5), nn.MaxPool2D(26)),
+        *(nn.Flatten(), nn.Linear(2, 3)),
+    )
+    layers = describe_network(network, GREY)
+    assert layers is not None
+    assert [layer["kind"] for layer in layers] == ["conv", "sigmoid", "relu", "max", "linear"]
+
+
 class Branched(nn.Layer):
     """Two convolutions, added."""
 
