@@ -29,12 +29,16 @@ import { Network } from "./network.js";
 const { description, image, cells } = JSON.parse(readFileSync("job.json"));
 const network = new Network(description), outputs = network.forward(Float32Array.from(image));
 const winner = outputs.at(-1).indexOf(Math.max(...outputs.at(-1)));
-const started = performance.now();
-for (let k = 0; k < 20; k++) network.forward(outputs[0]);
+let ms = Infinity; // the fastest: others use the processor, too
+for (let k = 0; k < 50; k++) {
+    const started = performance.now();
+    network.forward(outputs[0]);
+    ms = Math.min(ms, performance.now() - started);
+}
 console.log(JSON.stringify({
     outputs: outputs.slice(1).map((values) => [...values]), winner, cost: network.cost,
     gradient: [...network.gradient(outputs, winner)], shares: network.shares(outputs.at(-1)),
-    fields: cells.map((cell) => network.fields(...cell)), ms: (performance.now() - started) / 20,
+    fields: cells.map((cell) => network.fields(...cell)), ms,
 }));
 """
 
@@ -145,4 +149,4 @@ def test_lenet_takes_a_small_part_of_a_frame(tmp_path: Path) -> None:
     batch = normalise(load_dataset("mnist", "test").images[:1], 28)
     result = run(tmp_path, {"input": [1, 28, 28], "layers": layers}, batch)
     assert result["cost"] == 42336 + 240000 + 48000 + 10080 + 840
-    assert result["ms"] < 16
+    assert result["ms"] < 8  # half a frame
