@@ -1,7 +1,7 @@
 // What is shown on the drawing itself: the field that a cell sees, and the ink that counts.
 
 import { css, colourOf, largest } from "./colours.js";
-import { make } from "./card.js";
+import { make } from "./parts.js";
 
 const INK = 40; // of 255: values above it are ink in what the network saw
 

@@ -1,6 +1,6 @@
 // A convolution played step by step: input N x N, kernel F x F, padding P, stride S.
 
-import { format, make } from "./card.js";
+import { format, make } from "./parts.js";
 import { colourOf, css, isLight, largest } from "./colours.js";
 import { say } from "./words.js";
 
@@ -228,8 +228,9 @@ export class Play {
             shown: this.step + 1, frame: this.size ? [row, column, 1] : null,
         });
         this.find("#sum").textContent = this.size ? this.#sumOf(row, column) : "";
-        const name = this.find("#place");
-        name.textContent = this.size ? say("Step {0} of {1}: row {2}, column {3}", this.step + 1, this.size ** 2, row + 1, column + 1) : "";
+        const place = this.find("#place");
+        place.textContent = this.size ? say("Step {0} of {1}: row {2}, column {3}", this.step + 1, this.size ** 2, row + 1, column + 1) : "";
+        this.find("#step").setAttribute("aria-valuetext", `${place.textContent}: ${this.find("#sum").textContent}`);
     }
 
     #sumOf(row, column) {

@@ -1,6 +1,6 @@
 // The explained cell in words: the card's title, and a sentence that screen readers read, too.
 
-import { format, formatSmall } from "./card.js";
+import { format, formatSmall } from "./parts.js";
 import { say } from "./words.js";
 
 export function titleCell(columns, { stage, map, row, column }, classes) {

@@ -1,6 +1,6 @@
 // Why this answer: the pixels that speak for it, the nearest training digits, another network.
 
-import { format, make } from "./card.js";
+import { format, make } from "./parts.js";
 import { css, largest, paintValues } from "./colours.js";
 import { Network } from "./network.js";
 import { normalise } from "./preprocess.js";
