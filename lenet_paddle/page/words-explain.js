@@ -99,6 +99,8 @@ export const EXPLAINER_ZH = {
     "Where more ink would raise its logit (blue) or lower it (orange)": "哪里多一点墨会让它的 logit 升高（蓝）或降低（橙）",
     "{0} of the {1} nearest are {2}. Distance in the last hidden layer, among {3} training digits.":
         "最相近的 {1} 个里有 {0} 个是“{2}”。距离按最后一个隐藏层计算，共比较 {3} 个训练数字。",
+    "The ink that counts": "起作用的笔画",
+    "Where ink would count": "哪里加墨会起作用",
     "Chequered": "棋盘",
     "Edge, left to right": "左右边缘",
     "Edge, bottom to top": "上下边缘",
