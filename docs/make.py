@@ -4,9 +4,10 @@
   python docs/make.py --quick --docs DIR  # on few images, in a copy of this folder: a test
 
 Run every ```bash and ```python block of tutorial.md and tutorial.zh-CN.md in order in one temporary
-folder, and replace the ```text block after it with its output. Copy pictures that a block names in
-its output and the page shows into figures/ (figures/zh/ for Chinese text). At the end run
-tutorial.ipynb from top to bottom and keep its outputs.
+folder, and replace the ```text block after it with its output: names of pictures are left out, and
+where a run lies and the legends of tables are folded. Copy pictures that a block names in its
+output and the page shows into figures/ (figures/zh/ for Chinese text). At the end run the notebooks
+from top to bottom and keep their outputs.
 """
 
 from __future__ import annotations
@@ -28,10 +29,18 @@ from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = {"tutorial.md": "figures", "tutorial.zh-CN.md": "figures/zh"}
-BLOCK = re.compile(r"```(bash|python)\n(.*?)```\n(?:\n```text\n.*?```\n)?", re.DOTALL)
+NOTEBOOKS = ("tutorial.ipynb", "tutorial.zh-CN.ipynb")
+MORE = {"tutorial.md": "the rest of the output", "tutorial.zh-CN.md": "其余输出"}
+_TEXT = r"(?:\n```text\n.*?```\n)?"
+_FOLDED = r"(?:\n<details><summary>(?:%s)</summary>\n%s\n</details>\n)?"
+BLOCK = re.compile(
+    r"```(bash|python)\n(.*?)```\n" + _TEXT + _FOLDED % ("|".join(MORE.values()), _TEXT), re.DOTALL
+)
 PICTURE = re.compile(r"!\[[^\]]*\]\(([^)]+)\)")
 # Lines that depend on the machine: on its speed, and on what it has built before.
 PASSING = re.compile(r"epoch \d+/\d+  step |building operators")
+NAMES = re.compile(r"\S+\.(png|gif)$")
+REST = re.compile(r"(run|export|watch): {2,}|[a-z][A-Za-z/% ]{2,19}: [a-z0-9]|not counted: |FLOPs: 2|MACs: m")
 QUICK = " --limit 320 --epochs 1"  # the last of a repeated flag counts
 
 
@@ -53,7 +62,9 @@ def main() -> None:
             make_page(docs / page, docs / figures, place, printed, args.quick)
         check_pictures(docs)
         if not args.quick:
-            run_notebook(docs / "tutorial.ipynb", place)
+            for name in NOTEBOOKS:
+                if (docs / name).is_file():
+                    run_notebook(docs / name, place)
 
 
 def make_page(page: Path, figures: Path, place: Path, printed: dict[str, str], quick: bool) -> None:
@@ -70,10 +81,20 @@ def make_page(page: Path, figures: Path, place: Path, printed: dict[str, str], q
             print(f"{page.name}: {code.splitlines()[0]}", flush=True)
             printed[code] = run(language, code, place, quick)
             copy_pictures(printed[code], place, figures, shown)
-        output = printed[code].rstrip()
-        return f"```{language}\n{code}```\n" + (f"\n```text\n{output}\n```\n" if output else "")
+        return f"```{language}\n{code}```\n" + show(printed[code], MORE[page.name])
 
     page.write_text(BLOCK.sub(run_block, text), encoding="utf-8")
+
+
+def show(output: str, more: str) -> str:
+    """Return the output as blocks of the page, its lines of little interest folded."""
+    lines = [line for line in output.splitlines() if not NAMES.match(line)]
+    parts = [[line for line in lines if bool(REST.match(line)) is rest] for rest in (False, True)]
+    shown, folded = ("\n".join(part).strip("\n") for part in parts)
+    text = f"\n```text\n{shown}\n```\n" if shown else ""
+    if folded:
+        text += f"\n<details><summary>{more}</summary>\n\n```text\n{folded}\n```\n\n</details>\n"
+    return text
 
 
 def run(language: str, code: str, place: Path, quick: bool) -> str:

@@ -10,9 +10,13 @@ from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 from lenet_paddle.figures.concepts.activations import draw_activations
+from lenet_paddle.figures.concepts.connections import draw_connections
 from lenet_paddle.figures.concepts.convolution import draw_convolution
 from lenet_paddle.figures.concepts.dropout import draw_dropout
+from lenet_paddle.figures.concepts.history import draw_history
 from lenet_paddle.figures.concepts.kernels import draw_kernels
+from lenet_paddle.figures.concepts.kinds import draw_kinds
+from lenet_paddle.figures.concepts.learning import draw_learning
 from lenet_paddle.figures.concepts.operator_cards import draw_operators
 from lenet_paddle.figures.concepts.padding import draw_padding
 from lenet_paddle.figures.concepts.pooling import draw_pooling
@@ -41,21 +45,25 @@ class Drawing(NamedTuple):
     run: Literal["no run", "optional", "one run", "several runs"]
     """Whether it draws a run's model: one or several must be given, or one may be."""
     uses: tuple[str, ...] = ()
-    """Settings that it uses out of images, model, layer, size, kernel, pad, stride."""
+    """Settings that it uses out of images, model, layer, size, kernel, picture, pad, stride."""
 
 
 DRAWINGS: dict[str, Drawing] = {
     "samples": Drawing(draw_samples, "optional", ("images",)),
     "augment": Drawing(draw_augment, "optional", ("images",)),
     "corruptions": Drawing(draw_corruptions, "optional", ("images",)),
+    "kinds": Drawing(draw_kinds, "no run"),
     "kernels": Drawing(draw_kernels, "no run", ("images",)),
     "xo": Drawing(draw_xo, "no run"),
-    "convolution": Drawing(draw_convolution, "optional", ("layer", "images")),
+    "convolution": Drawing(draw_convolution, "optional", ("layer", "images", "kernel", "picture")),
+    "connections": Drawing(draw_connections, "no run"),
     "padding": Drawing(draw_padding, "no run", ("size", "kernel", "pad", "stride")),
+    "learning": Drawing(draw_learning, "no run"),
     "pooling": Drawing(draw_pooling, "optional", ("layer", "images")),
     "activations": Drawing(draw_activations, "optional", ("images",)),
     "dropout": Drawing(draw_dropout, "optional", ("images",)),
     "operators": Drawing(draw_operators, "no run"),
+    "history": Drawing(draw_history, "no run"),
     "filters": Drawing(draw_filters, "one run"),
     "features": Drawing(draw_features, "one run", ("layer", "images")),
     "edges": Drawing(draw_edges, "one run", ("images",)),

@@ -88,7 +88,13 @@ def box(axes: Axes, top: int, left: int, height: int, width: int, colour: str) -
     from matplotlib.patheffects import withStroke
 
     frame = Rectangle(
-        (left - 0.5, top - 0.5), width, height, fill=False, edgecolor=colour, linewidth=2.5
+        (left - 0.5, top - 0.5),
+        width,
+        height,
+        fill=False,
+        edgecolor=colour,
+        linewidth=2.5,
+        zorder=4,
     )
     frame.set_clip_on(False)
     frame.set_path_effects([withStroke(linewidth=4.5, foreground="white")])

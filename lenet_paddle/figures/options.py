@@ -12,7 +12,7 @@ import tyro
 from lenet_paddle.data.datasets import DatasetName
 from lenet_paddle.errors import InputError
 from lenet_paddle.models import check_model
-from lenet_paddle.settings import PATH, Settings, between
+from lenet_paddle.settings import PATH, Bound, Settings, between
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,6 +25,7 @@ Drawn: TypeAlias = "Mapping[str, Figure | np.ndarray]"
 SUFFIXES = (".png", ".svg", ".pdf")
 MAX_SIZE = 512  # pixels a side that `padding` draws
 POSITIVE = between(1, MAX_SIZE, "a whole number")
+SIDE_OR_ROWS = Bound(lambda v: isinstance(v, str) or POSITIVE.holds(v), POSITIVE.words)
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,10 @@ class VisualizeConfig(Settings):
     """A layer by name, such as features.0 (default: a choice that suits)."""
     size: Annotated[int, POSITIVE] = 32
     """N, pixels a side of the input."""
-    kernel: Annotated[int, POSITIVE] = 5
-    """F, pixels a side of the kernel."""
+    kernel: Annotated[int | str, SIDE_OR_ROWS] = 5
+    """F, pixels a side of the kernel; for convolution its numbers: "1 0 1/0 1 0/1 0 1"."""
+    picture: str | None = None
+    """A picture in numbers, row by row, as the kernel: "1 1 0/0 1 1/0 0 1"."""
     pad: Annotated[int, between(0, MAX_SIZE, "a whole number")] = 0
     """P, pixels of padding on each side."""
     stride: Annotated[int, POSITIVE] = 1
@@ -64,7 +67,7 @@ class VisualizeConfig(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.kernel > self.size + 2 * self.pad:
+        if isinstance(self.kernel, int) and self.kernel > self.size + 2 * self.pad:
             raise InputError(
                 f"kernel is {self.kernel}, but the input has only {self.size} + 2 * {self.pad} = "
                 f"{self.size + 2 * self.pad} pixels a side; take a smaller --kernel or more --pad"

@@ -33,13 +33,18 @@ class Subject:
     """A trained network."""
 
     name: str
-    """The run's name, for titles."""
+    """The run's name, for errors."""
     config: TrainConfig
     """The run's settings, on the data set that the figure shows."""
     network: nn.Layer
     classes: tuple[str, ...]
     calibration: Calibration | None = None
     """That of its checkpoint, if there is one."""
+
+    @property
+    def about(self) -> str:
+        """The network in a title: its model and the data set."""
+        return describe_model(self.config)
 
     @property
     def side(self) -> int:
@@ -64,10 +69,9 @@ class Subject:
         test_set = load_test_set(self.config, self.classes)
         logits = predict_logits(self.network, test_set, self.side)
         title = say(
-            "{run}, {dataset} test accuracy {accuracy:.4f}",
-            "{run}，{dataset} 测试准确率 {accuracy:.4f}",
-            run=self.name,
-            dataset=self.config.dataset,
+            "{run}, test accuracy {accuracy:.4f}",
+            "{run}，测试准确率 {accuracy:.4f}",
+            run=self.about,
             accuracy=float((logits.argmax(axis=1) == test_set.labels).mean()),
         )
         return test_set, logits, title
@@ -90,6 +94,16 @@ class Subject:
                 "draw; give --run of another model"
             )
         return self.first_convolution
+
+
+def describe_model(config: TrainConfig) -> str:
+    """Return the model and the data set of a run, for titles."""
+    return say(
+        "{model} on {dataset}",
+        "{dataset} 上的 {model}",
+        model=config.model,
+        dataset=config.dataset,
+    )
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,8 @@ class Recorder(Callback):
     """Sum loss, correct predictions and images; append a row to the history after each epoch.
 
     `own_sums` covers this rank's images of the current epoch and is always up to date. `sums`
-    covers all ranks; it is updated every `log_every` steps and after the last one. `eval_logits`
+    covers all ranks; it is updated every `log_every` steps and after the last one, with `rate`, the
+    images per second of this epoch's training, evaluation left out. `eval_logits`
     (N, C) and `eval_labels` (N,) are those of the last evaluation. Raises `RunStopped` when a loss,
     or a weight at the end of an epoch, is not finite.
     """
@@ -91,7 +92,7 @@ class Recorder(Callback):
         self.split = "val" if config.val_size else "test"
         self.eval_logits = self.eval_labels = np.empty(0)
         self.own_sums = self.sums = (0.0, 0.0, 0.0)
-        self.started = time.monotonic()
+        self.started, self.rate = time.monotonic(), 0.0
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Reset the sums."""
@@ -114,6 +115,7 @@ class Recorder(Callback):
         if self.state.step % self.config.log_every == 0 or step + 1 == len(self.loader):
             losses, correct, images = sum_over_ranks(self.own_sums)
             self.sums = (losses, correct, images)
+            self.rate = images / max(time.monotonic() - self.started, 1e-9)
 
     def _diverged(self, what: str, where: str) -> RunStopped:
         return RunStopped(
@@ -194,5 +196,5 @@ class ProgressBar(Callback):
             row[f"{split}_accuracy"],
             row["learning_rate"],
             format_seconds(seconds),
-            f"{self.progress.rate:,.0f}",
+            f"{self.recorder.rate:,.0f}",
         )

@@ -18,7 +18,7 @@ from lenet_paddle.errors import RunStopped
 from lenet_paddle.evaluation.evaluate import evaluate
 from lenet_paddle.evaluation.metrics import compute_losses
 from lenet_paddle.training import callbacks as cb
-from lenet_paddle.training import checkpoint, ranks
+from lenet_paddle.training import checkpoint, ranks, recorder
 from lenet_paddle.training.optimizers import learning_rate_at
 from lenet_paddle.training.recorder import Recorder
 from lenet_paddle.training.signals import AFTER_TRAINING, StopOnSignal
@@ -53,6 +53,26 @@ def test_history_csv_and_state_tell_the_same(tmp_path):
     _, state = train(tmp_path)
     assert read_rows(tmp_path) == [pytest.approx(row, rel=1e-12) for row in state.history]
     assert [row["step"] for row in state.history] == [4, 8]
+
+
+def test_the_images_per_second_are_those_of_the_epochs_own_training(tmp_path, monkeypatch, caplog):
+    now = [0.0]
+    monkeypatch.setattr(recorder.time, "monotonic", lambda: now[0])
+
+    class Clock(paddle.callbacks.Callback):
+        def on_train_batch_begin(self, step, logs=None):  # 100 images in 4 batches
+            now[0] += 1 if self.epoch == 0 else 2
+
+        def on_epoch_begin(self, epoch, logs=None):
+            self.epoch = epoch
+
+        def on_eval_batch_end(self, step, logs=None):
+            now[0] += 1000
+
+    with caplog.at_level("INFO", logger="lenet_paddle"):
+        train(tmp_path, callbacks=[Clock()])
+    rates = [line.split()[-2] for line in caplog.messages if line.endswith("img/s")]
+    assert rates == ["25", "12"]  # 12.5
 
 
 def test_it_learns(tmp_path):

@@ -29,8 +29,8 @@ def draw_activations(config: VisualizeConfig) -> Drawn:
 
     if not config.run:
         title = say(
-            "activations; --run measures saturation in a model",
-            "激活函数；用 --run 可在模型中测量饱和程度",
+            "activations (solid) and their gradients (dashed)",
+            "激活函数（实线）及其梯度（虚线）",
         )
         return {"activations": plot_activations([], title)}
     subject = load_subject(config)
@@ -39,7 +39,7 @@ def draw_activations(config: VisualizeConfig) -> Drawn:
         title = say(
             "activations; below: their inputs in {run}, {n} chosen pictures",
             "激活函数；下方：{run} 各激活层的输入，所选的 {n} 张图片",
-            run=subject.name,
+            run=subject.about,
             n=len(images),
         )
     else:
@@ -48,7 +48,7 @@ def draw_activations(config: VisualizeConfig) -> Drawn:
         title = say(
             "activations; below: their inputs in {run}, {n} {dataset} test images",
             "激活函数；下方：{run} 中各激活层的输入，{n} 张 {dataset} 测试图片",
-            run=subject.name,
+            run=subject.about,
             n=len(images),
             dataset=dataset,
         )

@@ -1,7 +1,8 @@
-"""A convolution at work: one kernel sliding over one picture."""
+"""A convolution at work: one kernel sliding over one picture, also of a reader's own numbers."""
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -25,14 +26,26 @@ from lenet_paddle.figures.words import say
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from paddle import nn
 
 ANIMATION_DPI = 72
+MOST_KERNEL, MOST_PICTURE = 11, 28  # numbers a side of a kernel and a picture given in numbers
+MOST_NUMBER = 1e6
+NUMBERED = 9  # cells a side up to which the picture and its map show their numbers
 
 
 def draw_convolution(config: VisualizeConfig) -> Drawn:
     """Draw a kernel sliding over a digit, Sobel's or one of the run's, and several channels."""
+    if isinstance(config.kernel, str) or config.picture is not None:
+        own = read_sliding(config)
+        return {
+            "convolution": plot_convolution(own),
+            "convolution-sliding": animate_convolution(own),
+        }
+    if config.kernel != VisualizeConfig.kernel:
+        raise InputError(f'kernel is {config.kernel}; expected its rows, as "1 0 1/0 1 0/1 0 1"')
     sliding, image = find_sliding(config)
     is_grey_28 = image.shape == (SIZE, SIZE)
     channels = colour_digit(image) if is_grey_28 else small_channels(image)
@@ -42,6 +55,58 @@ def draw_convolution(config: VisualizeConfig) -> Drawn:
         "convolution-channels": plot_channels(channels, kernels, np.array([2.0, -3.0])),
         "convolution-sliding": animate_convolution(sliding),
     }
+
+
+def read_sliding(config: VisualizeConfig) -> Sliding:
+    """Return the kernel and the picture given in numbers; for what is not given, Sobel's kernel,
+    and the picture of `--images`. Raises `InputError`."""
+    if config.run or (config.images and config.picture):
+        other = "run" if config.run else "images"
+        raise InputError(f"{other} and numbers name two convolutions; give one of them")
+    kernel, title = KERNELS["vertical edges"], say("a picture in numbers", "数字写成的图像")
+    if isinstance(config.kernel, str):
+        kernel = read_rows("kernel", config.kernel, MOST_KERNEL)
+    if kernel.shape[0] != kernel.shape[1]:
+        raise InputError(
+            "kernel is {} x {}; expected as many rows as columns".format(*kernel.shape)
+        )
+    if config.picture is not None:
+        picture = read_rows("picture", config.picture, MOST_PICTURE)
+    else:
+        chosen = choose_picture(config)
+        picture, title = chosen.image.astype(np.float64), chosen.name
+        picture = picture if picture.ndim == 2 else to_grey(chosen.image).astype(np.float64)
+    if len(kernel) > min(picture.shape):
+        raise InputError(
+            "picture is {} x {}; expected one no smaller than the kernel, {side} x {side}".format(
+                *picture.shape, side=len(kernel)
+            )
+        )
+    return Sliding(picture, kernel, title=title)
+
+
+def read_rows(name: str, text: str, most: int) -> np.ndarray:
+    """Read a matrix such as "1 0 1/0 1 0/1 0 1", float64, at most `most` numbers a side.
+
+    Raises `InputError`.
+    """
+    rows = [row.replace(",", " ").split() for row in text.strip().split("/")]
+    widths = [len(row) for row in rows]
+    if min(widths) < 1 or max(len(rows), *widths) > most:
+        raise InputError(f"{name} is {reprlib.repr(text)}; expected 1 to {most} numbers a side")
+    if min(widths) < max(widths):
+        raise InputError(
+            f"{name} has rows of {', '.join(map(str, widths))} numbers; expected rows of one "
+            "length, with / between them"
+        )
+    try:
+        matrix = np.array([[float(cell) for cell in row] for row in rows])
+    except ValueError as error:
+        bad = str(error).rpartition(": ")[2]
+        raise InputError(f"{name} has {bad}; expected numbers, as in 1 0 1/0 1 0/1 0 1") from None
+    if not (np.abs(matrix) <= MOST_NUMBER).all():
+        raise InputError(f"{name} has a number that is not in ±{MOST_NUMBER:,.0f}")
+    return matrix
 
 
 @dataclass(frozen=True)
@@ -160,8 +225,10 @@ class _Scene:
         above, below = split(self.figure, 2, 1, height_ratios=(1.55, 1))
         left, right = above.subplots(1, 2)
         height, width = sliding.picture.shape
-        left.imshow(sliding.picture, cmap="gray")
-        self.answer = Cells(right, self.map, number=None)
+        shown = number if max(height, width) <= NUMBERED else None
+        Cells(left, sliding.picture, number=shown, cmap="gray", limits=_ends(sliding.picture))
+        self.answer = Cells(right, self.map, number=shown)
+        _align(right, sliding)
         right.set_title(
             say(
                 "feature map {h} × {w}",
@@ -184,7 +251,7 @@ class _Scene:
 
     def _draw_sum(self, axes: np.ndarray, number: Callable[[float], str]) -> None:
         window, kernel = self.sliding.window(0, 0), self.sliding.kernel
-        low, high = float(self.sliding.picture.min()), float(self.sliding.picture.max())
+        low, high = _ends(self.sliding.picture)
         peak = float(np.abs(kernel).max()) * max(abs(low), abs(high))
         size = 11 if len(kernel) <= 3 else 8
         self.window = Cells(
@@ -198,7 +265,12 @@ class _Scene:
         Cells(axes[2], kernel, say("kernel", "卷积核"), number=number, size=size)
         sign(axes[3], "=")
         self.products = Cells(
-            axes[4], window, say("products", "乘积"), number=number, limits=(-peak, peak), size=size
+            axes[4],
+            window,
+            say("products", "乘积"),
+            number=number,
+            limits=(-1.4 * peak, 1.4 * peak),
+            size=size,
         )
         sign(axes[5], "", 13)
         self.total, self.number = axes[5].texts[0], number
@@ -230,6 +302,23 @@ class _Scene:
         seen = np.where(np.arange(self.map.size).reshape(self.map.shape) <= place, self.map, np.nan)
         self.answer.show(seen)
         self.move(row, col)
+
+
+def _ends(picture: np.ndarray) -> tuple[float, float]:
+    """Return the values that are black and white."""
+    low, high = float(picture.min()), float(picture.max())
+    return low, high if high > low else low + 1
+
+
+def _align(axes: Axes, sliding: Sliding) -> None:
+    """Put each value of the map where the middle of its window is in the picture."""
+    height, width = sliding.picture.shape
+    before, stride = (len(sliding.kernel) - 1) / 2 + 0.5, sliding.stride
+    axes.set_xlim(-before / stride, (width - before) / stride)
+    axes.set_ylim((height - before) / stride, -before / stride)
+    axes.grid(False, which="minor")  # it would go on where there are no values
+    axes.set_facecolor("0.9")
+    axes.spines[:].set_visible(False)
 
 
 @styled

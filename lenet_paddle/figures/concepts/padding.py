@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lenet_paddle.errors import InputError
 from lenet_paddle.figures.grid import Cells, plain, split
 from lenet_paddle.figures.options import Drawn, VisualizeConfig
 from lenet_paddle.figures.style import BLUE, ORANGE, new_figure, styled
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 def draw_padding(config: VisualizeConfig) -> Drawn:
     """Draw the windows of a kernel on padded pixels, (N - F + 2P) / S + 1 of them."""
+    if isinstance(config.kernel, str):
+        raise InputError(f"kernel is {config.kernel!r}; expected a whole number: its pixels a side")
     figure = plot_padding(
         size=config.size, kernel=config.kernel, pad=config.pad, stride=config.stride
     )

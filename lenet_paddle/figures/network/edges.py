@@ -42,7 +42,7 @@ def draw_edges(config: VisualizeConfig) -> Drawn:
             "hand-made and learned features: {name}, {run}",
             "人工设计的与学到的特征：{name}，{run}",
             name=pictures[row].label,
-            run=subject.name,
+            run=subject.about,
         )
         figures[stem] = plot_edges(found, maps, title)
     return figures

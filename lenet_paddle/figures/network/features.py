@@ -45,7 +45,7 @@ def draw_features(config: VisualizeConfig) -> Drawn:
         title = say(
             "{run}: every layer's output for {name}",
             "{run}：每一层对 {name} 的输出",
-            run=subject.name,
+            run=subject.about,
             name=pictures[row].label,
         )
         figures[stem] = plot_features(as_pictures(batch)[row], own, title)

@@ -39,7 +39,7 @@ def draw_filters(config: VisualizeConfig) -> Drawn:
         for name, layer in leaf_layers(subject.network).items()
         if isinstance(layer, nn.Conv2D)
     }
-    title = say("kernels of {run}", "{run} 的卷积核", run=subject.name)
+    title = say("kernels of {run}", "{run} 的卷积核", run=subject.about)
     return {"filters": plot_filters(kernels, title, subject.channels == 3)}
 
 

@@ -46,7 +46,7 @@ def draw_receptive_field(config: VisualizeConfig) -> Drawn:
     title = say(
         "{run}: receptive field of each layer's middle unit",
         "{run}：每一层中间单元的感受野",
-        run=subject.name,
+        run=subject.about,
     )
     title += count_shown(layers, every)
     figure = plot_receptive_fields(as_pictures(picture)[0], fields, effective, title)

@@ -54,7 +54,7 @@ def draw_saliency(config: VisualizeConfig) -> Drawn:
     title = say(
         "{run}: pixels for the answer (red) and against it (blue)",
         "{run}：支持（红）与反对（蓝）所给答案的像素",
-        run=subject.name,
+        run=subject.about,
     )
     return {"saliency": plot_saliency(as_pictures(batch), captions, methods, title)}
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lenet_paddle.figures.options import Drawn, VisualizeConfig
 from lenet_paddle.figures.style import BLUE, OKABE_ITO, ORANGE, new_figure, styled
+from lenet_paddle.figures.subject import describe_model
 from lenet_paddle.figures.words import say
 from lenet_paddle.run_folder import Run
 
@@ -21,10 +24,27 @@ def draw_curves(config: VisualizeConfig) -> Drawn:
     """Draw loss and accuracy per epoch of one or several runs."""
     runs = [Run.open(run) for run in config.run]
     names = [run.name for run in runs]
-    if len(set(names)) < len(names):
+    if len(runs) == 1:
+        names = [describe_model(runs[0].config)]
+    elif len(set(names)) < len(names):
         names = [str(run) for run in runs]
-    histories = {name: run.read_history() for name, run in zip(names, runs, strict=True)}
+    histories = {
+        name: [
+            {**row, "epoch": row["epoch"] + _count_before(run, runs)} for row in run.read_history()
+        ]
+        for name, run in zip(names, runs, strict=True)
+    }
     return {"curves": plot_curves(histories)}
+
+
+def _count_before(run: Run, runs: Sequence[Run]) -> int:
+    """Count the epochs of other runs in `runs` behind the weights from which `run` started."""
+    weights = Path(run.config.init_from or "").resolve()
+    for other in runs:
+        if weights.is_relative_to(other.checkpoints.resolve()) and other.path != run.path:
+            epoch = re.search(r"epoch_(\d+)", weights.parent.name)
+            return _count_before(other, runs) + (int(epoch[1]) if epoch else 0)
+    return 0
 
 
 @styled

@@ -56,7 +56,7 @@ def draw_embedding(config: VisualizeConfig) -> Drawn:
     title = say(
         "{run}: the {n} features before the last layer, {count:,} test images",
         "{run}：最后一层之前的 {n} 个特征，{count:,} 张测试图片",
-        run=subject.name,
+        run=subject.about,
         n=test.shape[1],
         count=len(plane),
     )

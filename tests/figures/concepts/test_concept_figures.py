@@ -18,6 +18,7 @@ from lenet_paddle.figures.concepts.convolution import (
     animate_convolution,
     choose_places,
     find_sliding,
+    read_sliding,
 )
 from lenet_paddle.figures.options import VisualizeConfig
 from lenet_paddle.figures.style import render
@@ -32,6 +33,51 @@ def test_convolution_draws_one_place_the_channels_and_the_slide() -> None:
     assert "8 × 8 × 3 → 8 × 8 × 2" in text and "56 parameters" in text
     frames = drawn["convolution-sliding"]
     assert frames.ndim == 4 and all((a != b).any() for a, b in itertools.pairwise(frames))
+
+
+ROWS = "1 1 1 0 0/0 1 1 1 0/0 0 1 1 1/0 0 1 1 0/0 1 1 0 0"
+
+
+def test_a_kernel_and_a_picture_in_numbers_give_the_sums_by_hand() -> None:
+    drawn = draw("convolution", kernel="1 0 1/0 1 0/1 0 1", picture=ROWS)
+    assert list(drawn) == ["convolution", "convolution-sliding"]
+    picture, answer, *_ = drawn["convolution"].axes
+    assert [text.get_text() for text in picture.texts] == ROWS.replace("/", " ").split()
+    assert [text.get_text() for text in answer.texts] == [
+        "4",
+        "3",
+        "4",
+        "2",
+        "4",
+        "3",
+        "2",
+        "3",
+        "4",
+    ]
+    assert len(drawn["convolution-sliding"]) == 9  # a frame for each place
+
+
+def test_a_kernel_in_numbers_slides_over_a_chosen_digit_and_a_picture_is_seen_by_sobel() -> None:
+    digit = read_sliding(VisualizeConfig("convolution", kernel="0, 1/1, 0", images=["3"]))
+    assert digit.picture.shape == (28, 28) and "image 3" in digit.title
+    assert digit.compute_map().shape == (27, 27)
+    own = read_sliding(VisualizeConfig("convolution", picture=" 0 0 1 / 0 0 1 / 0 0 1"))
+    assert own.compute_map().tolist() == [[4]]
+
+
+@pytest.mark.parametrize(("side", "kernel", "stride"), [(28, 3, 1), (5, 3, 1), (9, 3, 2)])
+def test_each_value_of_the_map_stands_where_the_middle_of_its_window_is(
+    side: int, kernel: int, stride: int
+) -> None:
+    sliding = Sliding(np.eye(side), np.ones((kernel, kernel)), stride=stride)
+    scene = _Scene(sliding)
+    render(scene.figure)
+    picture, answer = scene.figure.axes[:2]
+    for row, col in ((0, 0), (0, 1), (1, 0)):
+        middle = np.array((col, row)) * stride + (kernel - 1) / 2
+        seen = picture.transData.transform(middle) - picture.transAxes.transform((0, 0))
+        shown = answer.transData.transform((col, row)) - answer.transAxes.transform((0, 0))
+        np.testing.assert_allclose(shown, seen, atol=0.5)  # pixels: cells are square, of one size
 
 
 def test_a_frame_drawn_on_the_still_part_is_the_whole_figure_drawn_anew() -> None:

@@ -124,6 +124,28 @@ def test_curves_compare_runs_of_one_name(run: str) -> None:
     assert all(f"{name}, {split}" in text for name in other for split in ("train", "val"))
 
 
+def test_the_curves_of_a_run_that_goes_on_from_another_go_on_where_that_ended(
+    run: str, tmp_path: Path
+) -> None:
+    second, third = tmp_path / "second", tmp_path / "third"
+    for path, source in ((second, Path(run)), (third, second)):
+        shutil.copytree(run, path)
+        settings = yaml.safe_load((path / "config.yaml").read_text())
+        settings["init_from"] = str(source / "checkpoints" / "epoch_0002" / "model.pdparams")
+        (path / "config.yaml").write_text(yaml.safe_dump(settings))
+    figure = draw("curves", run=[str(third), run, str(second)])["curves"]
+    starts = [line.get_xdata()[0] for line in figure.axes[0].lines if line.get_marker() == "o"]
+    assert starts == [5, 1, 3]
+    figure = draw("curves", run=[str(second)])["curves"]  # alone it begins at 1
+    assert figure.axes[0].lines[0].get_xdata().tolist() == [1, 2]
+
+
+def test_titles_name_the_model_and_the_data_not_the_folder(run: str) -> None:
+    for what in ("curves", "filters", "confusion"):
+        title = draw(what, run=[run])[what].get_suptitle()
+        assert "lenet_builtin on mnist" in title + texts_of(draw(what, run=[run])[what]), what
+
+
 def test_the_reliability_diagram_shows_the_bins_and_the_error(rng: np.random.Generator) -> None:
     probs = rng.dirichlet(np.full(4, 0.5), 300)
     error, bins = compute_calibration(probs, rng.integers(0, 4, 300))
