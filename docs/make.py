@@ -41,8 +41,8 @@ PICTURE = re.compile(r"!\[[^\]]*\]\(([^)]+)\)")
 PASSING = re.compile(r"epoch \d+/\d+  step |.*building operators|[IW]\d{4} ")
 NAMES = re.compile(r"\S+\.(png|gif)$")
 REST = re.compile(  # where a run lies, and the legend below a table
-    r"(run|export|watch|parameters|MACs|FLOPs|depth|field|activations B|weights MB|ms/image|settings"
-    r"|test|val|seconds|images/s|stride|memory|not counted): (?![\d,]+$)"
+    r"(run|export|watch|parameters|MACs|FLOPs|depth|field|activations B|weights MB|ms/image"
+    r"|settings|test|val|seconds|images/s|stride|memory|not counted): (?![\d,]+$)"
 )
 QUICK = " --limit 320 --epochs 1"  # the last of a repeated flag counts
 

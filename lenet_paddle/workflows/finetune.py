@@ -151,7 +151,7 @@ def _evaluate(
     _log.info("%s: %s", row, ", ".join(f"{k} {v:.4f}" for k, v in matrix[row].items()))
     write_matrix(folder / "matrix.csv", matrix)
     write_text(folder / "matrix.md", format_matrix(matrix))
-    save_figure(plot_forgetting(matrix, folder.name), folder / "figures" / "forgetting.png")
+    save_figure(plot_forgetting(matrix), folder / "figures" / "forgetting.png")
 
 
 def _load_tests(config: FinetuneConfig, folder: Path) -> dict[str, ImageSet]:
