@@ -120,7 +120,7 @@ def write_report(
     if calibration is not None:
         result["calibrated"] = calibration.summarise(logits, test_set.labels)
     write_json(run.metrics_file(suffix), result)
-    title = f"{run.name}, {config.dataset} test accuracy {result['accuracy']:.4f}"
+    title = f"{config.model} on {config.dataset}, test accuracy {result['accuracy']:.4f}"
     figures = {
         "confusion": plot_confusion(np.array(result["confusion_matrix"]), classes, title),
         "mistakes": plot_mistakes(

@@ -35,7 +35,7 @@ def _read(page: str) -> str:
 def _copy_pages(folder: Path) -> None:
     """Copy the pages, and the pictures that none of their commands makes."""
     folder.mkdir()
-    for name in (*PAGES, "visualdl.png", "page.png", "forgetting.png"):
+    for name in (*PAGES, "visualdl-tabs.png", "page.png", "forgetting.png"):
         shutil.copy(DOCS / name, folder)
 
 
@@ -65,6 +65,24 @@ def test_every_block_of_a_tutorial_is_followed_by_its_output(make: ModuleType, p
     for match in make.BLOCK.finditer(_read(page)):
         only_draws = all("tools/visualize.py" in line for line in match[2].strip().splitlines())
         assert only_draws or "```text\n" in match.group(), match.group()
+
+
+def test_each_section_says_what_one_can_do_now_and_sets_exercises_with_folded_answers() -> None:
+    opening, *sections = re.split(r"^## ", _read("tutorial.md"), flags=re.MULTILINE)
+    assert len(sections) == len(re.findall(r"\]\(#\d+-", opening)) >= 20
+    for section in sections:
+        assert "**You can now**" in section, section[:40]
+        assert re.search(r"<summary>.*(\?|\.|Answer)</summary>", section), section[:40]
+
+
+def test_the_tutorial_writes_the_network_and_calls_paddles_own_functions(make: ModuleType) -> None:
+    code = "".join(block[1] for block in make.BLOCK.findall(_read("tutorial.md")))
+    calls = (
+        *("nn.Sequential(", "(nn.Layer)", "vision.models", "paddle.summary(", "nn.Conv2D("),
+        *("Normalize(", "paddle.Model(", ".prepare(", ".fit(", ".evaluate(", ".predict("),
+        *(".save(", ".load(", "InputSpec(", "training=False", "callbacks.VisualDL("),
+    )
+    assert [call for call in calls if call not in code] == []
 
 
 def test_the_pages_hold_no_path_of_the_machine_that_made_them() -> None:
