@@ -4,8 +4,8 @@
   python docs/make.py --quick --docs DIR  # on few images, in a copy of this folder: a test
 
 Run every ```bash and ```python block of tutorial.md and tutorial.zh-CN.md in order in one temporary
-folder, and replace the ```text block after it with its output: names of pictures are left out, and
-where a run lies and the legends of tables are folded. Copy pictures that a block names in its
+folder, and replace the ```text block after it with its output: names of pictures and where a run
+lies are left out, legends of tables are folded. Copy pictures that a block names in its
 output and the page shows into figures/ (figures/zh/ for Chinese text). At the end run the notebooks
 from top to bottom and keep their outputs.
 """
@@ -39,9 +39,9 @@ BLOCK = re.compile(
 PICTURE = re.compile(r"!\[[^\]]*\]\(([^)]+)\)")
 # Lines that depend on the machine: on its speed, and on what it has built before.
 PASSING = re.compile(r"epoch \d+/\d+  step |.*building operators|[IW]\d{4} ")
-NAMES = re.compile(r"\S+\.(png|gif)$")
-REST = re.compile(  # where a run lies, and the legend below a table
-    r"(run|export|watch|parameters|MACs|FLOPs|depth|field|activations B|weights MB|ms/image"
+LEFT_OUT = re.compile(r"\S+\.(png|gif)$|(run|export|watch): {2,}")  # what was written, and where
+REST = re.compile(  # the legend below a table
+    r"(parameters|MACs|FLOPs|depth|field|activations B|weights MB|ms/image"
     r"|settings|test|val|seconds|images/s|stride|memory|not counted): (?![\d,]+$)"
 )
 QUICK = " --limit 320 --epochs 1"  # the last of a repeated flag counts
@@ -85,15 +85,18 @@ def make_page(page: Path, figures: Path, place: Path, printed: dict[str, str], q
             print(f"{page.name}: {code.splitlines()[0]}", flush=True)
             printed[code] = run(language, code, place, quick)
             copy_pictures(printed[code], place, figures, shown)
-        return f"```{language}\n{code}```\n" + show(printed[code], MORE[page.name])
+        return f"```{language}\n{code}```\n" + show(
+            printed[code], MORE[page.name] if language == "bash" else ""
+        )
 
     page.write_text(BLOCK.sub(run_block, text), encoding="utf-8")
 
 
 def show(output: str, more: str) -> str:
-    """Return the output as blocks of the page, its lines of little interest folded."""
-    lines = [line for line in output.splitlines() if not NAMES.match(line)]
-    parts = [[line for line in lines if bool(REST.match(line)) is rest] for rest in (False, True)]
+    """Return the output as blocks of the page, lines of little interest folded below `more`."""
+    lines = [line for line in output.splitlines() if not LEFT_OUT.match(line)]
+    rest = [line for line in lines if more and REST.match(line)]
+    parts = [[line for line in lines if line not in rest], rest]
     shown, folded = ("\n".join(part).strip("\n") for part in parts)
     text = f"\n```text\n{shown}\n```\n" if shown else ""
     if folded:

@@ -72,7 +72,7 @@ def test_each_section_says_what_one_can_do_now_and_sets_exercises_with_folded_an
     assert len(sections) == len(re.findall(r"\]\(#\d+-", opening)) >= 20
     for section in sections:
         assert "**You can now**" in section, section[:40]
-        assert re.search(r"<summary>.*(\?|\.|Answer)</summary>", section), section[:40]
+        assert "<details><summary>" in section, section[:40]
 
 
 def test_the_tutorial_writes_the_network_and_calls_paddles_own_functions(make: ModuleType) -> None:
@@ -100,7 +100,7 @@ def test_a_block_becomes_its_command_and_what_it_printed(make: ModuleType, tmp_p
     assert page.read_text() == expected
 
 
-def test_names_of_pictures_are_left_out_and_legends_and_places_folded(
+def test_what_was_written_is_left_out_and_legends_are_folded(
     make: ModuleType, tmp_path: Path
 ) -> None:
     output = "a  b\n1  2\n\nMACs: 416,520\nMACs: multiply-adds\nrun:      output/x\nx/kinds.png\n"
@@ -108,8 +108,7 @@ def test_names_of_pictures_are_left_out_and_legends_and_places_folded(
     page.write_text(f"a\n\n```bash\nprintf '{output}'\n```\n\nb\n\n```bash\necho a.png\n```\n")
     expected = (
         f"a\n\n```bash\nprintf '{output}'\n```\n\n```text\na  b\n1  2\n\nMACs: 416,520\n```\n\n"
-        "<details><summary>the rest of the output</summary>\n\n```text\nMACs: multiply-adds\n"
-        "run:      output/x\n```\n\n</details>\n\nb\n\n```bash\necho a.png\n```\n"
+        "<details><summary>the rest of the output</summary>\n\n```text\nMACs: multiply-adds\n```\n\n</details>\n\nb\n\n```bash\necho a.png\n```\n"
     )
     for _ in range(2):
         make.make_page(page, tmp_path / "figures", tmp_path, {}, False)
