@@ -108,7 +108,8 @@ def test_what_was_written_is_left_out_and_legends_are_folded(
     page.write_text(f"a\n\n```bash\nprintf '{output}'\n```\n\nb\n\n```bash\necho a.png\n```\n")
     expected = (
         f"a\n\n```bash\nprintf '{output}'\n```\n\n```text\na  b\n1  2\n\nMACs: 416,520\n```\n\n"
-        "<details><summary>the rest of the output</summary>\n\n```text\nMACs: multiply-adds\n```\n\n</details>\n\nb\n\n```bash\necho a.png\n```\n"
+        "<details><summary>the rest of the output</summary>\n\n```text\nMACs: multiply-adds\n```\n"
+        "\n</details>\n\nb\n\n```bash\necho a.png\n```\n"
     )
     for _ in range(2):
         make.make_page(page, tmp_path / "figures", tmp_path, {}, False)
