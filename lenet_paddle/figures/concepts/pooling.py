@@ -123,7 +123,7 @@ def _draw_pooling(
                 linewidths=1.5 if numbers else 0,
             )
         axes[0].set_xlabel(say("marked: each window's maximum", "圈点：各窗口的最大值"))
-        axes[3].set_xlabel(say("the whole gradient goes to the maximum", "梯度全部传给最大值"))
+        axes[3].set_xlabel(say("all of it goes to the maximum", "梯度全部传给最大值"))
     else:
         axes[3].set_xlabel(say("a quarter goes to each of the four", "四个输入各得四分之一"))
 
