@@ -85,6 +85,18 @@ def test_the_tutorial_writes_the_network_and_calls_paddles_own_functions(make: M
     assert [call for call in calls if call not in code] == []
 
 
+# Numbers of four places in the text that no output shows: of other processors, and of figures.
+ELSEWHERE = {"0.9822", "0.9830", "0.5175", "0.9859"}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_accuracies_in_the_text_are_those_of_the_outputs(page: str) -> None:
+    outputs = "".join(re.findall(r"```text\n(.*?)```", _read(page), re.DOTALL))
+    text = re.sub(r"```.*?```", "", _read(page), flags=re.DOTALL)
+    said = set(re.findall(r"\b[01]\.\d{4}\b", text)) - ELSEWHERE
+    assert said and [number for number in said if number not in outputs] == []
+
+
 def test_the_pages_hold_no_path_of_the_machine_that_made_them() -> None:
     for name in (*PAGES, "tutorial.ipynb"):
         assert not re.search(r"/(tmp|home|root)/", _read(name)), name
