@@ -33,7 +33,7 @@ def plot_connections() -> Figure:
     figure = new_figure(10, 3.2)
     panels = figure.subplots(1, 3)
     titles = (
-        say("linear layer: all to all", "线性层：全部相连"),
+        say("linear layer: all to all", "全连接层：全部相连"),
         say("local connections", "局部连接"),
         say("and shared weights: a convolution", "再加权值共享：卷积"),
     )

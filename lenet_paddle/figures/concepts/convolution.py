@@ -63,7 +63,7 @@ def read_sliding(config: VisualizeConfig) -> Sliding:
     if config.run or (config.images and config.picture):
         other = "run" if config.run else "images"
         raise InputError(f"{other} and numbers name two convolutions; give one of them")
-    kernel, title = KERNELS["vertical edges"], say("a picture in numbers", "数字写成的图像")
+    kernel, title = KERNELS["vertical edges"], say("a picture in numbers", "数字组成的图片")
     if isinstance(config.kernel, str):
         kernel = read_rows("kernel", config.kernel, MOST_KERNEL)
     if kernel.shape[0] != kernel.shape[1]:

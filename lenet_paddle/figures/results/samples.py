@@ -75,7 +75,7 @@ def plot_samples(
     _draw_balance(right.add_subplot(grid[0, :]), labels, names)
     counts, mean, deviation = measure_pixels(images)
     _draw_pixels(right.add_subplot(grid[1, :]), counts)
-    pictures = ((say("mean image", "平均图像"), mean), (say("deviation", "标准差"), deviation))
+    pictures = ((say("mean image", "平均图片"), mean), (say("deviation", "标准差"), deviation))
     for col, (name, picture) in enumerate(pictures):
         axes = right.add_subplot(grid[2, col])
         scale = 1.0 if picture.ndim == 2 else 255.0 if picture is mean else picture.max() or 1.0
