@@ -77,7 +77,7 @@ def plot_padding(size: int, kernel: int, pad: int, stride: int) -> Figure:
         if unseen:
             text += "\n" + say(
                 "{n} of {total} pixels never seen",
-                "{total} 个像素中有 {n} 个从未被看到",
+                "{total} 个像素中有 {n} 个永远覆盖不到",
                 n=unseen,
                 total=size**2,
             )
@@ -100,8 +100,9 @@ def _formula(size: int, kernel: int, pad: int, stride: int) -> str:
     return text + say(
         "\ndoes not fit: {left} of {side} pixels left over after {fit} windows, fewer than the "
         "stride {stride};\nPaddle rounds down to {fit} and never sees them",
-        "\n不能整除：放下 {fit} 个窗口后，{side} 个像素还剩 {left} 个，不够一个步长 {stride}；\n"
-        "Paddle 向下取整为 {fit}，永远看不到剩下的像素",
+        "\n{exact:.4g} 不能作为尺寸：放下 {fit} 个窗口后，{side} 个像素还剩 {left} 个，"
+        "不够一个步长 {stride}；\n飞桨向下取整为 {fit}，剩下的像素永远覆盖不到",
+        exact=exact,
         fit=int(exact),
         left=left,
         side=size + 2 * pad,
@@ -134,8 +135,8 @@ def _draw_steps(axes: Axes, size: int, kernel: int, pad: int, stride: int) -> No
     if pad:
         labels.insert(1, say("white: padding", "白：填充"))
     if (whole - kernel) % stride:
-        labels.append(say("orange: never reached", "橙：从未到达"))
+        labels.append(say("orange: never reached", "橙：永远覆盖不到"))
     axes.set(xlim=(-0.5, whole + 0.5), ylim=(-0.4 - 3 * depth, 1.2))
-    axes.set_xlabel(", ".join(labels))
+    axes.set_xlabel(say(", ", "，").join(labels))
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
