@@ -16,6 +16,7 @@ from tools_help import ROOT
 
 DOCS = ROOT / "docs"
 PAGES = ("tutorial.md", "tutorial.zh-CN.md")
+NOTEBOOKS = sorted(path.name for path in DOCS.glob("*.ipynb"))
 
 
 @pytest.fixture(scope="module")
@@ -67,11 +68,16 @@ def test_every_block_of_a_tutorial_is_followed_by_its_output(make: ModuleType, p
         assert only_draws or "```text\n" in match.group(), match.group()
 
 
-def test_each_section_says_what_one_can_do_now_and_sets_exercises_with_folded_answers() -> None:
-    opening, *sections = re.split(r"^## ", _read("tutorial.md"), flags=re.MULTILINE)
+@pytest.mark.parametrize(
+    ("page", "said"), zip(PAGES, ("**You can now**", "**现在你能**"), strict=True)
+)
+def test_each_section_says_what_one_can_do_now_and_sets_exercises_with_folded_answers(
+    page: str, said: str
+) -> None:
+    opening, *sections = re.split(r"^## ", _read(page), flags=re.MULTILINE)
     assert len(sections) == len(re.findall(r"\]\(#\d+-", opening)) >= 20
     for section in sections:
-        assert "**You can now**" in section, section[:40]
+        assert said in section, section[:40]
         assert "<details><summary>" in section, section[:40]
 
 
@@ -98,7 +104,7 @@ def test_the_accuracies_in_the_text_are_those_of_the_outputs(page: str) -> None:
 
 
 def test_the_pages_hold_no_path_of_the_machine_that_made_them() -> None:
-    for name in (*PAGES, "tutorial.ipynb"):
+    for name in (*PAGES, *NOTEBOOKS):
         assert not re.search(r"/(tmp|home|root)/", _read(name)), name
 
 
@@ -157,9 +163,6 @@ def test_every_command_of_the_tutorials_runs_and_makes_its_figures(
             assert (docs / link).is_file(), link
         text = (docs / page).read_text(encoding="utf-8")
         assert make.BLOCK.sub("", text) == make.BLOCK.sub("", _read(page))
-
-
-NOTEBOOKS = sorted(path.name for path in DOCS.glob("*.ipynb"))
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
