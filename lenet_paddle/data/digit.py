@@ -31,7 +31,8 @@ SEPARATION = 0.6  # share of the variance between ink and ground, in a picture o
 SURE_SEPARATION = 0.8  # the same where no stroke was found; a gradient has 0.75, noise less
 THICK = 17  # side, in pixels of the working picture, of what is wider than a line
 MOST_HOLES = 8  # in a digit and around it; noise has more
-MOST_PARTS = 4
+PARTS = 4  # the largest, which have most of a digit's pixels; grain has many alike
+MOST = 0.8
 UNEVEN = 1.13  # a stroke of even width has 1, a blob or a triangle 1.33, grain more
 REMAINS = 1.5  # strokes narrower than 5 pixels of the working picture have more
 FADING = 0.28  # mean ink, of full ink, at 4 to 6 pixels from the strokes
@@ -42,10 +43,10 @@ PLACES, ONES = np.arange(FIELD, dtype=np.float32), np.ones(FIELD, np.float32)
 
 
 def prepare_digit(picture: np.ndarray) -> np.ndarray:
-    """Turn a grey picture of one handwritten digit into one like those of MNIST.
+    """Turn a picture of one handwritten digit into one like those of MNIST.
 
-    The picture is a uint8 array of shape (H, W), values 0 (black) to 255 (white): a photo or
-    a drawing, dark on light or light on dark, with or without a margin. Returns a uint8 array of
+    The picture is uint8, grey (H, W), 0 (black) to 255 (white), or RGB (H, W, 3): a photo or a
+    drawing, dark on light or light on dark, with or without a margin. Returns a uint8 array of
     shape (28, 28) with the digit white (255) on black (0), or all zeros where nothing is
     written. A picture that has the form of MNIST's digits already is returned unchanged.
 
@@ -162,9 +163,9 @@ def _find_strokes(work: np.ndarray, is_small: bool) -> Strokes | None:
         padded = _add_margin(work, separation)
         if padded is not None:
             strokes, margin = _choose_digit(find_ink(padded, not is_small)), MARGIN_SEEN
-    if strokes is None or _is_shadow(strokes[0], margin) or not _is_written(*strokes):
+    if strokes is None or _is_shadow(strokes[0], margin):
         return None
-    return strokes
+    return strokes if is_small or _is_written(*strokes) else None
 
 
 def _is_written(digit: np.ndarray, ink: np.ndarray) -> bool:
@@ -179,11 +180,12 @@ def _is_written(digit: np.ndarray, ink: np.ndarray) -> bool:
     around = ndimage.binary_dilation(near, iterations=3) & ~near
     extent = max(digit[ndimage.find_objects(digit.astype(np.uint8))[0]].shape)
     area = np.count_nonzero(digit)
+    sizes = np.bincount(ndimage.label(digit)[0].ravel())[1:]
     return bool(
         edge * (width - 2) <= UNEVEN * 2 * area  # pixels: a distance starts with 1, not with 1/2
         and SHORTEST * width * width <= area <= WINDING * extent * width
         and not (_is_remains(digit) and area < extent * width and _is_level_or_at_edge(digit))
-        and ndimage.label(digit)[1] <= MOST_PARTS
+        and np.sort(sizes)[-PARTS:].sum() >= MOST * area
         and (not around.any() or ink[around].mean() <= FADING)
     )
 

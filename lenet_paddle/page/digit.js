@@ -23,7 +23,8 @@ const SEPARATION = 0.6;
 const SURE_SEPARATION = 0.8;
 const THICK = 17;
 const MOST_HOLES = 8;
-const MOST_PARTS = 4;
+const PARTS = 4;
+const MOST = 0.8;
 const UNEVEN = 1.13;
 const REMAINS = 1.5;
 const FADING = 0.28;
@@ -137,15 +138,15 @@ function findOnSheet(planes, { covered, box }) {
 function findStrokes(work, isSmall) {
     const ink = findInk(darkOnLight(work), !isSmall);
     const strokes = chooseDigit(ink);
-    if (!isSmall && strokes && !isCropped(strokes.digit, ink)) return writtenOnly(strokes, 0);
+    if (!isSmall && strokes && !isCropped(strokes.digit, ink)) return writtenOnly(strokes, 0, isSmall);
     const padded = addMargin(work, !strokes && !isSmall ? SURE_SEPARATION : SEPARATION);
-    if (!padded) return writtenOnly(strokes, 0);
-    return writtenOnly(chooseDigit(findInk(padded, !isSmall)), MARGIN_SEEN);
+    if (!padded) return writtenOnly(strokes, 0, isSmall);
+    return writtenOnly(chooseDigit(findInk(padded, !isSmall)), MARGIN_SEEN, isSmall);
 }
 
-function writtenOnly(strokes, margin) {
+function writtenOnly(strokes, margin, isSmall) {
     const clear = withoutShadow(strokes, margin);
-    return clear && isWritten(clear) ? clear : null;
+    return clear && (isSmall || isWritten(clear)) ? clear : null;
 }
 
 // Whether the pixels found are a digit's strokes: few, of even width, clear of the paper.
@@ -153,10 +154,13 @@ function isWritten({ digit, ink }) {
     const { edge, width, area, extent } = shapeOf(digit);
     const near = dilate(digit, 3, false), far = dilate(near, 3, false);
     const around = ink.data.filter((_, k) => far.data[k] && !near.data[k]);
+    const { labels, count } = labelParts(digit), sizes = new Float64Array(count + 1);
+    for (const label of labels) sizes[label] += label ? 1 : 0;
+    const largest = sizes.sort().slice(-PARTS).reduce((total, size) => total + size, 0);
     return edge * (width - 2) <= UNEVEN * 2 * area && area <= WINDING * extent * width
         && SHORTEST * width * width <= area
         && !(isRemains(digit) && area < extent * width && isLevelOrAtEdge(digit))
-        && labelParts(digit).count <= MOST_PARTS && (!around.length || average(around) <= FADING);
+        && largest >= MOST * area && (!around.length || average(around) <= FADING);
 }
 
 function isLevelOrAtEdge({ width, height, data }) {
