@@ -108,7 +108,9 @@ def find_sheet(picture: np.ndarray) -> Sheet | None:
     share = hull.mean()
     edges = (hull[0], hull[-1], hull[:, 0], hull[:, -1])
     bare = sum(edge.mean() < 0.5 for edge in edges)
-    if not 0.08 < share < 0.995 or (bare < 2 and share < 0.85) or not rim.any():
+    if not 0.08 < share < 0.995 or (bare < 2 and share < 0.85):
+        return None
+    if not rim.any() or not inside.any():  # a strip has no inside
         return None
     # The smallest rectangle around it: a light 0 would fill 0.79 of that.
     quarter = len(TURNS) // 4

@@ -123,7 +123,8 @@ export function findSheet(picture) {
     const column = Array.from({ length: height }, (_, y) => y * width);
     const bare = [row, row.map((k) => data.length - 1 - k), column,
         column.map((k) => k + width - 1)].filter(isBare).length;
-    if (share <= 0.08 || share >= 0.995 || (bare < 2 && share < 0.85) || !rim.length) return null;
+    if (share <= 0.08 || share >= 0.995 || (bare < 2 && share < 0.85)) return null;
+    if (!rim.length || !inside.length) return null; // a strip has no inside
     const quarter = TURNS.length / 4, turned = (k) => (k + TURNS.length) % TURNS.length;
     const widths = limits.map((limit, k) => limit + limits[turned(k - 2 * quarter)] + 1);
     const rectangle = Math.min(...widths.map((side, k) => side * widths[turned(k - quarter)]));

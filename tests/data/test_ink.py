@@ -95,6 +95,15 @@ def test_a_sheet_is_told_from_the_table_by_its_straight_edges(is_turned: bool) -
         assert find_sheet(fit(other.astype(np.uint8), 400)) is None
 
 
+@pytest.mark.parametrize("height", [1, 2, 5])
+def test_a_strip_has_no_sheet(height: int) -> None:
+    strip = np.full((height, 400), 255, np.uint8)
+    strip[:, 100:300] = 0
+    for picture in (strip, 255 - strip, strip.T.copy()):
+        assert find_sheet(fit(picture, 400)) is None
+        assert prepare_digit(picture).shape == (28, 28)
+
+
 def test_a_photo_in_colour_is_seen_as_in_grey(digits: np.ndarray) -> None:
     rng = np.random.default_rng(0)
     for kind in ("frame", "ruled", "on_a_table", "hand_shadow"):

@@ -117,6 +117,9 @@ def test_odd_sizes_are_prepared_alike(
     shapes = [(1, 500), (500, 1), (1, 2), (3, 3), (27, 29), (28, 28), (903, 1201), (40, 400)]
     pictures = [rng.integers(0, 256, shape, dtype=np.uint8) for shape in shapes]
     pictures += [np.full((40, 30), value, np.uint8) for value in (0, 90, 255)]
+    pictures += [
+        np.tile(np.repeat(np.uint8([255, 0, 255]), (w, 2 * w, w)), (1, 1)) for w in (99, 9)
+    ]
     assert_same(browser, pictures, mode)
 
 
