@@ -26,6 +26,7 @@ from lenet_paddle.data.pieces import (
     usual_height,
 )
 
+BATCH = 64  # digits that the network is asked for at once
 MOST_PARTS = 1000  # of pieces that may be several digits
 UNSURE = 0.8  # below this probability a piece may be several digits
 WIDE, STEEP = 1.2, 3.0  # a piece wider than this, in heights, is less likely one digit
@@ -87,9 +88,9 @@ class _Read:
 def find_digits(page: np.ndarray, score: Score) -> list[Digit]:
     """Return the digits on a grey page, uint8 (H, W), row by row, each row from left to right.
 
-    `score` runs the network; it is called at most twice, each time for the whole page. The page
-    is dark on light or light on dark, of any size. Returns no more than some 500 digits, and none
-    where nothing is written.
+    `score` runs the network, on up to 64 pieces in a call; it may raise an error to stop, since a
+    page of blobs takes a minute. The page is dark on light or light on dark, of any size. Returns
+    no more than some 500 digits, and none where nothing is written.
     """
     ink, dark = find_ink(page)
     pieces = find_pieces(ink, dark)
@@ -116,11 +117,12 @@ def _read(pieces: list[Piece], ink: np.ndarray, score: Score) -> list[_Read]:
     """Return the digits: pieces, unions of two, or parts of one, as the network is surest."""
 
     def look(chosen: list[Piece]) -> list[_Read]:
-        if not chosen:
-            return []
-        seen = np.stack([to_digit(piece, ink) for piece in chosen])
-        answers = zip(chosen, seen, score(seen), strict=True)
-        return [_Read(*answer, usual) for answer in answers]
+        answers: list[_Read] = []
+        for start in range(0, len(chosen), BATCH):
+            some = chosen[start : start + BATCH]
+            seen = np.stack([to_digit(piece, ink) for piece in some])
+            answers += [_Read(*row, usual) for row in zip(some, seen, score(seen), strict=True)]
+        return answers
 
     usual = usual_height(pieces)
     pieces = join_broken(pieces, usual)

@@ -8,6 +8,7 @@ import io
 import math
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -108,8 +109,9 @@ class Service:
             raise HTTPException(400, "this model does not read handwritten digits; leave out many")
         loop = asyncio.get_running_loop()
 
-        def score(seen: np.ndarray) -> np.ndarray:
+        def score(deadline: Deadline, seen: np.ndarray) -> np.ndarray:
             """Run the model on the event loop, from the thread."""
+            deadline.check()
             return asyncio.run_coroutine_threadsafe(self._run(self._pictures, seen), loop).result()
 
         def read(deadline: Deadline) -> list[dict[str, Any]]:
@@ -118,7 +120,7 @@ class Service:
             pages = []
             for number, file in enumerate(load(), 1):
                 picture = self._decode(number, file, deadline)
-                page = self.predictor.read_page("", picture, score)
+                page = self.predictor.read_page("", picture, partial(score, deadline))
                 rows = [join_row(row) for row in page.rows]
                 pages.append({"rows": rows, "digits": [d.to_dict() for d in page.digits]})
             return pages

@@ -161,7 +161,7 @@ def test_nothing_is_found_where_nothing_is_written(score: Score, kind: str) -> N
     assert find_digits(EMPTY[kind], score) == []
 
 
-def test_the_network_runs_twice_at_most(digits: ImageSet, score: Score) -> None:
+def test_the_network_runs_twice_at_most_on_few_digits(digits: ImageSet, score: Score) -> None:
     sizes = []
 
     def counted(seen: np.ndarray) -> np.ndarray:
@@ -183,4 +183,4 @@ def test_a_page_full_of_scraps_takes_bounded_work(score: Score, rng: Rng) -> Non
         return score(seen)
 
     find_digits(page, counted)
-    assert sum(sizes) <= 2500
+    assert sum(sizes) <= 2500 and max(sizes) <= 64

@@ -81,6 +81,22 @@ def test_limits_hold_for_pages(server: Server, pages: list[np.ndarray]) -> None:
     assert_error(post("/predict?many=1", json={"images": ["aGVsbG8="]}), 400, "picture 1")
 
 
+def test_a_page_of_blobs_does_not_stop_the_server(model: Path) -> None:
+    grid = np.arange(800) % 35 < 25
+    blobs = to_text(np.where(np.outer(grid, grid), 0, 255).astype(np.uint8))  # 43 s of work
+    server = Server(model, "--max-seconds", 1)
+    try:
+        answer = server.client.post("/predict?many=1", json={"images": [blobs]})
+        assert_error(answer, 503, "1 s")
+        answers = [
+            server.client.post("/predict", json={"images": [to_text(np.eye(50, dtype=np.uint8))]})
+            for _ in range(10)
+        ]
+        assert answers[-1].status_code == 200
+    finally:
+        server.stop()
+
+
 def test_a_model_of_other_pictures_refuses_pages(tmp_path: Path, pages: list[np.ndarray]) -> None:
     server = Server(write_model(tmp_path))
     try:
