@@ -29,6 +29,7 @@ MAX_PIXELS = 50_000_000  # larger pictures are refused before they are decoded
 MAX_SIDE = 65_535  # JPEG's limit; scaling down a longer side takes memory beyond the pixels
 MAX_SCANS = 100  # of a JPEG file, each a pass over all pixels; 10 are usual
 MAX_PARTS = 8  # a phone's HEIC has tiles, depth and light of up to seven times its picture
+SEVERAL = 32  # greys between the lightest and the darkest of a sheet with ink
 NORMALISATION = "(x - 127.5) / 127.5"
 _KEPT = 1.9  # times the target: 500 pixels are decoded at 125 for 64
 _LEAST = 120  # pixels of the longer side that a reduced picture keeps
@@ -67,7 +68,8 @@ def load_picture(
     """Read a picture of any format that Pillow knows, and HEIC.
 
     Returns uint8 (H, W) grey, or with 3 `channels` (H, W, 3) RGB; with None, what the picture has.
-    It is rotated as its EXIF data say; transparent parts become white, or black under light ink.
+    It is rotated as its EXIF data say; transparent parts become white, or black under light ink
+    and around a dark sheet.
     With a `target`, the side to which `prepare_picture` will scale it, a large JPEG is decoded at
     1/2, 1/4 or 1/8 of its size, in a fraction of the time; its longer side stays at least 1.9
     times the target, and 120.
@@ -219,10 +221,16 @@ def _to_mode(
 
 
 def _contrasting_ground(picture: Image.Image) -> str:
-    """Choose the ground of a transparent picture: what is opaque is ink, whatever its colour."""
+    """Choose the ground of a transparent picture: what is opaque is ink, whatever its colour.
+
+    If it is most of the picture and has several greys, it is a sheet, which the ground goes on.
+    """
     grey, alpha = np.asarray(picture.convert("LA")).transpose(2, 0, 1)
     opaque = grey[alpha > alpha.max() // 2]
-    return "black" if opaque.size and np.median(opaque) > 127 else "white"
+    if not opaque.size:
+        return "white"
+    is_sheet = opaque.size > grey.size / 2 and np.ptp(opaque) > SEVERAL
+    return "black" if (np.median(opaque) > 127) != is_sheet else "white"
 
 
 def channels_read(mode: Preprocess, channels: int) -> int | None:

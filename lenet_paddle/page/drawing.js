@@ -7,6 +7,7 @@
 const SIDE = 400; // pixels on a side of the picture of a drawing, for preprocessing
 const PAGE = 800; // the same for whole numbers
 const LARGEST = 1200; // pixels on a side of a photo
+const SEVERAL = 32; // greys between the lightest and the darkest of a sheet with ink
 const FAR = 0.1; // points farther apart are joined by a straight line; fraction of the sheet
 const STEP = 1 / 25; // of an arrow key; fraction of the sheet
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
@@ -260,14 +261,19 @@ export class Drawing extends EventTarget {
     }
 }
 
-// Choose the ground of a transparent picture, as data/preprocess.py does: what is opaque is ink.
+// Choose the ground of a transparent picture, as data/preprocess.py does: what is opaque is ink, or
+// a sheet, which the ground goes on.
 export function contrastingGround({ data }) {
-    let light = 0, dark = 0, most = 0;
+    let light = 0, dark = 0, most = 0, low = 255, high = 0;
     for (let k = 3; k < data.length; k += 4) most = Math.max(most, data[k]);
     for (let k = 0; k < data.length; k += 4) {
         if (data[k + 3] <= most >> 1) continue;
-        if (data[k] * 19595 + data[k + 1] * 38470 + data[k + 2] * 7471 + 0x8000 >> 16 > 127) light++;
+        const grey = data[k] * 19595 + data[k + 1] * 38470 + data[k + 2] * 7471 + 0x8000 >> 16;
+        [low, high] = [Math.min(low, grey), Math.max(high, grey)];
+        if (grey > 127) light++;
         else dark++;
     }
-    return light > dark ? "black" : "white";
+    if (!(light + dark)) return "white";
+    const isSheet = light + dark > data.length / 8 && high - low > SEVERAL;
+    return light > dark !== isSheet ? "black" : "white";
 }

@@ -144,6 +144,26 @@ def test_transparent_parts_become_a_ground_that_contrasts(mode: str, ink: int, g
     np.testing.assert_array_equal(read, np.where(alpha == 0, ground, ink))
 
 
+@pytest.mark.parametrize(("paper", "ink"), [(240, 20), (20, 240), (200, 140), (100, 20)])
+@pytest.mark.parametrize("alpha", [255, 120])
+def test_the_ground_goes_on_an_opaque_sheet(paper: int, ink: int, alpha: int) -> None:
+    grey, opaque = np.full((40, 40), paper, np.uint8), np.full((40, 40), alpha, np.uint8)
+    grey[10:30, 18:22] = ink
+    opaque[:4, :4] = opaque[:4, -4:] = opaque[-4:, :4] = opaque[-4:, -4:] = 0  # cut corners
+    read = _decode(Image.fromarray(np.stack([grey, opaque], -1), "LA"))
+    assert read[0, 0] == (255 if paper > 127 else 0)
+
+
+def test_one_colour_is_ink_however_much_of_the_picture_it_fills() -> None:
+    alpha = np.full((20, 8), 255, np.uint8)
+    alpha[:5, :3] = 0  # an upright 1, cut out closely
+    for ink, ground in ((255, 0), (30, 255)):
+        assert (
+            _decode(Image.fromarray(np.stack([np.full_like(alpha, ink), alpha], -1)))[0, 0]
+            == ground
+        )
+
+
 def test_half_transparent_light_ink_is_ink() -> None:
     alpha = np.where(np.arange(13) < 6, 0, 100).astype(np.uint8) * np.ones((9, 1), np.uint8)
     read = _decode(Image.fromarray(np.stack([np.full_like(alpha, 255), alpha], -1), "LA"))

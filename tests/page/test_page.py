@@ -232,7 +232,7 @@ def to_png(picture: np.ndarray) -> bytes:
 
 
 @pytest.mark.parametrize("way", ["choose", "drop", "paste"])
-@pytest.mark.parametrize("kind", ["28x28", "drawn", "white on transparent"])
+@pytest.mark.parametrize("kind", ["28x28", "drawn", "white on transparent", "cut corners"])
 def test_a_picture_is_read_as_the_predictor_reads_it(
     page: Any, export: Path, way: str, kind: str
 ) -> None:
@@ -242,6 +242,10 @@ def test_a_picture_is_read_as_the_predictor_reads_it(
     if kind == "white on transparent":  # read as white on black
         picture = 255 - picture
         shown = np.dstack([np.full((*picture.shape, 3), 255, np.uint8), picture])
+    if kind == "cut corners":  # read as if the paper went on
+        shown = np.dstack([picture] * 3 + [np.full_like(picture, 255)])
+        shown[:20, :20] = shown[-20:, -20:] = 0
+        picture = np.where(shown[..., 3] == 0, 255, picture).astype(np.uint8)
     predictor = Predictor(export)
     expected = predictor.answer("", picture, top_k=10).top_k
     give(page, way, to_png(shown))
