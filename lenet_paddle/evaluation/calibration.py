@@ -21,6 +21,7 @@ from lenet_paddle.settings import COUNT, Settings, between
 
 REFUSED = 0.01  # of the validation images
 LEAST, MOST = 0.1, 10.0  # temperatures
+LARGEST = 1e6  # size of a calibrated logit
 NUM_DIGITS = 10
 
 
@@ -30,7 +31,7 @@ class Calibration(Settings):
 
     temperature: Annotated[float, between(LEAST, MOST)]
     """What the network's logits are divided by."""
-    threshold: Annotated[float | None, between(-1e6, 1e6)]
+    threshold: Annotated[float | None, between(-LARGEST, LARGEST)]
     """The largest calibrated logit of a digit is at least this; None where the data are others."""
     num_images: Annotated[int, COUNT]
     """Validation images that both were chosen on."""
@@ -85,9 +86,10 @@ def fit_calibration(
     """Choose temperature and threshold on validation images.
 
     logits: float (N, C), N > 0; labels: int (N,). There is a threshold if pictures are prepared as
-    digits and there are at most ten classes, which letters have not. None if a logit is not finite.
+    digits and there are at most ten classes, which letters have not. None if a logit is not finite,
+    or as large as in a training that diverges.
     """
-    if not np.isfinite(logits).all():
+    if not (np.abs(logits) <= LEAST * LARGEST).all():
         return None
     temperature, threshold = fit_temperature(logits, labels), None
     if preprocess == "digit" and logits.shape[1] <= NUM_DIGITS:

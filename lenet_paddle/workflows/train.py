@@ -228,7 +228,9 @@ def _calibrate(
         return None
     logits = predict_logits(network, val_set, config.input_size)
     calibration = fit_calibration(logits, val_set.labels, config.picture_mode)
-    if calibration is not None:
+    if calibration is None:
+        _log.info("not calibrated: the network's answers are too large, or not finite")
+    else:
         least = calibration.threshold
         unclear = "" if least is None else f", unclear below a largest logit of {least:.4f}"
         _log.info(

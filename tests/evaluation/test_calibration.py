@@ -105,6 +105,12 @@ def test_logits_that_are_not_finite_are_not_calibrated():
     assert fit_calibration(np.array([[np.nan, 1.0]]), np.array([0])) is None
 
 
+def test_the_huge_logits_of_a_diverging_training_are_not_calibrated():
+    logits = np.random.default_rng(0).normal(size=(50, 10)).astype(np.float32)
+    assert fit_calibration(logits * 1e30, np.zeros(50, int)) is None
+    assert fit_calibration(logits * 1e4, np.zeros(50, int)) is not None
+
+
 def test_calibration_is_read_as_it_was_written():
     calibration = Calibration(**GOOD)
     values = {"checkpoint": "epoch_0001", **calibration.to_dict()}
