@@ -173,6 +173,7 @@ def test_every_path_of_a_tool_is_marked_as_one(tool: Path) -> None:
     paths = {"run", "runs", "out", "data_dir", "output_dir", "init_from", "resume", "config"}
     paths |= {"baseline", "chart", "images", "logdir", "pictures"}
     paths |= {"model"} if tool.stem in ("predict", "serve") else set()
+    paths |= {"compare"} if tool.stem == "export" else set()
     fields = {field.name for field in dataclasses.fields(cls)}
     assert set(path_fields(cls)) == fields & paths
 

@@ -320,7 +320,7 @@ def test_deep_pictures_that_are_not_digits_are_said_to_be_read_each_by_itself(
         Image.fromarray(np.full((28, 28), 900, np.uint16)).save(tmp_path / f"{name}.tif")
     monkeypatch.setattr(Predictor, "__init__", lambda self: None)
     predictor = Predictor()
-    predictor.form = Form()
+    predictor.form, predictor.calibration = Form(), None
     said = "2 pictures of more than 8 bits are each read by its own largest value"
     for predictor.preprocess, is_said in (("digit", False), ("resize", True)):
         list(predictor.answer_files([tmp_path / "a.tif", tmp_path / "b.tif"]))

@@ -100,9 +100,8 @@ def _formula(size: int, kernel: int, pad: int, stride: int) -> str:
     return text + say(
         "\ndoes not fit: {left} of {side} pixels left over after {fit} windows, fewer than the "
         "stride {stride};\nPaddle rounds down to {fit} and never sees them",
-        "\n{exact:.4g} 不能作为尺寸：放下 {fit} 个窗口后，{side} 个像素还剩 {left} 个，"
+        "\n结果不能作为尺寸：放下 {fit} 个窗口后，{side} 个像素还剩 {left} 个，"
         "不够一个步长 {stride}；\n飞桨向下取整为 {fit}，剩下的像素永远覆盖不到",
-        exact=exact,
         fit=int(exact),
         left=left,
         side=size + 2 * pad,
