@@ -81,6 +81,19 @@ def answering(*command: Any, cwd: Path = ROOT) -> Iterator[str]:
 
 
 @contextlib.contextmanager
+def served(export: Path, way: str) -> Iterator[str]:
+    """Serve an exported folder's page in one of the two ways; skip the test if it has none."""
+    if way == "server":
+        command: list[Any] = [ROOT / "tools" / "serve.py", "--model", export, "--port", 0]
+    elif (export / "page").is_dir():
+        command = ["-m", "http.server", 0, "--bind", "127.0.0.1", "--directory", export / "page"]
+    else:
+        pytest.skip("no npm here")
+    with answering(*command) as url:
+        yield url
+
+
+@contextlib.contextmanager
 def chromium() -> Iterator[Any]:
     """Yield a headless Chromium under Playwright; skip the test if there is none."""
     playwright = pytest.importorskip("playwright.sync_api")

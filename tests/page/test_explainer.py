@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import paddle
 import pytest
-from page_help import DIGITS, answering, chromium, draw, opened, settle
+from page_help import DIGITS, answering, draw, opened, served, settle
 from tools_help import ROOT
 
 from lenet_paddle.analysis.attribution import compute_slopes
@@ -78,22 +78,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
     return Model(folder / "own", network, other)
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as started:
-        yield started
-
-
 @pytest.fixture(scope="module", params=["server", "static files"])
 def address(model: Model, request: pytest.FixtureRequest) -> Iterator[str]:
-    if request.param == "server":
-        command: list[Any] = [ROOT / "tools" / "serve.py", "--model", model.folder, "--port", 0]
-    elif (model.folder / "page").is_dir():
-        pages = model.folder / "page"
-        command = ["-m", "http.server", 0, "--bind", "127.0.0.1", "--directory", pages]
-    else:
-        pytest.skip("no npm here")
-    with answering(*command) as url:
+    with served(model.folder, request.param) as url:
         yield url
 
 

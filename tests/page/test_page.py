@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from page_help import DIGITS, Point, answering, chromium, draw, give, moved, opened, settle, sheet
+from page_help import DIGITS, Point, answering, draw, give, moved, opened, settle, sheet
 from PIL import Image
-from tools_help import ROOT, tool
+from tools_help import ROOT
 
 from lenet_paddle.data.load import load_dataset
 from lenet_paddle.export.predictor import Predictor
@@ -33,37 +33,6 @@ PLACES = {
     "small, top left": ((-0.2, -0.2), 0.5),
     "right": ((0.2, 0.05), 0.8),
 }
-
-
-@pytest.fixture(scope="module")
-def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A network trained for two epochs, exported with its page."""
-    output = tmp_path_factory.mktemp("output")
-    training = ["--model", "lenet_relu", "--epochs", "2", "--augment", "light"]
-    done = tool("train", *training, "--output-dir", output, "--name", "run")
-    assert done.returncode == 0, done.stderr
-    formats = "paddle,onnx,page" if shutil.which("npm") else "paddle,onnx"
-    done = tool("export", "--run", output / "run", "--formats", formats)
-    assert done.returncode == 0, done.stderr
-    return output / "run" / "inference"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as started:
-        yield started
-
-
-@pytest.fixture(scope="module", params=["server", "static files"])
-def address(export: Path, request: pytest.FixtureRequest) -> Iterator[str]:
-    if request.param == "server":
-        command: list[Any] = [ROOT / "tools" / "serve.py", "--model", export, "--port", 0]
-    elif (export / "page").is_dir():
-        command = ["-m", "http.server", 0, "--bind", "127.0.0.1", "--directory", export / "page"]
-    else:
-        pytest.skip("no npm here")
-    with answering(*command) as url:
-        yield url
 
 
 @pytest.fixture

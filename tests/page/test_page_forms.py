@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from page_help import answering, chromium, draw, give, opened, settle
+from page_help import draw, give, opened, served, settle
 from serve_help import to_png, write_model  # skips where the server's packages are missing
-from tools_help import ROOT
 
 from lenet_paddle.export.predictor import Predictor
 from lenet_paddle.export.static_page import write_static_page
@@ -25,12 +24,6 @@ LINE = [[(0.3, 0.3), (0.7, 0.7)]]
 FORMS = {"grey 28": (1, 28), "colour 64": (3, 64), "colour 224": (3, 224)}
 PIXELS = """canvas => [canvas.width, canvas.height,
     ...canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data]"""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as started:
-        yield started
 
 
 @pytest.fixture(scope="module", params=FORMS)
@@ -42,15 +35,11 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     scope="module", params=["server", pytest.param("static files", marks=pytest.mark.slow)]
 )
 def address(model: Path, request: pytest.FixtureRequest) -> Iterator[str]:
-    command: list[Any] = [ROOT / "tools" / "serve.py", "--model", model, "--port", 0]
-    if request.param == "static files":
-        if not shutil.which("npm"):
-            pytest.skip("no npm here")
+    if request.param == "static files" and shutil.which("npm"):
         description = {"image_size": 28, **yaml.safe_load((model / "inference.yml").read_text())}
         page, features = model / "page", description["features"]
         write_static_page(page, model / "features.onnx", description, features)
-        command = ["-m", "http.server", 0, "--bind", "127.0.0.1", "--directory", page]
-    with answering(*command) as url:
+    with served(model, request.param) as url:
         yield url
 
 

@@ -3,54 +3,20 @@
 from __future__ import annotations
 
 import re
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from number_pages import load_digits, make_pages
-from page_help import DIGITS, Strokes, answering, chromium, draw, give, opened, settle
+from page_help import DIGITS, Strokes, draw, give, opened, settle
 from serve_help import to_png  # skips where the server's packages are missing
-from tools_help import ROOT, tool
 
 from lenet_paddle.export.pages import join_row
 from lenet_paddle.export.predictor import Predictor
 
 pytest.importorskip("paddle2onnx")
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A network trained for two epochs, exported with its page."""
-    output = tmp_path_factory.mktemp("output")
-    training = ["--model", "lenet_relu", "--epochs", "2", "--augment", "light"]
-    done = tool("train", *training, "--output-dir", output, "--name", "run")
-    assert done.returncode == 0, done.stderr
-    formats = "paddle,onnx,page" if shutil.which("npm") else "paddle,onnx"
-    done = tool("export", "--run", output / "run", "--formats", formats)
-    assert done.returncode == 0, done.stderr
-    return output / "run" / "inference"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as started:
-        yield started
-
-
-@pytest.fixture(scope="module", params=["server", "static files"])
-def address(export: Path, request: pytest.FixtureRequest) -> Iterator[str]:
-    if request.param == "server":
-        command: list[Any] = [ROOT / "tools" / "serve.py", "--model", export, "--port", 0]
-    elif (export / "page").is_dir():
-        command = ["-m", "http.server", 0, "--bind", "127.0.0.1", "--directory", export / "page"]
-    else:
-        pytest.skip("no npm here")
-    with answering(*command) as url:
-        yield url
 
 
 def writing(text: str, left: float, top: float, size: float = 0.2) -> Strokes:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from page_help import answering, chromium, draw, opened, settle
+from page_help import answering, draw, opened, settle
 from PIL import Image
 from serve_help import CLASSES, write_model  # skips where the server's packages are missing
 from tools_help import ROOT
@@ -23,12 +23,6 @@ PHONES = {
     "360x640, Chinese": (360, 640, "zh-CN"),
     "390x844": (390, 844, "en-US"),
 }
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as started:
-        yield started
 
 
 @pytest.fixture(scope="module")
