@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from PIL import Image
 
@@ -42,6 +44,23 @@ Strokes = tuple[np.ndarray, np.ndarray]
 PLACES, ONES = np.arange(FIELD, dtype=np.float32), np.ones(FIELD, np.float32)
 
 
+class _Shape(NamedTuple):
+    """The shape of what was found, in pixels of the working picture."""
+
+    edge: int
+    """How many of its pixels lie at the edge."""
+    width: float
+    """Of its strokes, on average."""
+    area: int
+    extent: int
+    """The longer side of its box."""
+
+    @property
+    def is_remains(self) -> bool:
+        """Whether it is as narrow as what remains of a line, or of a sheet's edge."""
+        return self.edge * self.width > REMAINS * 2 * self.area
+
+
 def prepare_digit(picture: np.ndarray) -> np.ndarray:
     """Turn a picture of one handwritten digit into one like those of MNIST.
 
@@ -67,7 +86,7 @@ def prepare_digit(picture: np.ndarray) -> np.ndarray:
     strokes = None if sheet is None else _find_on_sheet(picture, sheet)
     if strokes is None:
         strokes = _find_strokes(work, is_small)
-        if sheet is not None and strokes is not None and _is_remains(strokes[0]):
+        if sheet is not None and strokes is not None and _shape_of(strokes[0]).is_remains:
             strokes = None
     digit = np.zeros((0, 0)) if strokes is None else _cut_out(strokes)
     if digit.size == 0:
@@ -175,16 +194,15 @@ def _is_written(digit: np.ndarray, ink: np.ndarray) -> bool:
     """
     from scipy import ndimage
 
-    edge, width = _edge_and_width(digit)
+    shape = _shape_of(digit)
+    edge, width, area, extent = shape
     near = ndimage.binary_dilation(digit, iterations=3)
     around = ndimage.binary_dilation(near, iterations=3) & ~near
-    extent = max(digit[ndimage.find_objects(digit.astype(np.uint8))[0]].shape)
-    area = np.count_nonzero(digit)
     sizes = np.bincount(ndimage.label(digit)[0].ravel())[1:]
     return bool(
         edge * (width - 2) <= UNEVEN * 2 * area  # pixels: a distance starts with 1, not with 1/2
         and SHORTEST * width * width <= area <= WINDING * extent * width
-        and not (_is_remains(digit) and area < extent * width and _is_level_or_at_edge(digit))
+        and not (shape.is_remains and area < extent * width and _is_level_or_at_edge(digit))
         and np.sort(sizes)[-PARTS:].sum() >= MOST * area
         and (not around.any() or ink[around].mean() <= FADING)
     )
@@ -196,19 +214,21 @@ def _is_level_or_at_edge(digit: np.ndarray) -> bool:
     return bool(np.ptp(xs) > np.ptp(ys) or at_edge)
 
 
-def _is_remains(digit: np.ndarray) -> bool:
-    """Return whether the pixels are as narrow as what remains of a line, or of a sheet's edge."""
-    edge, width = _edge_and_width(digit)
-    return bool(edge * width > REMAINS * 2 * np.count_nonzero(digit))
-
-
-def _edge_and_width(digit: np.ndarray) -> tuple[int, float]:
-    """Return how many pixels lie at the edge, and four times the mean distance to the paper."""
+def _shape_of(digit: np.ndarray) -> _Shape:
     from scipy import ndimage
 
     inside = np.pad(digit[ndimage.find_objects(digit.astype(np.uint8))[0]], 1)
     edge = int(np.count_nonzero(inside & ~ndimage.binary_erosion(inside)))
-    return edge, 4 * ndimage.distance_transform_edt(inside)[inside].mean()
+    area, extent = int(np.count_nonzero(inside)), max(inside.shape) - 2
+    return _Shape(edge, _stroke_width(inside), area, extent)
+
+
+def _stroke_width(inside: np.ndarray) -> float:
+    """Return the mean width of strokes, bool (h, w) with a margin."""
+    from scipy import ndimage
+
+    # Across a stroke the distance to its edge is a quarter of its width on average.
+    return 4 * ndimage.distance_transform_edt(inside)[inside].mean()
 
 
 def _is_shadow(digit: np.ndarray, margin: int) -> bool:
@@ -271,7 +291,7 @@ def _choose_digit(ink: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     digit = _digit_parts(ink, dark, has_lines)
     full = np.percentile(ink[digit], 80)
     digit &= ink > 0.4 * full  # remains of shadows are fainter
-    if ndimage.label(~digit)[1] > MOST_HOLES or (has_lines and _is_remains(digit)):
+    if ndimage.label(~digit)[1] > MOST_HOLES or (has_lines and _shape_of(digit).is_remains):
         return None
     return digit, ink / full
 
@@ -320,8 +340,7 @@ def _even_out(digit: np.ndarray) -> np.ndarray:
     from scipy import ndimage
 
     inside = np.pad(digit > 0.5 * digit.max(), 1)
-    # Across a stroke the distance to its edge is a quarter of its width on average.
-    width = 4 * ndimage.distance_transform_edt(inside)[inside].mean()
+    width = _stroke_width(inside)
     thinner = (width - THICKEST * FINE / BOX) / 2
     if thinner >= 0.5:
         return _trimmed(

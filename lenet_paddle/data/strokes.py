@@ -72,13 +72,14 @@ def draw_breaks(
 
 
 def draw_specks(
-    batch: int, height: int, width: int, share: float, rng: np.random.Generator
+    shape: tuple[int, int, int], share: float, pixels: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """Draw masks of one disk, bool (B, H, W), in a `share` of the images: 1 to 5 pixels of a side
-    of 28 wide, anywhere."""
+    """Draw masks of one disk, bool of `shape` (B, H, W), in a `share` of the images: 1 to 5
+    `pixels` wide, anywhere."""
+    batch, height, width = shape
     chosen = rng.random((batch,)) < share
     row, col = rng.uniform(0, height - 1, (batch,)), rng.uniform(0, width - 1, (batch,))
-    radius = rng.uniform(0.5, 2.5, (batch,)) * max(height, width) / 28
+    radius = rng.uniform(0.5, 2.5, (batch,)) * pixels
     down, right = _distances(row, col, height, width)
     return chosen[:, None, None] & (down**2 + right**2 <= radius[:, None, None] ** 2)
 

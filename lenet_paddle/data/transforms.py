@@ -141,12 +141,12 @@ class Augmentation(AugmentConfig):
 
     def _change_values(self, values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         batch, _, height, width = values.shape
-        each = (batch, 1, 1, 1)
+        each, pixels = (batch, 1, 1, 1), _pixels(height, width)
         if self.downscale:
             lost = rng.uniform(0, self.downscale, (batch,)) * self._are_drawn(rng, batch)
             values = scale_down(values, 1 - lost)
         if self.blur:
-            sigmas = rng.uniform(0, self.blur, (batch,)) * _pixels(height, width)
+            sigmas = rng.uniform(0, self.blur, (batch,)) * pixels
             values = _blur(values, sigmas * self._are_drawn(rng, batch))
         if self.contrast:
             mean = values.mean(axis=(2, 3), keepdims=True, dtype=np.float32)
@@ -157,7 +157,7 @@ class Augmentation(AugmentConfig):
             covered = _draw_bars(batch, height, width, self.bars or 0.0, rng)[:, None]
             values = np.where(covered, rng.integers(0, 256, each, np.uint8), values)
         for _ in range(NUM_SPECKS if self.specks else 0):
-            covered = draw_specks(batch, height, width, self.specks or 0.0, rng)[:, None]
+            covered = draw_specks((batch, height, width), self.specks or 0.0, pixels, rng)[:, None]
             values = np.where(covered, rng.integers(0, 256, each, np.uint8), values)
         if self.noise:
             strength = np.float32(255) * rng.uniform(0, self.noise, each).astype(np.float32)

@@ -171,10 +171,9 @@ def _limits(result: dict[str, Any], description: dict[str, Any]) -> str:
         "digit": "converted to the form of MNIST's digits (white on black, centred by mass)",
         "resize": f"scaled to {size}x{size} with their aspect ratio kept",
     }[description["preprocess"]]
-    knows = (description.get("calibration") or {}).get("threshold") is not None
     rejects = (
         "tells part of the pictures that show none of them (`is_digit`); others get"
-        if knows
+        if _has_threshold(description)
         else "cannot reject a picture: a picture of anything else gets"
     )
     return (
@@ -186,6 +185,10 @@ def _limits(result: dict[str, Any], description: dict[str, Any]) -> str:
         "on other pictures.\n"
         "- Do not use it for decisions about people."
     )
+
+
+def _has_threshold(description: dict[str, Any]) -> bool:
+    return (description.get("calibration") or {}).get("threshold") is not None
 
 
 def _error(result: dict[str, Any]) -> float:
@@ -202,7 +205,7 @@ def _chinese(config: TrainConfig, result: dict[str, Any], description: dict[str,
     kind = "彩色图" if form.channels == 3 else "灰度图"
     licence = record.terms if record.title else "自有数据，许可由数据提供者决定"
     limit = "任何图片都会被归入其中一类，没有“都不是”这一答案"
-    if (description.get("calibration") or {}).get("threshold") is not None:
+    if _has_threshold(description):
         limit = "不是数字的图片只有一部分能被看出（`is_digit` 为 false），其余的仍会被归入其中一类"
     return (
         "## 中文摘要\n\n"

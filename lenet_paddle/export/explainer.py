@@ -102,6 +102,7 @@ def describe_network(network: nn.Layer, shape: tuple[int, int, int]) -> list[dic
     from paddle import nn
 
     from lenet_paddle.analysis.hooks import layer_inputs, layer_outputs, leaf_layers
+    from lenet_paddle.evaluation.evaluate import compute_logits
 
     layers = leaf_layers(network)
     batch = np.random.default_rng(0).normal(size=(1, *shape)).astype(np.float32)
@@ -120,17 +121,11 @@ def describe_network(network: nn.Layer, shape: tuple[int, int, int]) -> list[dic
             weights = math.prod(layers[name].weight.shape[1:]) if "weight" in record else 0
             sums += output.size * weights if record["kind"] == "conv" else weights
         before = output
-    is_whole = bool(records) and np.array_equal(before, _compute(network, batch))
+    is_whole = bool(records) and np.array_equal(before, compute_logits(network, batch))
     count = sum(weight.size for weight in network.parameters())
     is_small = sums <= MOST_MULTIPLY_ADDS and count <= MOST_WEIGHTS
     kinds = {record["kind"] for record in records}
     return records if is_whole and is_small and "conv" in kinds else None
-
-
-def _compute(network: nn.Layer, batch: np.ndarray) -> np.ndarray:
-    from lenet_paddle.evaluation.evaluate import compute_logits
-
-    return compute_logits(network, batch)
 
 
 def _describe_layer(

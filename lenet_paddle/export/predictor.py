@@ -264,18 +264,18 @@ class Predictor:
         `score` runs the network in place of `predict_logits`. Raises `InputError` if the model
         is not one of handwritten digits.
         """
-        if self.preprocess != "digit":
-            raise InputError(
-                f"a model trained on {self.dataset} does not find numbers on a page; expected one "
-                "of handwritten digits, such as mnist"
-            )
+        self._need_digits()
         grey = to_grey(picture) if picture.ndim == 3 else picture
         found = find_digits(grey, score or self.predict_logits)
         digits = name_digits(found, self.classes, self.judge)
         return Page(name, shrink(picture, PAGE_SIDE), picture.shape[1], digits)
 
     def read_pages(self, paths: Iterable[Path]) -> Iterator[Page | InputError]:
-        """Yield the page in each file, or the error if it cannot be read."""
+        """Yield the page in each file, or the error if it cannot be read.
+
+        Raises `InputError` as `read_page` does, before the first.
+        """
+        self._need_digits()
         for path in paths:
             try:
                 yield self.read_page(str(path), load_picture(path))
@@ -285,6 +285,13 @@ class Predictor:
                 yield error
             except OSError as error:
                 yield InputError(f"{path}: {error.strerror}")
+
+    def _need_digits(self) -> None:
+        if self.preprocess != "digit":
+            raise InputError(
+                f"a model trained on {self.dataset} does not find numbers on a page; expected one "
+                "of handwritten digits, such as mnist"
+            )
 
 
 def read_description(path: Path) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 // Answer with the page's server.
 
 import { ask } from "./ask.js";
+import { decodeBytes } from "./network.js";
 
 // Return two functions of the drawing's ImageData. `read` returns {probabilities: one per class, or
 // null if nothing is written, isDigit: false if unclear, null if the model does not know, seen: RGBA
@@ -21,8 +22,8 @@ export async function connect(model) {
         return {
             probabilities: answer.class === null ? null : model.classes.map((name) => probabilities[name]),
             isDigit: answer.is_digit,
-            seen: await toPixels(decode(seen)),
-            features: features.map(({ shape, data }) => ({ shape, data: decode(data) })),
+            seen: await toPixels(decodeBytes(seen)),
+            features: features.map(({ shape, data }) => ({ shape, data: decodeBytes(data) })),
         };
     };
     return { read, readPage };

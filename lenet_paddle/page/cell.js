@@ -37,8 +37,8 @@ export function windowOf({ before, kernel, stride, padding }, input, map, row, c
 }
 
 // What each tile of the stage before adds to a cell, by its number; 1 where nothing is added up.
-export function feeds({ kind, before, kernel, weight, ...layer }, input, { map, row, column }) {
-    const parts = new Map();
+export function feeds(layer, input, { map, row, column }) {
+    const { kind, before, kernel, weight } = layer, parts = new Map();
     if (kind !== "conv" && kind !== "linear") return parts.set(map, 1);
     const [maps, height, width] = before, size = height * width;
     for (let from = 0; from < maps; from++) {
@@ -47,12 +47,8 @@ export function feeds({ kind, before, kernel, weight, ...layer }, input, { map, 
             const start = map * maps * size + from * size;
             for (let k = 0; k < size; k++) sum += weight[start + k] * input[from * size + k];
         } else {
-            const [top, left] = [row * layer.stride[0] - layer.padding[0], column * layer.stride[1] - layer.padding[1]];
-            for (let k = 0; k < kernel[0] * kernel[1]; k++) {
-                const y = top + Math.floor(k / kernel[1]), x = left + (k % kernel[1]);
-                if (y < 0 || x < 0 || y >= height || x >= width) continue;
-                sum += weight[(map * maps + from) * kernel[0] * kernel[1] + k] * input[from * size + y * width + x];
-            }
+            const start = (map * maps + from) * kernel[0] * kernel[1];
+            windowOf(layer, input, from, row, column).values.forEach((value, k) => { sum += weight[start + k] * value; });
         }
         parts.set(from, sum);
     }

@@ -47,7 +47,7 @@ export function prepareDigit(planes) {
     let strokes = sheet && findOnSheet(planes, sheet);
     if (!strokes) {
         strokes = findStrokes(work, isSmall);
-        if (sheet && strokes && isRemains(strokes.digit)) strokes = null;
+        if (sheet && strokes && isRemains(shapeOf(strokes.digit))) strokes = null;
     }
     const digit = strokes && cutOut(strokes);
     return digit ? asDigit(digit) : makePlane(FIELD, FIELD);
@@ -151,7 +151,7 @@ function writtenOnly(strokes, margin, isSmall) {
 
 // Whether the pixels found are a digit's strokes: few, of even width, clear of the paper.
 function isWritten({ digit, ink }) {
-    const { edge, width, area, extent } = shapeOf(digit);
+    const shape = shapeOf(digit), { edge, width, area, extent } = shape;
     const near = dilate(digit, 3, false), far = dilate(near, 3, false);
     const around = ink.data.filter((_, k) => far.data[k] && !near.data[k]);
     const { labels, count } = labelParts(digit), sizes = new Float64Array(count + 1);
@@ -159,7 +159,7 @@ function isWritten({ digit, ink }) {
     const largest = sizes.sort().slice(-PARTS).reduce((total, size) => total + size, 0);
     return edge * (width - 2) <= UNEVEN * 2 * area && area <= WINDING * extent * width
         && SHORTEST * width * width <= area
-        && !(isRemains(digit) && area < extent * width && isLevelOrAtEdge(digit))
+        && !(isRemains(shape) && area < extent * width && isLevelOrAtEdge(digit))
         && largest >= MOST * area && (!around.length || average(around) <= FADING);
 }
 
@@ -169,8 +169,7 @@ function isLevelOrAtEdge({ width, height, data }) {
         || box.right === width || box.bottom === height;
 }
 
-function isRemains(digit) {
-    const { edge, width, area } = shapeOf(digit);
+function isRemains({ edge, width, area }) {
     return edge * width > REMAINS * 2 * area;
 }
 
@@ -251,7 +250,7 @@ function chooseDigit(shares) {
     const least = fround(0.4 * full);
     const digit = map(parts, (part, k) => (part && ink.data[k] > least ? 1 : 0));
     const holes = labelParts(map(digit, (isDigit) => 1 - isDigit)).count;
-    return holes > MOST_HOLES || (hasLines && isRemains(digit)) ? null : { digit, ink: map(ink, (value) => value / full) };
+    return holes > MOST_HOLES || (hasLines && isRemains(shapeOf(digit))) ? null : { digit, ink: map(ink, (value) => value / full) };
 }
 
 function cutOut({ digit, ink }) {

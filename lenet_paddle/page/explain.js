@@ -8,7 +8,7 @@ import { Columns } from "./columns.js";
 import { SheetOverlay } from "./overlay.js";
 import { Network } from "./network.js";
 import { Play } from "./play.js";
-import { normalise } from "./preprocess.js";
+import { normalise, planesOf } from "./preprocess.js";
 import { speakCell, titleCell } from "./sentences.js";
 import { say } from "./words.js";
 import { Nearest, Why } from "./why.js";
@@ -65,7 +65,9 @@ class Explainer {
     #compute() {
         if (this.view === "answer") return;
         performance.mark("explain");
-        const planes = this.answer?.probabilities ? planesOf(this.answer.seen, this.model) : this.example;
+        const { image_size: side, input: { shape: [, channels] } } = this.model;
+        const pixels = { width: side, height: side, data: this.answer?.seen };
+        const planes = this.answer?.probabilities ? planesOf(pixels, channels) : this.example;
         this.planes = planes ?? null;
         this.outputs = planes ? this.#run(planes) : null;
         if (!this.isChosen) this.cell = this.#find(this.wanted);
@@ -281,11 +283,4 @@ class Explainer {
         };
         work();
     }
-}
-
-// RGBA of what the network saw -> planes of 0 to 255.
-function planesOf(pixels, { image_size: side, input: { shape } }) {
-    return Array.from({ length: shape[1] }, (_, channel) => {
-        return { width: side, height: side, data: Float64Array.from({ length: side * side }, (_, k) => pixels[4 * k + channel]) };
-    });
 }

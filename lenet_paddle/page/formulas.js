@@ -1,10 +1,10 @@
 // How a value comes about, written out: a builder for each kind of layer.
 
 import { css, largest } from "./colours.js";
+import { POINTWISE } from "./network.js";
 import { format, formatSmall, Grid, make } from "./parts.js";
 import { say } from "./words.js";
 
-const CURVES = { relu: (x) => Math.max(x, 0), tanh: Math.tanh, sigmoid: (x) => 1 / (1 + Math.exp(-x)) };
 const NAMES = { relu: "max(0, x)", tanh: "tanh x", sigmoid: "1 / (1 + e⁻ˣ)" };
 
 // By kind of layer: build what stands between the maps; return a function that fills it in.
@@ -98,7 +98,7 @@ function makeCurve(root, { kind }) {
     root.prepend(canvas);
     [canvas.width, canvas.height] = [440, 260];
     return ({ before, value }, palette) => {
-        paintCurve(canvas, CURVES[kind], before, value, palette);
+        paintCurve(canvas, POINTWISE[kind][0], before, value, palette);
         line.textContent = say("before {0}, after {1}", format(before), format(value));
         line.textContent += `   ·   ${NAMES[kind]}`;
     };

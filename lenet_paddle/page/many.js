@@ -1,6 +1,7 @@
 // Find the digits on a page and join them into numbers: data/many.py, line by line; it explains
 // the steps.
 
+import { median } from "./ink.js";
 import { findInk } from "./page-ink.js";
 import {
     divide, extentOf, findPairs, findPieces, joinBroken, joinPieces, toDigit, usualHeight,
@@ -82,11 +83,6 @@ function mayBeDigit({ piece, usual, sureness, isLarge }) {
 
 function mayBeSeveral({ ratio, probability }) {
     return ratio > 1.1 || (ratio > 0.65 && probability < UNSURE);
-}
-
-function median(values) {
-    const sorted = values.toSorted((a, b) => a - b), half = sorted.length >> 1;
-    return sorted.length % 2 ? sorted[half] : (sorted[half - 1] + sorted[half]) / 2;
 }
 
 // Places of the pieces in the list: rows, their numbers, digits.

@@ -4,7 +4,8 @@
 // its output as [maps, height, width] (a vector is [N, 1, 1]), `before`, that of its input, and its
 // weights as Float32Array. Outputs are Float32Array, map by map, row by row.
 
-const POINTWISE = {
+// Kinds of layers that work on each value: the function, and its slope by its own result.
+export const POINTWISE = {
     relu: [(x) => Math.max(x, 0), (y) => (y > 0 ? 1 : 0)],
     tanh: [Math.tanh, (y) => 1 - y * y],
     sigmoid: [(x) => 1 / (1 + Math.exp(-x)), (y) => y * (1 - y)],
@@ -61,6 +62,7 @@ export class Network {
     }
 }
 
+// Array of logits -> Array of shares.
 export function softmax(logits) {
     const most = Math.max(...logits), powers = logits.map((logit) => Math.exp(logit - most));
     const total = powers.reduce((sum, power) => sum + power, 0);
@@ -71,10 +73,13 @@ export function hasWindow({ kind }) {
     return kind === "conv" || kind === "max" || kind === "average";
 }
 
+// Base64 -> Uint8Array.
+export function decodeBytes(text) {
+    return Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+}
+
 function decodeFloats(text) {
-    const letters = atob(text), bytes = new Uint8Array(letters.length);
-    for (let k = 0; k < bytes.length; k++) bytes[k] = letters.charCodeAt(k);
-    return new Float32Array(bytes.buffer); // little endian, as every browser's machine
+    return new Float32Array(decodeBytes(text).buffer); // little endian, as every browser's machine
 }
 
 function multiplyAdds({ kind, shape, before, kernel, weight }) {

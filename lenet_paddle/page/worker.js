@@ -2,6 +2,7 @@
 
 import * as ort from "./ort/ort.wasm.bundle.min.mjs";
 import { findDigits } from "./many.js";
+import { softmax } from "./network.js";
 import { channelsRead, isEmpty, normalise, planesOf, preparePicture, toPixels } from "./preprocess.js";
 
 ort.env.wasm.numThreads = 1; // more threads need headers that static hosts do not send
@@ -30,7 +31,7 @@ async function answer(picture) {
     const outputs = await session.run({ [model.input.name]: image });
     const logits = outputs.logits.data, isWritten = !isEmpty(seen);
     return {
-        probabilities: isWritten ? softmax(logits) : null,
+        probabilities: isWritten ? softmax(Array.from(logits)) : null,
         isDigit: judge(logits, isWritten),
         seen: toPixels(seen),
         features: model.features.map(({ name, shape }) => {
@@ -69,13 +70,6 @@ async function score(planes) {
     const { logits: { data } } = await session.run({ [model.input.name]: images }, ["logits"]);
     const count = model.classes.length;
     return planes.map((_, k) => Array.from(data.subarray(k * count, (k + 1) * count)));
-}
-
-function softmax(logits) {
-    const most = Math.max(...logits);
-    const powers = Array.from(logits, (logit) => Math.exp(logit - most));
-    const total = powers.reduce((sum, power) => sum + power);
-    return powers.map((power) => power / total);
 }
 
 // Scale each map from its minimum, 0, to its maximum, 255; a constant map becomes 0.

@@ -112,7 +112,8 @@ class Service:
         def score(deadline: Deadline, seen: np.ndarray) -> np.ndarray:
             """Run the model on the event loop, from the thread."""
             deadline.check()
-            return asyncio.run_coroutine_threadsafe(self._run(self._pictures, seen), loop).result()
+            running = asyncio.run_coroutine_threadsafe(self._run(self._pictures, seen), loop)
+            return running.result(self.limits.seconds + 1)  # a loop that has ended never answers
 
         def read(deadline: Deadline) -> list[dict[str, Any]]:
             if deadline.on_loop:

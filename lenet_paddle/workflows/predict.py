@@ -110,8 +110,6 @@ def _read_pages(
     """Read the numbers on each picture; draw them into `figure`."""
     if not pictures:
         raise InputError("--many reads the numbers on pages; give at least one picture")
-    if predictor.preprocess != "digit":  # once, not for each picture
-        predictor.read_page("", np.zeros((1, 1), np.uint8))
     files = find_pictures(pictures)
     pages, failed = _collect(predictor.read_pages(files), len(files), MAX_PAGES)
     if pages and figure is not None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lenet_paddle.evaluation.metrics import compute_probs
 from lenet_paddle.figures.options import Drawn, VisualizeConfig
 from lenet_paddle.figures.style import BLUE, ORANGE, new_figure, styled
 from lenet_paddle.figures.words import say
@@ -25,7 +26,7 @@ def draw_kinds(config: VisualizeConfig) -> Drawn:
 def plot_kinds(logits: np.ndarray) -> Figure:
     """Plot what softmax and sigmoid make of three logits, float (3,)."""
     names = [say("cat", "猫"), say("dog", "狗"), say("child", "孩子")]
-    softmax = np.exp(logits) / np.exp(logits).sum()
+    [softmax] = compute_probs(logits[None])
     titles = (
         say("softmax: which one?", "softmax：是哪一个？"),
         say("sigmoid: each, yes or no?", "sigmoid：每一个，是或否？"),
