@@ -23,6 +23,7 @@ import tyro
 from lenet_paddle.cli import parse_args, run_tool
 from lenet_paddle.export.engines import EngineChoice
 from lenet_paddle.export.predictor import Rotate
+from lenet_paddle.figures.words import Lang
 from lenet_paddle.settings import PATH
 
 
@@ -46,6 +47,8 @@ class Args:
     """auto: try the four turns by 90 degrees; costs answers for pictures that are upright."""
     figure: bool = False
     """Draw each picture, the network's input and the prediction into predictions.png."""
+    lang: Lang = "en"
+    """With --figure: the language of the figure; zh needs a Chinese font."""
     many: bool = False
     """Find all digits of each picture and join them into numbers, a line per row."""
 
@@ -66,6 +69,7 @@ def main() -> int:
         figure=args.figure,
         rotate=args.rotate,
         many=args.many,
+        lang=args.lang,
     )
     print(text, end="")
     return 1 if failed else 0

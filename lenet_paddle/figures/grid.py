@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.image import AxesImage
     from matplotlib.patches import Rectangle
 
-DIVERGING = "RdBu_r"  # white at 0, colour-blind-safe
+DIVERGING = "RdBu"  # red below 0, white at 0, blue above; colour-blind-safe
 GAP = 2  # pixels between the tiles of a mosaic
 
 
@@ -153,7 +153,7 @@ def tile_scale(tiles: np.ndarray) -> int:
 
 
 def show_signed(axes: Axes, values: np.ndarray, limit: float) -> AxesImage:
-    """Show values blue below 0, white at 0, red above, up to +-limit; NaN is grey."""
+    """Show values red below 0, white at 0, blue above, up to +-limit; NaN is grey."""
     axes.set_facecolor("#d0d0d0")
     axes.set(xticks=[], yticks=[])
     for spine in axes.spines.values():

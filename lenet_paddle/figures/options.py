@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import tyro
 
 from lenet_paddle.data.datasets import DatasetName
 from lenet_paddle.errors import InputError
+from lenet_paddle.figures.words import Lang
 from lenet_paddle.models import check_model
 from lenet_paddle.settings import PATH, Bound, Settings, between
 
@@ -50,7 +51,7 @@ class VisualizeConfig(Settings):
     """The file; .png, .svg or .pdf (default: figures/<what>.png of the run, else <what>.png)."""
     show: bool = False
     """Open the figure in a window too."""
-    lang: Literal["en", "zh"] = "en"
+    lang: Lang = "en"
     """Language of titles and labels; zh needs a Chinese font."""
     layer: str | None = None
     """A layer by name, such as features.0 (default: a choice that suits)."""

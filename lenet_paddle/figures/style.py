@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from lenet_paddle.figures.words import say
+from lenet_paddle.errors import InputError
+from lenet_paddle.figures.words import language, say
 from lenet_paddle.files import make_folder, replacing
 
 if TYPE_CHECKING:
@@ -97,6 +98,19 @@ def _log_missing_font() -> None:
         "Ubuntu: %s",
         CJK_PACKAGE,
     )
+
+
+@contextlib.contextmanager
+def drawn_in(lang: str) -> Iterator[None]:
+    """Write the figures made inside the block in `lang`, "en" or "zh"; `InputError` without a font
+    for it."""
+    if lang == "zh" and not find_chinese_font():
+        raise InputError(
+            "lang zh needs a font with Chinese characters and none is installed; install one, on "
+            f"Debian and Ubuntu: {CJK_PACKAGE}"
+        )
+    with language(lang):
+        yield
 
 
 def find_chinese_font() -> bool:

@@ -61,25 +61,14 @@ def visualize(config: VisualizeConfig) -> list[Path]:
 
     from matplotlib.figure import Figure
 
-    from lenet_paddle.figures import words
-    from lenet_paddle.figures.style import (
-        CJK_PACKAGE,
-        find_chinese_font,
-        save_animation,
-        save_figure,
-    )
+    from lenet_paddle.figures.style import drawn_in, save_animation, save_figure
 
-    if config.lang == "zh" and not find_chinese_font():
-        raise InputError(
-            "lang zh needs a font with Chinese characters and none is installed; install one, on "
-            f"Debian and Ubuntu: {CJK_PACKAGE}"
-        )
     suffix = ""
     for run in config.run:  # refuse a folder that is not a run before anything is drawn
         own = Run.open(run).config
         chosen = own.on_data(config.dataset, config.data_dir)
         suffix = "" if chosen is own else f"-{chosen.dataset}"
-    with words.language(config.lang):
+    with drawn_in(config.lang):
         drawn = DRAWINGS[config.what].draw(config)
         paths = choose_paths(config, list(drawn), suffix)
         written = []

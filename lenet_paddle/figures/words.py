@@ -9,8 +9,9 @@ from __future__ import annotations
 import contextlib
 import contextvars
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
+Lang = Literal["en", "zh"]
 _language = contextvars.ContextVar("language", default="en")
 
 

@@ -1,4 +1,4 @@
-// Colours of values: below 0 orange, 0 the ground, above 0 blue, in the current theme. A value of
+// Colours of values: below 0 red, 0 the ground, above 0 blue, in the current theme. A value of
 // half the largest has more than half of the colour (`POWER`), so that weak ones are seen.
 
 const STEPS = 255; // on each side of 0

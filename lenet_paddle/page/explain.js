@@ -15,9 +15,9 @@ import { Nearest, Why } from "./why.js";
 
 // The part of the address after # -> the view, and the kinds of layers whose cell is explained first.
 const LINKS = {
-    answer: ["answer"], network: ["network", "conv"], convolution: ["network", "conv"], pooling: ["network", "max", "average"],
-    inside: ["network", "inside"], linear: ["network", "linear"], softmax: ["network", "softmax"], why: ["network", "softmax"],
-    play: ["play"],
+    answer: ["answer"], network: ["network", "conv"], convolution: ["network", "conv"], relu: ["network", "relu"],
+    pooling: ["network", "max", "average"], inside: ["network", "inside"], linear: ["network", "linear"],
+    softmax: ["network", "softmax"], why: ["network", "softmax"], play: ["play"],
 };
 const ARROWS = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
 const SLOW = 3e6; // multiply-adds above which the network is not computed at every point of a stroke
@@ -264,8 +264,8 @@ class Explainer {
         this.#prepare();
         this.#compute();
         if (this.cell) this.#reveal();
-        const place = { why: "why-card", convolution: "cell-card", pooling: "cell-card", inside: "cell-card", softmax: "cell-card" }[name];
-        if (place) find(place).scrollIntoView({ block: "nearest" });
+        if (name === "why") find("why-card").scrollIntoView({ block: "nearest" });
+        else if (this.wanted.length && name !== "network") find("cell-card").scrollIntoView({ block: "nearest" });
         else scrollTo(0, 0);
     }
 

@@ -20,7 +20,8 @@ from lenet_paddle.export.engines import EngineChoice
 from lenet_paddle.export.pages import Page, join_row
 from lenet_paddle.export.predictor import Answer, Predictor, Rotate
 from lenet_paddle.figures.results.images import plot_answers, plot_pages
-from lenet_paddle.figures.style import label_classes, save_figure
+from lenet_paddle.figures.style import drawn_in, label_classes, save_figure
+from lenet_paddle.figures.words import Lang, say
 from lenet_paddle.files import format_csv, leads_out
 from lenet_paddle.progress import Progress
 from lenet_paddle.run_folder import Run
@@ -53,6 +54,7 @@ def predict_pictures(
     figure: bool = False,
     rotate: Rotate = "none",
     many: bool = False,
+    lang: Lang = "en",
 ) -> tuple[str, int]:
     """Classify files and folders of pictures with a run or an exported model.
 
@@ -61,9 +63,9 @@ def predict_pictures(
 
     Without pictures, test images 5, 20, 48 and 210, or four from all of a smaller test set, are
     classified and drawn. Returns the predictions as text (`style`: table, json or csv) and the
-    number of files that could not be read or drawn, each of which is logged. The figure is
-    figures/predictions.png of the run, or predictions.png in the current folder for an exported
-    model. Raises `InputError` unless exactly one of `run` and `model` is given.
+    number of files that could not be read or drawn, each of which is logged. The figure, in the
+    language `lang`, is figures/predictions.png of the run, or predictions.png in the current folder
+    for an exported model. Raises `InputError` unless exactly one of `run` and `model` is given.
     """
     if (run is None) == (model is None):
         raise InputError("give either --run output/RUN or --model output/RUN/inference")
@@ -82,15 +84,16 @@ def predict_pictures(
     else:
         predictor = Predictor(str(model), engine)
         path = Path("predictions.png")
-    if many:
-        return _read_pages(predictor, pictures, style, path if figure else None)
-    if pictures:
-        files = find_pictures(pictures)
-        answers, failed = _collect(predictor.answer_files(files, top_k, rotate), len(files))
-    else:
-        answers, failed = _answer_samples(predictor, run, top_k), 0
-    if answers and (figure or not pictures):
-        failed += _try_to_draw(lambda: draw_answers(answers, path, predictor.classes), path)
+    with drawn_in(lang):
+        if many:
+            return _read_pages(predictor, pictures, style, path if figure else None)
+        if pictures:
+            files = find_pictures(pictures)
+            answers, failed = _collect(predictor.answer_files(files, top_k, rotate), len(files))
+        else:
+            answers, failed = _answer_samples(predictor, run, top_k), 0
+        if answers and (figure or not pictures):
+            failed += _try_to_draw(lambda: draw_answers(answers, path, predictor.classes), path)
     return format_answers(answers, style), failed
 
 
@@ -247,11 +250,12 @@ def draw_answers(answers: Sequence[Answer], path: Path, classes: Sequence[str] =
     captions = []
     for answer in drawn:
         said = "".join(f"{labels.get(name, name)}  p = {p:.2f}" for name, p in answer.top_k[:1])
-        said = f"{UNCLEAR}, perhaps {said}" if is_unclear(answer) else said
-        captions.append(f"{Path(answer.name).name[-24:]}\n{said or NOTHING}")
-    title = "original, what the network saw, and its answer"
+        if is_unclear(answer):
+            said = say(f"{UNCLEAR}, perhaps {{said}}", "看不清，可能是 {said}", said=said)
+        captions.append(f"{Path(answer.name).name[-24:]}\n{said or _nothing()}")
+    title = say("original, what the network saw, and its answer", "原图、网络看到的图和网络的回答")
     if len(answers) > MAX_DRAWN:
-        title += f" (the first {MAX_DRAWN} of {len(answers):,})"
+        title += f" ({_first(MAX_DRAWN, len(answers))})"
     figure = plot_answers(
         [a.picture for a in drawn],
         [a.seen for a in drawn],
@@ -260,6 +264,17 @@ def draw_answers(answers: Sequence[Answer], path: Path, classes: Sequence[str] =
     )
     save_figure(figure, path)
     _log.info("drawn: %s", path)
+
+
+def _first(some: int, total: int) -> str:
+    """Return how many of all are drawn."""
+    return say(
+        "the first {some} of {total:,}", "{total:,} 张中的前 {some} 张", some=some, total=total
+    )
+
+
+def _nothing() -> str:
+    return say(NOTHING, "什么也没写")
 
 
 def _page_rows(page: Page) -> list[dict[str, Any]]:
@@ -304,7 +319,7 @@ def _to_cells(row: dict[str, Any]) -> dict[str, str]:
 def draw_pages(pages: Sequence[Page], path: Path) -> None:
     """Draw the first 16 pages, with a box and the answer around each digit."""
     drawn = pages[:MAX_PAGES]
-    title = "" if len(pages) <= MAX_PAGES else f"the first {MAX_PAGES} of {len(pages):,}"
+    title = "" if len(pages) <= MAX_PAGES else _first(MAX_PAGES, len(pages))
     boxes = [
         [tuple(end * page.picture.shape[1] / page.width for end in d.box) for d in page.digits]
         for page in drawn
@@ -315,7 +330,7 @@ def draw_pages(pages: Sequence[Page], path: Path) -> None:
         [[digit.best for digit in page.digits] for page in drawn],
         [[digit.is_digit is False for digit in page.digits] for page in drawn],
         [
-            f"{Path(page.name).name[-24:]}: {', '.join(map(join_row, page.rows)) or NOTHING}"
+            f"{Path(page.name).name[-24:]}: {', '.join(map(join_row, page.rows)) or _nothing()}"
             for page in drawn
         ],
         title,

@@ -21,6 +21,7 @@ from lenet_paddle.data.form import Form
 from lenet_paddle.data.preprocess import load_picture
 from lenet_paddle.errors import InputError
 from lenet_paddle.export.predictor import Answer, Predictor
+from lenet_paddle.figures.words import language
 from lenet_paddle.workflows import predict as answers
 from lenet_paddle.workflows.predict import find_pictures
 
@@ -450,4 +451,8 @@ def test_of_many_answers_the_figure_says_how_many_it_shows(tmp_path, monkeypatch
     answers.draw_answers([Answer("4.png", picture, picture, [])], tmp_path / "a.png")
     assert drawn.pop().axes[0].get_title(loc="left") == "4.png\nnothing written"
     titles = [figure.get_suptitle() for figure in drawn]
+    with language("zh"):
+        unclear = Answer("5.png", picture, picture, [("7", 0.5)], is_digit=False)
+        answers.draw_answers([unclear], tmp_path / "a.png")
+    assert drawn[-1].axes[0].get_title(loc="left") == "5.png\n看不清，可能是 7  p = 0.50"
     assert titles[0].endswith("(the first 2 of 3)") and not titles[1].endswith(")")

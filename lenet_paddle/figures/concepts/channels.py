@@ -56,9 +56,9 @@ def plot_channels(
 ) -> Figure:
     """Plot a convolution of three channels with padding 1, a row for each output channel.
 
-    channels: (3, 8, 8) of 0..9; kernels: (O, 3, 3, 3); bias: (O,). A row shows each input
-    channel's kernel and map, and their sum plus the bias; `at` is the place whose numbers are
-    written.
+    channels: (3, 8, 8) of 0..9; kernels: (O, 3, 3, 3); bias: (O,). A row shows the kernel's slice
+    and the map of each input channel, and their sum plus the bias; `at` is the place whose numbers
+    are written.
     """
     num_out, num_in = kernels.shape[:2]
     figure = new_figure(10, 1.9 * num_out + 3.1)
@@ -83,8 +83,8 @@ def plot_channels(
         row[-1].set_title(say("output channel {o}", "输出通道 {o}", o=o + 1), fontsize=10)
     shape = f"8 × 8 × {num_in} → 8 × 8 × {num_out}"
     count = say(
-        "{o} × {c} kernels of 3 × 3 and {o} biases: {total} parameters",
-        "{o} × {c} 个 3 × 3 卷积核和 {o} 个偏置：{total} 个参数",
+        "{o} kernels of {c} slices, 3 × 3 each, and {o} biases: {total} parameters",
+        "{o} 个卷积核，每个 {c} 片 3 × 3，和 {o} 个偏置：{total} 个参数",
         o=num_out,
         c=num_in,
         total=kernels.size + bias.size,
@@ -110,7 +110,7 @@ def _draw_output(
     peak = 1.2 * float(np.abs([*partial, answer]).max())
     options: dict[str, Any] = {"number": None, "limits": (-peak, peak)}
     for c, part in enumerate(partial):
-        Cells(row[3 * c], kernels[c], say("kernel", "卷积核"))
+        Cells(row[3 * c], kernels[c], say("slice {c}", "第 {c} 片", c=c + 1))
         Cells(row[3 * c + 1], part, **options)
         sign(row[3 * c + 2], "+")
     sign(row[-2], say("bias\n{bias}\n=", "偏置\n{bias}\n=", bias=plain(bias)), 12)

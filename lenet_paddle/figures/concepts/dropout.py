@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lenet_paddle.figures.grid import Cells, split
+from lenet_paddle.figures.grid import DIVERGING, Cells, split
 from lenet_paddle.figures.options import Drawn, VisualizeConfig
 from lenet_paddle.figures.style import BLUE, ORANGE, new_figure, styled
 from lenet_paddle.figures.subject import choose_picture, load_subject
@@ -61,7 +61,7 @@ def plot_dropout(units: np.ndarray, p: float = 0.5, title: str = "") -> Figure:
     above, below = split(figure, 2, 1, height_ratios=(1, 1.1))
     top = float(np.abs(draws).max())
     signed = float(draws.min()) < 0
-    limits, cmap = ((-top, top), "RdBu_r") if signed else ((0.0, top), "viridis")
+    limits, cmap = ((-top, top), DIVERGING) if signed else ((0.0, top), "viridis")
     panels = above.subplots(1, 4)
     cells = Cells(
         *(panels[0], _as_block(units), say("without", "不丢弃")),

@@ -26,8 +26,13 @@ def draw_learning(config: VisualizeConfig) -> Drawn:
 
 
 def compute_loss(weight: Any, bias: Any) -> Any:
-    """Return the squared error of weight * x + bias for the one example."""
-    return (weight * INPUT + bias - TARGET) ** 2
+    """Return the squared error for the one example."""
+    return compute_error(weight, bias) ** 2
+
+
+def compute_error(weight: Any, bias: Any) -> Any:
+    """Return the answer weight * x + bias for the one example, less the right one."""
+    return weight * INPUT + bias - TARGET
 
 
 def descend(rate: float, num_steps: int) -> np.ndarray:
@@ -35,7 +40,7 @@ def descend(rate: float, num_steps: int) -> np.ndarray:
     weight, bias = START
     rows = [(weight, bias, compute_loss(weight, bias))]
     for _ in range(num_steps):
-        error = weight * INPUT + bias - TARGET
+        error = compute_error(weight, bias)
         weight, bias = weight - rate * 2 * error * INPUT, bias - rate * 2 * error
         rows.append((weight, bias, compute_loss(weight, bias)))
     return np.array(rows, np.float64)
@@ -43,20 +48,25 @@ def descend(rate: float, num_steps: int) -> np.ndarray:
 
 @styled
 def plot_learning() -> Figure:
-    """Plot the way over the loss, and the loss after each step for several learning rates."""
-    figure = new_figure(10, 4.2)
-    left, right = figure.subplots(1, 2)
-    _draw_way(left)
+    """Plot the way over the loss; error and loss after each step for several learning rates."""
+    figure = new_figure(10, 5)
+    axes = figure.subplot_mosaic([["way", "error"], ["way", "loss"]])
+    _draw_way(axes["way"])
     for rate, colour in zip(RATES, OKABE_ITO, strict=False):
-        losses = descend(rate, NUM_STEPS)[:, 2]
+        weights, biases, losses = descend(rate, NUM_STEPS).T
         label = say("learning rate {rate:g}", "学习率 {rate:g}", rate=rate)
-        right.plot(losses, "o-", color=colour, markersize=4, label=label)
-    right.set_yscale("log")
-    number_log_axis(right.yaxis, "g")
-    right.set(xlabel=say("step", "步"), ylabel=say("loss", "损失"))
-    right.set_title(say("the loss after each step", "每一步之后的损失"))
-    right.grid(alpha=0.3)
-    right.legend(fontsize=9, loc="lower left")
+        for name, values in (("error", compute_error(weights, biases)), ("loss", losses)):
+            axes[name].plot(values, "o-", color=colour, markersize=4, label=label)
+    axes["error"].set_title(
+        say("the error (answer − 5) after each step", "每一步之后的误差（输出 − 5）")
+    )
+    axes["loss"].set_title(say("the loss, its square", "损失，即误差的平方"))
+    axes["loss"].set_xlabel(say("step", "步"))
+    axes["loss"].set_yscale("log")
+    number_log_axis(axes["loss"].yaxis, "g")
+    for name in ("error", "loss"):
+        axes[name].grid(alpha=0.3)
+    axes["loss"].legend(fontsize=8, loc="lower left")
     return figure
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lenet_paddle.figures.concepts.convolution import find_sliding
-from lenet_paddle.figures.grid import Cells, plain
+from lenet_paddle.figures.grid import DIVERGING, Cells, plain
 from lenet_paddle.figures.options import Drawn, VisualizeConfig
 from lenet_paddle.figures.style import BLUE, ORANGE, new_figure, styled
 from lenet_paddle.figures.words import say
@@ -92,7 +92,7 @@ def _draw_pooling(
     peak = float(np.abs(matrix).max())
     forward: dict[str, Any] = {
         "number": number,
-        "cmap": "Blues" if numbers else "RdBu_r",
+        "cmap": "Blues" if numbers else DIVERGING,
         "limits": (0, 1.6 * peak) if numbers else (-1.2 * peak, 1.2 * peak),
     }
     limits = (0, 1.6 * float(upstream.max()))

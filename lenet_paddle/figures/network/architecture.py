@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lenet_paddle.data.preprocess import normalise
+from lenet_paddle.figures.grid import DIVERGING
 from lenet_paddle.figures.network.stages import (
     BAR,
     MOST_SHEETS,
@@ -66,7 +67,7 @@ def plot_architecture(
     """Plot a network with its outputs for one picture, float32 (1, C, S, S).
 
     The height of a stack follows from its maps' pixels. Each stage has its shape above it, its
-    layers and parameters below it, and a scale of its own: blue below 0, red above.
+    layers and parameters below it, and a scale of its own: red below 0, blue above.
     """
     stages = make_stages(network, picture)
     if is_deep := len(stages) > MOST_STAGES:
@@ -108,15 +109,15 @@ def _legend(stages: Sequence[Stage], is_deep: bool) -> str:
     if is_deep:
         text = say(
             "a column: all layers of one map size, with the output of the last: "
-            "blue below 0, red above",
+            "red below 0, blue above",
             "一列：特征图尺寸相同的所有层，以及其中最后一层对这张图片的输出："
-            "蓝色小于 0，红色大于 0",
+            "红色小于 0，蓝色大于 0",
         )
     else:
         text = say(
-            "each layer's output for the picture: blue below 0, red above; "
+            "each layer's output for the picture: red below 0, blue above; "
             "orange: the window of one unit",
-            "每一层对这张图片的输出：蓝色小于 0，红色大于 0；橙色：一个单元所看到的区域",
+            "每一层对这张图片的输出：红色小于 0，蓝色大于 0；橙色：一个单元所看到的区域",
         )
     if any(stage.is_spatial and len(stage.values) > MOST_SHEETS for stage in stages):
         text += say(
@@ -176,7 +177,7 @@ def _paint(
     limit = float(np.abs(stage.values).max()) or 1.0
     axes.imshow(
         values,
-        cmap="gray" if stage.is_input else "RdBu_r",
+        cmap="gray" if stage.is_input else DIVERGING,
         vmin=-limit,
         vmax=limit,
         extent=(left, left + width, bottom, bottom + height),

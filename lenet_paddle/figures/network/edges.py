@@ -10,6 +10,7 @@ import numpy as np
 
 from lenet_paddle.data.preprocess import enlarge, shrink
 from lenet_paddle.errors import InputError
+from lenet_paddle.figures.grid import DIVERGING
 from lenet_paddle.figures.options import Drawn, VisualizeConfig
 from lenet_paddle.figures.style import ORANGE, new_figure, styled
 from lenet_paddle.figures.subject import choose_pictures, load_subject, name_files, stack_images
@@ -147,7 +148,7 @@ def _draw_key_point(axes: Axes, row: float, col: float, sigma: float, angle: flo
 
 
 def _draw_maps(part: SubFigure, maps: np.ndarray) -> None:
-    """Draw at most 9 maps in three columns, blue below 0, red above."""
+    """Draw at most 9 maps in three columns, red below 0, blue above."""
     title = say(
         "the first layer's maps: {n} learned kernels",
         "第一层的特征图：{n} 个学到的卷积核",
@@ -162,7 +163,7 @@ def _draw_maps(part: SubFigure, maps: np.ndarray) -> None:
     for axes in grid:
         axes.axis("off")
     for number, (axes, values) in enumerate(zip(grid, maps, strict=False)):
-        image = axes.imshow(values, cmap="RdBu_r", vmin=-limit, vmax=limit)
+        image = axes.imshow(values, cmap=DIVERGING, vmin=-limit, vmax=limit)
         axes.set_title(f"{number}", fontsize=9)
     bar = part.colorbar(image, ax=list(grid), orientation="horizontal", shrink=0.8, aspect=40)
     bar.ax.tick_params(labelsize=8)

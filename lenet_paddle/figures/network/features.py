@@ -1,6 +1,6 @@
 """Feature maps: every layer's output for a picture, and several pictures by one layer's kernels.
 
-Maps are drawn blue below 0, white at 0, red above, on one scale a layer.
+Maps are drawn red below 0, white at 0, blue above, on one scale a layer.
 """
 
 from __future__ import annotations

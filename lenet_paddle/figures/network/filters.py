@@ -1,4 +1,4 @@
-"""The kernels of every convolution, one scale a layer: blue below 0, white at 0, red above.
+"""The kernels of every convolution, one scale a layer: red below 0, white at 0, blue above.
 
 Those on colour pictures are drawn in colour, and grey at 0.
 """

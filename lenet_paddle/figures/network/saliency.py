@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lenet_paddle.evaluation.metrics import compute_probs
-from lenet_paddle.figures.grid import as_pictures, seen
+from lenet_paddle.figures.grid import DIVERGING, as_pictures, seen
 from lenet_paddle.figures.options import Drawn, VisualizeConfig
 from lenet_paddle.figures.style import label_classes, new_figure, styled
 from lenet_paddle.figures.subject import choose_pictures, load_subject, stack_images
@@ -52,8 +52,8 @@ def draw_saliency(config: VisualizeConfig) -> Drawn:
         _log.info("%s has no convolution: Grad-CAM cannot be drawn", subject.config.model)
     methods = explain(network, batch, answers, layer)
     title = say(
-        "{run}: pixels for the answer (red) and against it (blue)",
-        "{run}：支持（红）与反对（蓝）所给答案的像素",
+        "{run}: pixels for the answer (blue) and against it (red)",
+        "{run}：支持（蓝）与反对（红）所给答案的像素",
         run=subject.about,
     )
     return {"saliency": plot_saliency(as_pictures(batch), captions, methods, title)}
@@ -142,8 +142,8 @@ def plot_saliency(
 ) -> Figure:
     """Plot a row for each picture: itself, then each method's map.
 
-    pictures: normalised float32 (B, S, S) or (B, S, S, 3). A map with negative values is red for
-    the class, blue against it, white at 0; one without goes from dark to bright. Each map has its
+    pictures: normalised float32 (B, S, S) or (B, S, S, 3). A map with negative values is blue for
+    the class, red against it, white at 0; one without goes from dark to bright. Each map has its
     own scale.
     """
     num_rows, num_cols = len(pictures), len(methods) + 1
@@ -173,7 +173,7 @@ def _show_map(axes: Axes, picture: np.ndarray, values: np.ndarray) -> None:
         colour = {"alpha": 0.7}
     if values.min() < 0 or values.shape == picture.shape:
         limit = np.abs(values).max() or 1.0
-        axes.imshow(values, cmap="RdBu_r", vmin=-limit, vmax=limit, extent=place, **colour)
+        axes.imshow(values, cmap=DIVERGING, vmin=-limit, vmax=limit, extent=place, **colour)
         outline: dict[str, Any] = {"colors": "black", "linewidths": 0.5, "alpha": 0.6}
     else:
         top = float(values.max()) or 1.0
