@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from marks import slow
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
@@ -30,7 +31,7 @@ def drawn(lines: list, pen: int = 14, specks: tuple = ()) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def digits() -> np.ndarray:
-    return load_dataset("mnist", "test").images[:60]
+    return load_dataset("mnist", "test").images[:20]
 
 
 def cropped(digit: np.ndarray, times: int = 10) -> np.ndarray:
@@ -69,8 +70,8 @@ def test_a_28x28_picture_without_the_form_of_mnist_is_prepared(digits, change) -
     assert np.mean([likeness(*pair) for pair in pairs]) > 0.9
 
 
-@pytest.mark.parametrize("times", [pytest.param(1, marks=pytest.mark.slow), 10])
-@pytest.mark.parametrize("is_dark", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("times", [slow(1), 10])
+@pytest.mark.parametrize("is_dark", [False, slow(True)])
 def test_a_picture_cropped_to_its_ink_is_prepared_as_with_a_margin(digits, times, is_dark) -> None:
     pictures = [cropped(digit, times) for digit in digits]
     both = [(picture, np.pad(picture, 4 * times)) for picture in pictures]

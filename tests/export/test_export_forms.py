@@ -9,6 +9,7 @@ import numpy as np
 import paddle
 import pytest
 import yaml
+from marks import slow
 from refusal_help import refusal
 
 from lenet_paddle import ImageSet, build_model, normalise
@@ -42,9 +43,7 @@ def draw(count: int, form: Form, seed: int = 0) -> ImageSet:
     return ImageSet(images, np.arange(count) % 3, ("a", "b", "c"))
 
 
-@pytest.fixture(
-    scope="module", params=[*CASES, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
-)
+@pytest.fixture(scope="module", params=[*CASES, *(slow(name) for name in SLOW)])
 def exported(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, Any, Form, int, dict[str, Any]]:

@@ -12,6 +12,7 @@ import numpy as np
 import paddle
 import pytest
 import yaml
+from marks import slow
 from training_help import bars, train, weights_of
 
 from lenet_paddle import build_model, normalise
@@ -317,7 +318,7 @@ def test_the_formats_of_a_flag_are_read_or_refused():
     "name",
     [
         "vision:shufflenet_v2_x0_25",
-        *(pytest.param(f"vision:{name}", marks=pytest.mark.slow) for name in FAMILIES),
+        *(slow(f"vision:{name}") for name in FAMILIES),
     ],
 )
 def test_paddles_own_networks_are_exported_too(tmp_path, name):

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from figures_help import draw, refusal, texts_of
+from marks import slow
 from matplotlib.figure import Figure
 from PIL import Image
 from refusal_help import refusal as refusal_of
@@ -80,7 +81,7 @@ OF_A_RUN = [
 
 @pytest.mark.parametrize(
     "what",
-    [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in OF_A_RUN],
+    [name if name in QUICK else slow(name) for name in OF_A_RUN],
 )
 def test_every_figure_of_a_colour_run_is_drawn(what: str, colour_run: str) -> None:
     settings: dict[str, Any] = {"run": [colour_run]}

@@ -12,6 +12,7 @@ import numpy as np
 import paddle
 import pytest
 import yaml
+from marks import slow
 from paddle.vision import models as theirs
 from tools_help import QUICK, ROOT, assert_refused, tool
 from training_help import bars, train, weights_of
@@ -154,10 +155,7 @@ def test_googlenets_main_output_is_untouched_by_the_loss_of_its_auxiliary_heads(
     "name",
     [
         *("squeezenet1_1", "mobilenet_v3_small", SMALL),
-        *(
-            pytest.param(name, marks=pytest.mark.slow)
-            for name in ("vgg11", "alexnet", "googlenet", "inception_v3")
-        ),
+        *(slow(name) for name in ("vgg11", "alexnet", "googlenet", "inception_v3")),
     ],
 )
 def test_fast_layers_change_the_logits_by_rounding_and_without_operators_no_bit(

@@ -439,8 +439,9 @@ def test_until_something_is_drawn_an_example_is_explained(page: Any) -> None:
 
 def test_a_link_opens_its_view(browser: Any, address: str) -> None:
     first = {
-        "network": "Convolution 1", "convolution": "Convolution 1", "relu": "ReLU 1", "pooling": "Max pooling 1",
-        "inside": "Convolution 2", "linear": "Linear layer 1", "softmax": "Softmax",
+        "network": "Convolution 1", "convolution": "Convolution 1", "relu": "ReLU 1",
+        "pooling": "Max pooling 1", "inside": "Convolution 2", "linear": "Linear layer 1",
+        "softmax": "Softmax",
     }  # fmt: skip
     with browser.new_context(locale="en-US") as context:
         page = context.new_page()

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from marks import slow
 from page_help import draw, give, opened, served, settle
 from serve_help import to_png, write_model  # skips where the server's packages are missing
 
@@ -31,9 +32,7 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return write_model(tmp_path_factory.mktemp("model"), *FORMS[request.param])
 
 
-@pytest.fixture(
-    scope="module", params=["server", pytest.param("static files", marks=pytest.mark.slow)]
-)
+@pytest.fixture(scope="module", params=["server", slow("static files")])
 def address(model: Path, request: pytest.FixtureRequest) -> Iterator[str]:
     if request.param == "static files" and shutil.which("npm"):
         description = {"image_size": 28, **yaml.safe_load((model / "inference.yml").read_text())}

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hard_photos import HARD
+from marks import slow
 from page_help import DIGITS, sheet
 from photos import KINDS
 from PIL import Image
@@ -92,21 +93,27 @@ def assert_same(
     assert difference.max() <= 2 and (difference > 0).mean() < 0.01
 
 
-def test_drawings_are_prepared_alike(browser: Browser, rng: np.random.Generator) -> None:
+@pytest.mark.parametrize("pens", [slow([(400, 24), (280, 40)]), [(400, 6)]])
+def test_drawings_are_prepared_alike(
+    browser: Browser, rng: np.random.Generator, pens: list[tuple[int, int]]
+) -> None:
     drawings = [
         sheet(strokes, side, pen, (dx, dy), zoom)
         for strokes in DIGITS.values()
-        for side, pen in ((400, 24), (400, 6), (280, 40))
+        for side, pen in pens
         for dx, dy, zoom in [(0, 0, 1), (*rng.uniform(-0.2, 0.2, 2), 0.5)]
     ]
     assert_same(browser, drawings, "digit")
 
 
+@pytest.mark.parametrize("digits", [slice(1), slow(slice(1, 5))], ids=["one", "more"])
 @pytest.mark.parametrize("kind", {**KINDS, **HARD})
-def test_photos_are_prepared_alike(browser: Browser, rng: np.random.Generator, kind: str) -> None:
-    digits = load_dataset("mnist", "test").images[:4]
+def test_photos_are_prepared_alike(
+    browser: Browser, rng: np.random.Generator, kind: str, digits: slice
+) -> None:
     spoil = {**KINDS, **HARD}[kind]
-    photos = [np.ascontiguousarray(spoil(digit, rng)) for digit in digits]
+    chosen = load_dataset("mnist", "test").images[digits]
+    photos = [np.ascontiguousarray(spoil(digit, rng)) for digit in chosen]
     assert_same(browser, photos, "digit")
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from marks import slow
 from refusal_help import refusal
 from training_help import weights_of
 
@@ -61,10 +62,9 @@ def test_classes_that_differ_in_colour_alone_are_learnt_in_colour_and_not_in_gre
     assert forms == [Form(3, 28), Form(1, 28)]
 
 
-SLOW = pytest.param("vision:resnet18", marks=pytest.mark.slow)
-
-
-@pytest.mark.parametrize("model", ["lenet5", "lenet_builtin", "cnn_regularized", SLOW])
+@pytest.mark.parametrize(
+    "model", [slow("lenet5"), "lenet_builtin", slow("cnn_regularized"), slow("vision:resnet18")]
+)
 def test_a_run_of_32_pixels_in_colour_resumes_bit_for_bit(coloured: Path, model: str) -> None:
     settings = {"image_size": 32, "limit": 128, "model": model}
     name = model.replace(":", "-")

@@ -422,6 +422,7 @@ def test_invalid_settings_are_refused_and_leave_nothing(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_new_last_layer_cannot_be_frozen_and_another_folder_not_be_resumed(
     source, pictures, tmp_path
 ):

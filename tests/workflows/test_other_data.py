@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from marks import slow
 from tools_help import assert_refused, tool
 
 Writer = Callable[[Path, np.ndarray], Path]
@@ -35,21 +36,15 @@ def place(tmp_path: Path, write_idx: Writer, rng: np.random.Generator) -> Path:
     ("flags", "said", "kept"),
     [
         (["--dataset", "csv", "--data-dir", "a.csv"], "on csv: 49 train, 5 val, 6 test", []),
-        (
+        slow(
             ["--dataset", "cifar10", "--data-dir", "cifar", "--val-size", "20"],
             "(62,006 parameters) on cifar10: 80 train, 20 val, 20 test",
             ["channels: 3", "image_size: 32"],
         ),
-        (
+        slow(
             [
-                "--dataset",
-                "emnist",
-                "--emnist-split",
-                "letters",
-                "--data-dir",
-                "emnist",
-                "--val-size",
-                "10",
+                *("--dataset", "emnist", "--emnist-split", "letters"),
+                *("--data-dir", "emnist", "--val-size", "10"),
             ],
             "on emnist: 50 train, 10 val, 60 test",
             ["emnist_split: letters", "channels: 1"],

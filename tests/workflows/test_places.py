@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from marks import slow
 from PIL import Image
 from tools_help import ROOT, free_port, tool, tool_command, wait_for
 from training_help import bars, write_bars
@@ -81,7 +82,7 @@ def _train(elsewhere: Runner, out: Path, **where: Any) -> Path:
     return out / "run"
 
 
-@pytest.mark.parametrize("home", [None, "/nonexistent", "/", "/root"])
+@pytest.mark.parametrize("home", [None, slow("/nonexistent"), slow("/"), slow("/root")])
 def test_training_needs_no_home(elsewhere: Runner, out: Path, home: str | None) -> None:
     run = _train(elsewhere, out, root="free", home=home)
     assert (run / "figures" / "curves.png").is_file()
@@ -135,7 +136,7 @@ def test_the_servers_work_where_only_the_output_can_be_written(
     wait_for(lambda: not list(out.rglob(".tmp-*")))
 
 
-@pytest.mark.parametrize("locale", [{"LC_ALL": "C"}, {"LC_ALL": "POSIX"}])
+@pytest.mark.parametrize("locale", [{"LC_ALL": "C"}, slow({"LC_ALL": "POSIX"})])
 def test_chinese_classes_work_without_utf_8(tmp_path: Path, locale: dict[str, str]) -> None:
     images = bars(120)
     for number, (image, label) in enumerate(zip(images.images, images.labels, strict=True)):

@@ -147,15 +147,18 @@ def test_a_picture_in_which_nothing_is_written_has_no_class_in_any_output(
         for side in (28, 400):
             picture = Image.new("L", (side, side), value)
             picture.save(tmp_path / f"{name}-{side}.png")
-    for by in (("--run", run_dir), ("--model", run_dir / "inference")):
-        given = ["predict", *by, tmp_path, pictures / "digit-00.png", "--format"]
-        *empty, digit = json.loads(tool(*given, "json").stdout)
+    files = [str(tmp_path), str(pictures / "digit-00.png")]
+    for by in ((str(run_dir), None), (None, str(run_dir / "inference"))):
+        texts = {}
+        for style in ("json", "table", "csv"):
+            texts[style], failed = answers.predict_pictures(files, *by, style=style)
+            assert failed == 0
+        *empty, digit = json.loads(texts["json"])
         assert len(empty) == 4 and digit["class"] is not None
         for answer in empty:
             assert (answer["class"], answer["probability"], answer["top_k"]) == (None, None, [])
-        table = tool(*given, "table")
-        assert table.returncode == 0 and table.stdout.count("  nothing written\n") == 4
-        rows = list(csv.DictReader(io.StringIO(tool(*given, "csv").stdout)))
+        assert texts["table"].count("  nothing written\n") == 4
+        rows = list(csv.DictReader(io.StringIO(texts["csv"])))
         assert [row["class"] + row["probability"] + row["top_k"] for row in rows[:4]] == [""] * 4
         assert rows[4]["class"] == digit["class"]
 
@@ -205,17 +208,20 @@ def test_rotate_auto_turns_a_picture_that_is_surer_turned_and_says_so(run_dir, t
     for number, digit in enumerate(sevens):
         large = Image.fromarray(255 - digit).resize((280, 280))
         large.rotate(90 * number, expand=True).save(tmp_path / f"{number}.png")
-    given = ["predict", "--run", run_dir, tmp_path, "--format"]
-    plain = json.loads(tool(*given, "json").stdout)
-    assert all("rotated" not in answer for answer in plain)
-    turned = json.loads(tool(*given, "json", "--rotate", "auto").stdout)
+
+    def predict(style, **options):
+        return answers.predict_pictures([str(tmp_path)], str(run_dir), None, style=style, **options)
+
+    assert all("rotated" not in answer for answer in json.loads(predict("json")[0]))
+    given = ["predict", "--run", run_dir, tmp_path, "--format", "json", "--rotate", "auto"]
+    turned = json.loads(tool(*given).stdout)
     predictor = Predictor.from_run(run_dir)
     for answer in turned:
         expected = predictor.answer_turned("", load_picture(Path(answer["file"]))).to_dict()
         assert (answer["class"], answer["rotated"]) == (expected["class"], expected["rotated"])
     assert any(answer["rotated"] for answer in turned)
-    table = tool(*given, "table", "--rotate", "auto").stdout.splitlines()
-    rows = list(csv.DictReader(io.StringIO(tool(*given, "csv", "--rotate", "auto").stdout)))
+    table = predict("table", rotate="auto")[0].splitlines()
+    rows = list(csv.DictReader(io.StringIO(predict("csv", rotate="auto")[0])))
     for line, row, answer in zip(table, rows, turned, strict=True):
         assert row["rotated"] == str(answer["rotated"])
         said = f"turned by {answer['rotated']}"

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from crash_help import result_of
+from marks import slow
 from tools_help import PORTS, QUICK, ROOT, SMALL, assert_refused, tool, wait_for
 
 from lenet_paddle import build_model, evaluate, load_dataset
@@ -51,19 +52,15 @@ def rows_of(run):
 @pytest.mark.parametrize(
     "settings",
     [
-        pytest.param(["--batch-size", 30, "--limit", 3000], marks=pytest.mark.slow),
+        slow(["--batch-size", 30, "--limit", 3000]),
         ["--batch-size", 33, "--limit", 661, "--optimizer", "sgd"],
-        pytest.param(
+        slow(
             [
                 *("--batch-size", 33, "--limit", 661, "--optimizer", "sgd"),
                 *("--augment", "strong", "--ema", 0.9),
-            ],
-            marks=pytest.mark.slow,
+            ]
         ),
-        pytest.param(
-            ["--batch-size", 30, "--limit", 1215, "--accumulate", 4, "--optimizer", "momentum"],
-            marks=pytest.mark.slow,
-        ),
+        slow(["--batch-size", 30, "--limit", 1215, "--accumulate", 4, "--optimizer", "momentum"]),
     ],
     ids=["100 steps of Adam", "odd batches and a last one of one image", "varied", "accumulated"],
 )

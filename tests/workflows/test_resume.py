@@ -16,6 +16,7 @@ import numpy as np
 import paddle
 import pytest
 from crash_help import result_of
+from marks import slow
 from tools_help import QUICK, SMALL, assert_refused, tool, tool_command, wait_for
 from training_help import weights_of, write_bars
 
@@ -63,7 +64,7 @@ def in_the_middle_of_epoch_3(run_dir):
 @pytest.mark.parametrize(
     "name",
     [
-        *(pytest.param(name, marks=pytest.mark.slow) for name in [*SETTINGS][:-1]),
+        *(slow(name) for name in [*SETTINGS][:-1]),
         [*SETTINGS][-1],
     ],
 )
@@ -136,6 +137,7 @@ def test_adams_state_is_no_muons(first_act, tmp_path):
     assert not list((tmp_path / "out").glob("*"))
 
 
+@pytest.mark.slow
 def test_with_optimizer_goes_from_one_lenet_to_another(first_act, tmp_path):
     done = tool(
         *("train", "--init-from", first_act, "--with-optimizer", "--model", "lenet_subclass"),
@@ -229,6 +231,7 @@ def test_resuming_a_finished_run_changes_nothing(first_act):
     assert result_of(first_act) == before
 
 
+@pytest.mark.slow
 def test_resuming_a_finished_run_leaves_its_other_formats(first_act, tmp_path):
     run = shutil.copytree(first_act, tmp_path / first_act.name, symlinks=True)
     exported = tool("export", "--run", run, "--formats", "paddle,safetensors")
@@ -269,8 +272,8 @@ def finished_with(path, epochs, **settings):
     "settings",
     [
         {"ema": 0.9, "warmup_epochs": 1.5},
-        {"schedule": "step", "decay_epochs": 2, "optimizer": "muon", "patience": 5},
-        {"schedule": "plateau", "decay_epochs": 1},
+        slow({"schedule": "step", "decay_epochs": 2, "optimizer": "muon", "patience": 5}),
+        slow({"schedule": "plateau", "decay_epochs": 1}),
     ],
     ids=["constant", "step", "plateau"],
 )

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import paddle
 import pytest
+from marks import slow
 
 from lenet_paddle import TrainConfig, train_and_evaluate
 from lenet_paddle.errors import InputError
@@ -66,7 +67,7 @@ NEED_RUN = [
 ]
 
 
-@pytest.mark.parametrize("lang", ["en", "zh"])
+@pytest.mark.parametrize("lang", [slow("en"), "zh"])
 @pytest.mark.parametrize("what", [*NEED_RUN, "architecture", "operators"])
 def test_every_drawing_of_a_run_can_be_rendered_in_both_languages(what, lang, runs):
     if what == "edges":
