@@ -90,8 +90,8 @@ export class Why {
         for (const [id, values] of [["#ink", this.parts], ["#slope", this.slope]]) {
             paintValues(this.find(id), values, side, largest(values), palette.scale);
         }
-        this.find("#ink-text").textContent = say("Ink that speaks for {0} (blue) or against it (orange)", name);
-        this.find("#slope-text").textContent = say("Where more ink would raise its logit (blue) or lower it (orange)");
+        this.find("#ink-text").textContent = say("Ink that speaks for {0} (blue) or against it (red)", name);
+        this.find("#slope-text").textContent = say("Where more ink would raise its logit (blue) or lower it (red)");
         clearTimeout(this.later); // each in a task of its own, so that none takes a frame
         this.later = setTimeout(() => {
             if (this.nearest) this.showNeighbours();

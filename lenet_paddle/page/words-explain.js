@@ -95,8 +95,8 @@ export const EXPLAINER_ZH = {
     "e to the power of each logit, less the largest ({0}) so that no power is too large; divided by the sum of all.":
         "先从每个 logit 减去最大的一个（{0}），免得指数太大；再取 e 的幂，除以总和。",
     "What speaks for {0}": "是什么支持“{0}”",
-    "Ink that speaks for {0} (blue) or against it (orange)": "支持“{0}”的笔画（蓝）和反对它的笔画（橙）",
-    "Where more ink would raise its logit (blue) or lower it (orange)": "哪里多一点墨会让它的 logit 升高（蓝）或降低（橙）",
+    "Ink that speaks for {0} (blue) or against it (red)": "支持“{0}”的笔画（蓝）和反对它的笔画（红）",
+    "Where more ink would raise its logit (blue) or lower it (red)": "哪里多一点墨会让它的 logit 升高（蓝）或降低（红）",
     "{0} of the {1} nearest are {2}. Distance in the last hidden layer, among {3} training digits.":
         "最相近的 {1} 个里有 {0} 个是“{2}”。距离按最后一个隐藏层计算，共比较 {3} 个训练数字。",
     "The ink that counts": "起作用的笔画",

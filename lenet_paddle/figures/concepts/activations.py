@@ -96,7 +96,7 @@ def _draw_activation(axes: Axes, name: str, layer: nn.Layer) -> None:
     )
     lost = gradients < SATURATED * gradients.max()
     axes.fill_between(
-        inputs, -1.2, 2, where=lost, color="0.88", label=say("gradient lost", "梯度消失")
+        inputs, -1.2, 2, where=lost, color="0.88", label=say("gradient lost", "饱和，几乎没有梯度")
     )
     axes.set(title=name, ylim=(-1.2, 2), xlim=(-8, 8))
     axes.set_xlabel(
@@ -115,7 +115,7 @@ def _draw_saturation(axes: Axes, saturation: Saturation) -> None:
         say(
             "input; orange: gradient lost,\n{lost:.1%} of all values;\n"
             "on every image in {always:.1%} of the units",
-            "输入；橙色：梯度消失，\n占全部数值的 {lost:.1%}；\n"
+            "输入；橙色：饱和，几乎没有梯度，\n占全部数值的 {lost:.1%}；\n"
             "{always:.1%} 的单元对每张图片都如此",
             lost=saturation.lost.mean(),
             always=saturation.always,

@@ -1,4 +1,4 @@
-"""From the Neocognitron to today: a timeline, and the errors that won ImageNet.
+"""From the Neocognitron to today: a timeline, and errors in ImageNet's challenge.
 
 Top-5 errors of the classification task, as their papers or the challenge (Russakovsky et al. 2015,
 arXiv 1409.0575) give them.
@@ -30,7 +30,7 @@ class Entry(NamedTuple):
 ENTRIES = (
     Entry(2010, "NEC-UIUC", 28.2, 0),
     Entry(2011, "XRCE", 25.8, 0),
-    Entry(2012, "AlexNet", 15.4, 8),
+    Entry(2012, "AlexNet", 15.3, 8),
     Entry(2013, "ZFNet", 14.8, 8),
     Entry(2013, "Clarifai", 11.2, None),
     Entry(2014, "VGG", 7.3, 19),
@@ -51,7 +51,7 @@ YEARS = {
 
 
 def draw_history(config: VisualizeConfig) -> Drawn:
-    """Draw forty years of networks, and the errors that won ImageNet."""
+    """Draw forty years of networks, and errors in ImageNet's challenge."""
     return {"history": plot_history()}
 
 

@@ -78,7 +78,7 @@ def strided() -> Operator:
     """Stride 2: the kernel moves two cells at a time."""
     return _single(
         "strided",
-        say("strided convolution (stride 2)", "步长卷积（步长 2）"),
+        say("strided convolution (stride 2)", "步长大于 1 的卷积（步长 2）"),
         lambda x, w: F.conv2d(x, w, stride=2),
         numbers(1, 5, 5, seed=2),
         array([[[[0, 1, 0], [1, 1, 1], [0, 1, 0]]]]),

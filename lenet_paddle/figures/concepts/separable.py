@@ -64,7 +64,7 @@ def depthwise_separable() -> Operator:
         say("depthwise-separable convolution", "深度可分离卷积"),
         (
             Part("", say("input", "输入"), image.shape, as_column(image), as_column(seen)),
-            Part("∗", say("depthwise", "逐深度卷积核"), depth.shape, depth),
+            Part("∗", say("depthwise", "逐通道卷积核"), depth.shape, depth, mark_kernel(depth)),
             Part(
                 "=",
                 say("between", "中间结果"),

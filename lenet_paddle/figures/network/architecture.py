@@ -117,7 +117,7 @@ def _legend(stages: Sequence[Stage], is_deep: bool) -> str:
         text = say(
             "each layer's output for the picture: red below 0, blue above; "
             "orange: the window of one unit",
-            "每一层对这张图片的输出：红色小于 0，蓝色大于 0；橙色：一个单元所看到的区域",
+            "每一层对这张图片的输出：红色小于 0，蓝色大于 0；橙色：一个单元的窗口",
         )
     if any(stage.is_spatial and len(stage.values) > MOST_SHEETS for stage in stages):
         text += say(

@@ -81,7 +81,7 @@ def explain(
             say("gradient\nSimonyan et al. 2013", "梯度\nSimonyan 等 2013"),
             slopes,
             [
-                say("steepest {value:.2f}", "最陡 {value:.2f}", value=np.abs(each).max())
+                say("steepest {value:.2f}", "最大斜率 {value:.2f}", value=np.abs(each).max())
                 for each in slopes
             ],
         ),

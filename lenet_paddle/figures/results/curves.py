@@ -68,7 +68,7 @@ def plot_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
             pair = colours[:2] if len(runs) == 1 else [colours[number % len(colours)]] * 2
             _draw_run(axes, rows, quantity, (pair[0], pair[1]), name if len(runs) > 1 else "")
         axes.set(
-            xlabel=say("epoch", "轮次"),
+            xlabel=say("epoch", "轮"),
             ylabel=say("loss", "损失") if quantity == "loss" else say("accuracy", "准确率"),
         )
         axes.xaxis.get_major_locator().set_params(integer=True)
@@ -116,7 +116,7 @@ def _draw_run(
             alpha=0.18,
             label=label,
         )
-        label = "" if name else say("lowest held-out loss", "留出数据上的最低损失")
+        label = "" if name else say("lowest val loss", "验证损失最低")
         axes.axvline(epochs[first], color=colours[1], linestyle=":", linewidth=1.5, label=label)
 
 
