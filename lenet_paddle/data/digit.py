@@ -28,6 +28,7 @@ MARGIN = WORK // 3  # added around a picture that is cropped to its digit
 MARGIN_SEEN = MARGIN * WORK // (WORK + 2 * MARGIN)  # the same once scaled to WORK again
 STROKE = 2.6  # thinner strokes, in pixels of the box, are thickened; MNIST has about 3
 THICKEST = 3.5  # thicker ones are made thinner; a quarter of MNIST's are, but pass unchanged
+MOST_THINNED = 8  # pixels of the fine box on each side; what is wider still is a blob
 SMALL = 40  # longer side, in pixels, of a picture that is a scan or a drawing, not a photo
 SEPARATION = 0.6  # share of the variance between ink and ground, in a picture of two colours
 SURE_SEPARATION = 0.8  # the same where no stroke was found; a gradient has 0.75, noise less
@@ -341,7 +342,7 @@ def _even_out(digit: np.ndarray) -> np.ndarray:
 
     inside = np.pad(digit > 0.5 * digit.max(), 1)
     width = _stroke_width(inside)
-    thinner = (width - THICKEST * FINE / BOX) / 2
+    thinner = min((width - THICKEST * FINE / BOX) / 2, MOST_THINNED)
     if thinner >= 0.5:
         return _trimmed(
             ndimage.grey_erosion(np.pad(digit, 1), footprint=_disc(thinner), mode="constant")

@@ -89,7 +89,7 @@ def find_digits(page: np.ndarray, score: Score) -> list[Digit]:
     """Return the digits on a grey page, uint8 (H, W), row by row, each row from left to right.
 
     `score` runs the network, on up to 64 pieces in a call; it may raise an error to stop, since a
-    page of blobs takes a minute. The page is dark on light or light on dark, of any size. Returns
+    page of blobs takes seconds. The page is dark on light or light on dark, of any size. Returns
     no more than some 500 digits, and none where nothing is written.
     """
     ink, dark = find_ink(page)

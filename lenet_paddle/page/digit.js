@@ -18,6 +18,7 @@ const MARGIN = Math.floor(WORK / 3);
 const MARGIN_SEEN = Math.floor((MARGIN * WORK) / (WORK + 2 * MARGIN));
 const STROKE = 2.6;
 const THICKEST = 3.5;
+const MOST_THINNED = 8;
 const SMALL = 40;
 const SEPARATION = 0.6;
 const SURE_SEPARATION = 0.8;
@@ -321,7 +322,7 @@ function evenOut(digit) {
     const inside = pad(map(digit, (value) => (value > half ? 1 : 0)), 1, 0);
     const far = distances(inside).filter((_, k) => inside.data[k]);
     const width = (4 * far.reduce((sum, value) => sum + value, 0)) / far.length;
-    const thinner = (width - (THICKEST * FINE) / BOX) / 2;
+    const thinner = Math.min((width - (THICKEST * FINE) / BOX) / 2, MOST_THINNED);
     if (thinner >= 0.5) return trimmed(erodeDisc(pad(digit, 1, 0), thinner + 0.25));
     const radius = ((STROKE * FINE) / BOX - width) / 2;
     return radius < 0.5 ? digit : dilateDisc(pad(digit, Math.ceil(radius), 0), radius + 0.25);

@@ -83,7 +83,7 @@ def test_limits_hold_for_pages(server: Server, pages: list[np.ndarray]) -> None:
 
 def test_a_page_of_blobs_does_not_stop_the_server(model: Path) -> None:
     grid = np.arange(800) % 35 < 25
-    blobs = to_text(np.where(np.outer(grid, grid), 0, 255).astype(np.uint8))  # 43 s of work
+    blobs = to_text(np.where(np.outer(grid, grid), 0, 255).astype(np.uint8))  # seconds of work
     server = Server(model, "--max-seconds", 1)
     try:
         answer = server.client.post("/predict?many=1", json={"images": [blobs]})

@@ -64,7 +64,13 @@ def depthwise_separable() -> Operator:
         say("depthwise-separable convolution", "深度可分离卷积"),
         (
             Part("", say("input", "输入"), image.shape, as_column(image), as_column(seen)),
-            Part("∗", say("depthwise", "逐通道卷积核"), depth.shape, depth, mark_kernel(depth)),
+            Part(
+                "∗",
+                say("depthwise", "逐通道卷积核"),
+                depth.shape,
+                depth,
+                np.ones(depth.shape, bool),
+            ),
             Part(
                 "=",
                 say("between", "中间结果"),
