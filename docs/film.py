@@ -1,7 +1,8 @@
 """Film the page to draw on: digits are drawn in headless Chromium, the frames become a GIF.
+A picture of the view of the whole network is taken, too.
 
   python tools/export.py --run output/lenet_builtin-mnist-001 --formats paddle,onnx,page
-  python docs/film.py output/lenet_builtin-mnist-001/inference/page    # writes docs/page.gif
+  python docs/film.py output/lenet_builtin-mnist-001/inference/page    # page.gif, page.png in docs/
 
 Needs Chromium and playwright, and npm for the export (see docs/contributing.md).
 """
@@ -23,12 +24,13 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from page_help import DIGITS, Point, answering, chromium, opened, settle
+from page_help import DIGITS, Point, answering, chromium, draw, opened, settle
 
 WINDOW = {"width": 1160, "height": 1240}
 MARGIN = 20  # pixels around the cards
 WIDTH = 640  # pixels of the GIF
 STEP = 0.09  # of the pen between two frames, as a share of the sheet's side
+NETWORK_WINDOW = {"width": 1360, "height": 900}  # of the picture
 FRAME_MS, HOLD_MS = 90, 1100
 COLOURS = 48
 
@@ -57,6 +59,7 @@ def main() -> None:
             times[-1] = HOLD_MS
             page.click("#clear")
             settle(page)
+        take_picture(page, address, DIGITS[args.digits[0]], args.out.with_suffix(".png"))
     save_gif(frames, times, args.out)
     print(f"{args.out}: {len(frames)} frames, {args.out.stat().st_size:,} bytes")
 
@@ -75,6 +78,16 @@ def film_digit(page: Any, strokes: list[list[Point]]) -> Iterator[Image.Image]:
         page.mouse.up()
     page.wait_for_timeout(600)  # until the bars have come to rest
     yield take_frame(page)
+
+
+def take_picture(page: Any, address: str, strokes: list[list[Point]], path: Path) -> None:
+    """Save a picture of the whole network at work on the strokes."""
+    page.set_viewport_size(NETWORK_WINDOW)
+    page.goto(f"{address}#network")
+    settle(page)
+    draw(page, strokes)
+    page.wait_for_timeout(3000)  # until the nearest digits are found
+    page.screenshot(path=path, full_page=True)
 
 
 def split(stroke: list[Point]) -> Iterator[Point]:
