@@ -146,14 +146,14 @@ def plot_xo() -> Figure:
             for panel in axes[1:3]:
                 box(panel, 0, 0, 2, 2, ORANGE)
             box(axes[3], 0, 0, 1, 1, ORANGE)
-            above, below = (", ".join(map(cut, row)) for row in found[:2, :2])
+            first, second = (", ".join(map(cut, row)) for row in found[:2, :2])
             kept = cut(pool(found)[0, 0])
             axes[3].set_xlabel(
                 say(
                     "max of {above},\n{below}\nis {kept}",
                     "{above}, {below}\n中最大的是 {kept}",
-                    above=above,
-                    below=below,
+                    above=first,
+                    below=second,
                     kept=kept,
                 ),
                 fontsize=9,
