@@ -91,7 +91,7 @@ def test_thick_strokes_cropped_to_their_ink_are_prepared_as_with_a_margin(digits
         thick = ndimage.grey_dilation(np.pad(cropped(digit), size), footprint=np.hypot(x, y) < size)
         prepared.append([prepare_digit(cropped(thick, 1)), prepare_digit(np.pad(thick, 60))])
     alike = [likeness(*pair) > 0.9 for pair in prepared]
-    assert np.mean(alike) > 0.95
+    assert np.mean(alike) >= 0.95
 
 
 NOISE = np.random.default_rng(0)

@@ -121,7 +121,7 @@ def test_padding_says_why_14_and_a_half_is_no_size() -> None:
 def test_xo_shows_the_courses_numbers_and_the_votes() -> None:
     drawn = draw("xo")
     text = texts_of(drawn["xo"])
-    assert "max of 0.77, -0.11, -0.11, 1.00\nis 1.00" in text and "mean 5/9\n= 0.55" in text
+    assert "max of 0.77, -0.11,\n-0.11, 1.00\nis 1.00" in text and "mean 5/9\n= 0.55" in text
     assert "/ 5 = 0.912" in texts_of(drawn["xo-votes"])
 
 
