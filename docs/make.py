@@ -5,8 +5,8 @@
 
 Run every ```bash and ```python block of tutorial.md and tutorial.zh-CN.md in order in one temporary
 folder, and replace the ```text block after it with its output: names of pictures and where a run
-lies are left out, legends of tables are folded. Copy pictures that a block names in its
-output and the page shows into figures/ (figures/zh/ for Chinese text). At the end run the notebooks
+lies are left out, legends of tables are folded. Copy pictures that a block or its
+output names and the page shows into figures/ (figures/zh/ for Chinese text). At the end run the notebooks
 from top to bottom and keep their outputs.
 """
 
@@ -84,7 +84,7 @@ def make_page(page: Path, figures: Path, place: Path, printed: dict[str, str], q
         if code not in printed:
             print(f"{page.name}: {code.splitlines()[0]}", flush=True)
             printed[code] = run(language, code, place, quick)
-            copy_pictures(printed[code], place, figures, shown)
+            copy_pictures(code + printed[code], place, figures, shown)
         return f"```{language}\n{code}```\n" + show(
             printed[code], MORE[page.name] if language == "bash" else ""
         )
@@ -147,9 +147,9 @@ def hasten(line: str) -> str:
     return line
 
 
-def copy_pictures(output: str, place: Path, figures: Path, shown: set[Path]) -> None:
-    """Copy each picture that `output` names and the page shows, with a small palette."""
-    for word in output.split():
+def copy_pictures(text: str, place: Path, figures: Path, shown: set[Path]) -> None:
+    """Copy each picture that a block or its output names and the page shows, with few colours."""
+    for word in re.findall(r"[^\s\"']+\.(?:png|gif)", text):
         target = figures / Path(word).name
         if target in shown and (place / word).is_file():
             target.parent.mkdir(parents=True, exist_ok=True)

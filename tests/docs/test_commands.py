@@ -63,7 +63,7 @@ def place(tmp_path_factory):
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(255 - np.kron(image, np.ones((4, 4), np.uint8))).save(folder / f"{i}.png")
     (place / "scans").mkdir()
-    for name in ("my_digit.jpg", "scans/1.png"):
+    for name in ("my_digit.jpg", "page.jpg", "scans/1.png"):
         Image.fromarray(255 - np.pad(digits.images[0], 40)).save(place / name)
     run("python tools/train.py --name lenet_builtin-mnist-001", place)  # make train
     return place
