@@ -5,9 +5,9 @@
 
 Run every ```bash and ```python block of tutorial.md and tutorial.zh-CN.md in order in one temporary
 folder, and replace the ```text block after it with its output: names of pictures and where a run
-lies are left out, legends of tables are folded. Copy pictures that a block or its
-output names and the page shows into figures/ (figures/zh/ for Chinese text). At the end run the notebooks
-from top to bottom and keep their outputs.
+lies are left out, legends of tables are folded. Copy pictures that a block or its output names and
+the page shows into figures/ (figures/zh/ for Chinese text). At the end run the notebooks from top
+to bottom and keep their outputs.
 """
 
 from __future__ import annotations

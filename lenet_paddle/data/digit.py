@@ -40,7 +40,6 @@ UNEVEN = 1.13  # a stroke of even width has 1, a blob or a triangle 1.33, grain 
 REMAINS = 1.5  # strokes narrower than 5 pixels of the working picture have more
 FADING = 0.28  # mean ink, of full ink, at 4 to 6 pixels from the strokes
 SHORTEST = 3.2  # length of the strokes over their width; a square or a triangle has about 3
-BLUR = 1  # pixels by which scaling widens strokes; it counts for small digits
 WINDING = 3.5  # length of the strokes over the digit's longer side; an 8 has 3
 Strokes = tuple[np.ndarray, np.ndarray]
 PLACES, ONES = np.arange(FIELD, dtype=np.float32), np.ones(FIELD, np.float32)
@@ -201,9 +200,9 @@ def _is_written(digit: np.ndarray, ink: np.ndarray) -> bool:
     near = ndimage.binary_dilation(digit, iterations=3)
     around = ndimage.binary_dilation(near, iterations=3) & ~near
     sizes = np.bincount(ndimage.label(digit)[0].ravel())[1:]
-    return bool(
-        edge * (width - 2) <= UNEVEN * 2 * area  # pixels: a distance starts with 1, not with 1/2
-        and SHORTEST * (width - BLUR) ** 2 <= area <= WINDING * extent * width
+    return bool(  # a width is 2 pixels too large: distances start with 1, not with 1/2
+        edge * (width - 2) <= UNEVEN * 2 * area
+        and SHORTEST * (width - 2) ** 2 <= area <= WINDING * extent * width
         and not (shape.is_remains and area < extent * width and _is_level_or_at_edge(digit))
         and np.sort(sizes)[-PARTS:].sum() >= MOST * area
         and (not around.any() or ink[around].mean() <= FADING)

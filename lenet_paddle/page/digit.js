@@ -30,7 +30,6 @@ const UNEVEN = 1.13;
 const REMAINS = 1.5;
 const FADING = 0.28;
 const SHORTEST = 3.2;
-const BLUR = 1;
 const WINDING = 3.5;
 const { fround } = Math; // Python computes in float32 here; so do all planes
 
@@ -160,7 +159,7 @@ function isWritten({ digit, ink }) {
     for (const label of labels) sizes[label] += label ? 1 : 0;
     const largest = sizes.sort().slice(-PARTS).reduce((total, size) => total + size, 0);
     return edge * (width - 2) <= UNEVEN * 2 * area && area <= WINDING * extent * width
-        && SHORTEST * (width - BLUR) ** 2 <= area
+        && SHORTEST * (width - 2) ** 2 <= area
         && !(isRemains(shape) && area < extent * width && isLevelOrAtEdge(digit))
         && largest >= MOST * area && (!around.length || average(around) <= FADING);
 }
