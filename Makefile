@@ -6,9 +6,9 @@ PY := .venv/bin/python
 
 help:
 	@echo "make train      train LeNet on the embedded MNIST, evaluate and export it (20 seconds)"
-	@echo "make test       lint, then the quick tests (6 minutes on two cores)"
+	@echo "make test       lint, then the quick tests (8 minutes on two cores)"
 	@echo "make coverage   the same, and the share of lines and branches that the tests run"
-	@echo "make test-all   coverage, then the slow tests (half an hour)"
+	@echo "make test-all   coverage, then the slow tests (three quarters of an hour)"
 	@echo "make lint       ruff and mypy"
 	@echo "make docs       run the tutorials, remake their outputs and figures, write the lists (minutes)"
 	@echo "make clean      remove .venv and caches; output/ stays"

@@ -144,6 +144,7 @@ def test_both_engines_give_the_networks_probabilities(exported):
         assert maps["feature_1"].shape == (20, 6, 28, 28)
 
 
+@pytest.mark.slow
 def test_every_format_gives_calibrated_logits(tmp_path):
     """But for the weights alone, from which a training may start."""
     folder, calibration = tmp_path / "a", Calibration(2.5, 0.75, 200)

@@ -204,6 +204,7 @@ requests = st.one_of(
 )
 
 
+@pytest.mark.slow
 def test_json_of_every_form_gets_a_proper_answer(server):
     counts = Counter()
 

@@ -332,6 +332,7 @@ def pictures(tmp_path, write_picture, rng):
     return tmp_path / "pictures"
 
 
+@pytest.mark.slow
 def test_pictures_of_other_classes_get_a_new_last_layer_and_a_message(source, pictures, tmp_path):
     flags = ["--dataset", "folder", "--data-dir", pictures, "--epochs", "2", "--val-size", "6"]
     flags += ["--init-from", source, "--freeze", "features", "--preprocess", "resize"]

@@ -126,6 +126,7 @@ def test_the_very_tree_of_the_training_gives_its_held_out_tenth_by_any_path(
     assert result["num_images"] == 18 and result["accuracy"] == own["accuracy"]
 
 
+@pytest.mark.slow
 def test_a_run_on_mnist_is_tested_on_all_of_a_folder_of_some_digits(tmp_path: Path) -> None:
     data = write_digits(tmp_path / "data", 10, names=("1", "2"))
     (data / "1" / "bad.png").write_bytes(b"")

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from crash_help import result_of
-from marks import slow
 from tools_help import PORTS, QUICK, ROOT, SMALL, assert_refused, tool, wait_for
 
 from lenet_paddle import build_model, evaluate, load_dataset
@@ -52,18 +51,17 @@ def rows_of(run):
 @pytest.mark.parametrize(
     "settings",
     [
-        slow(["--batch-size", 30, "--limit", 3000]),
+        ["--batch-size", 30, "--limit", 3000],
         ["--batch-size", 33, "--limit", 661, "--optimizer", "sgd"],
-        slow(
-            [
-                *("--batch-size", 33, "--limit", 661, "--optimizer", "sgd"),
-                *("--augment", "strong", "--ema", 0.9),
-            ]
-        ),
-        slow(["--batch-size", 30, "--limit", 1215, "--accumulate", 4, "--optimizer", "momentum"]),
+        [
+            *("--batch-size", 33, "--limit", 661, "--optimizer", "sgd"),
+            *("--augment", "strong", "--ema", 0.9),
+        ],
+        ["--batch-size", 30, "--limit", 1215, "--accumulate", 4, "--optimizer", "momentum"],
     ],
     ids=["100 steps of Adam", "odd batches and a last one of one image", "varied", "accumulated"],
 )
+@pytest.mark.slow
 def test_two_processes_train_what_one_trains(tmp_path, settings):
     args = [*SMALL, "--epochs", 1, *settings]
     one = tool("train", *args, "--name", "one", "--output-dir", tmp_path)

@@ -91,6 +91,7 @@ def first_act(tmp_path_factory):
     return output / "first"
 
 
+@pytest.mark.slow
 def test_going_on_from_a_run_with_a_schedule_applies_the_new_rate(first_act, tmp_path):
     """SGD without gradient noise: after one batch, w - w0 is rate * gradient, so compare runs."""
     arguments = ["--init-from", first_act, *QUICK, "--limit", "64"]
@@ -117,6 +118,7 @@ def test_going_on_from_a_run_with_a_schedule_applies_the_new_rate(first_act, tmp
     np.testing.assert_allclose(moved[0.001], -0.001 * gradient, rtol=1e-3, atol=1e-8)
 
 
+@pytest.mark.slow
 def test_with_optimizer_takes_adams_moments_along(first_act, tmp_path):
     arguments = ["--init-from", first_act, *QUICK, "--limit", "64", "--output-dir", tmp_path]
     tiny = ["--learning-rate", "1e-9"]

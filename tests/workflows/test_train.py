@@ -98,6 +98,7 @@ def test_bad_flags_are_one_line_and_leave_nothing(tmp_path, arguments, words):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_bad_data_is_one_line_and_leaves_nothing(tmp_path):
     embedded = ROOT / "lenet_paddle" / "data" / "mnist"
     (tmp_path / "cut").mkdir()
