@@ -83,15 +83,15 @@ def test_a_picture_cropped_to_its_ink_is_prepared_as_with_a_margin(digits, times
 
 
 @pytest.mark.slow
-def test_thick_strokes_cropped_to_their_ink_are_prepared_as_with_a_margin(digits) -> None:
+def test_thick_strokes_cropped_to_their_ink_are_prepared_as_with_a_margin() -> None:
     size = 12
     y, x = np.ogrid[-size : size + 1, -size : size + 1]
     prepared = []
-    for digit in digits:
+    for digit in load_dataset("mnist", "test").images[:60]:
         thick = ndimage.grey_dilation(np.pad(cropped(digit), size), footprint=np.hypot(x, y) < size)
         prepared.append([prepare_digit(cropped(thick, 1)), prepare_digit(np.pad(thick, 60))])
     alike = [likeness(*pair) > 0.9 for pair in prepared]
-    assert np.mean(alike) >= 0.95
+    assert np.mean(alike) > 0.95
 
 
 NOISE = np.random.default_rng(0)
